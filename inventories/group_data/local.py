@@ -1,0 +1,1 @@
+"""Local: PostgreSQL and Redis on this machine, on their default ports."""

@@ -1,0 +1,7 @@
+"""Staging's differences: everything on one host, reached as an administrator who may use sudo."""
+
+ssh_user = "deploy"
+_sudo = True
+
+backup_daily_retention_days = 7
+backup_weekly_retention_days = 28

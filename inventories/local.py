@@ -1,0 +1,5 @@
+"""This machine itself, with every role."""
+
+app = ["@local"]
+redis = ["@local"]
+backup = ["@local"]

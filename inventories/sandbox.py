@@ -1,0 +1,39 @@
+"""The disposable hosts of `make sandbox`: the smallest fleet in which every role runs on a real server.
+
+`tests/sandbox` boots what stands here: `sandbox_release` is the Debian release, `sandbox_address` the
+host's address on the sandbox's own network, `sandbox_profile` what the host has before we deploy: `bare`,
+`postgresql` (a server with MedAction's sample database), `docker` (a server with a Docker engine) or
+`windows-standin` (a Debian server that answers our PowerShell as a Windows host would, and runs none of it).
+"""
+
+app = [
+    ("app1", {"sandbox_release": "bookworm", "sandbox_address": "10.213.86.11", "sandbox_profile": "bare"}),
+    ("app2", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.12", "sandbox_profile": "bare"}),
+]
+redis = [
+    ("redis1", {"sandbox_release": "bookworm", "sandbox_address": "10.213.86.21", "sandbox_profile": "bare"}),
+    # Another Redis, which no app host uses: the other mode, deployed and verified beside the first.
+    (
+        "docker1",
+        {
+            "sandbox_release": "trixie",
+            "sandbox_address": "10.213.86.41",
+            "sandbox_profile": "docker",
+            "redis_mode": "compose",
+            "redis_host": "10.213.86.41",
+        },
+    ),
+]
+backup = [
+    ("db1", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.31", "sandbox_profile": "postgresql"}),
+    (
+        "@winssh/win1",
+        {
+            "sandbox_release": "trixie",
+            "sandbox_address": "10.213.86.51",
+            "sandbox_profile": "windows-standin",
+            "ssh_user": "Administrator",
+            "_sudo": False,
+        },
+    ),
+]

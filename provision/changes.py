@@ -1,0 +1,29 @@
+"""What a run finds different, in words: the plan prints it, a deploy logs it as it goes.
+
+pyinfra knows that an operation will change something, not what. Our operations say it here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pyinfra import logger
+from pyinfra.api import Host
+from pyinfra.context import ctx_state
+
+# (host name, operation hash) -> sentences, in the order in which they were found
+_found: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+
+
+def note(host: Host, sentence: str) -> None:
+    """Say one difference between the host and what it should be. Never name a secret's value."""
+    sentences = _found[host.name, host.current_op_hash]
+    if sentence not in sentences:
+        sentences.append(sentence)
+    if ctx_state.get().is_executing:
+        logger.info(f"{host.print_prefix}{sentence}")
+
+
+def noted(host_name: str, operation_hash: str) -> list[str]:
+    """The differences that an operation found on a host."""
+    return _found[host_name, operation_hash]

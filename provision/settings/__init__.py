@@ -1,0 +1,88 @@
+"""Every setting there is, in one typed schema, and the one place where they are checked.
+
+`Settings` is what the rest of the project works with: complete, valid, secrets wrapped. Values come from
+`inventories/` (see `provision.inventory`), secrets from where the inventory points (see
+`provision.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `windows`; the kinds of
+value: `fields`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, SecretStr, ValidationError
+
+from provision.secrets import SecretError
+from provision.settings.app import AppSettings
+from provision.settings.backup import BackupSettings
+from provision.settings.postgres import PostgresSettings
+from provision.settings.rate_limits import RateLimitSettings
+from provision.settings.redis import RedisSettings
+from provision.settings.windows import WindowsSettings
+
+
+class Settings(WindowsSettings, BackupSettings, PostgresSettings, RateLimitSettings, RedisSettings, AppSettings):
+    """All settings of one host, as a deploy uses them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with one setting: its name, what was found (never a secret), what is right."""
+
+    setting: str
+    found: str | None
+    reason: str
+
+
+SECRET_SETTINGS = tuple(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+_PREFIXES = tuple({f"{name.split('_')[0]}_" for name in Settings.model_fields})
+
+
+def check(data: Mapping[str, Any], read_secret: Callable[[str, Any], SecretStr]) -> Settings | list[Fault]:
+    """Given a host's data, return its Settings, or every fault that they have.
+
+    `read_secret(setting, reference)` turns what stands in the inventory into the secret; it raises
+    SecretError. Keys of others (`ssh_port`, ...) are passed over, unless they look like a misspelt one
+    of ours.
+    """
+    faults = [_unknown(key) for key in data if _is_misspelt(key)]
+    values = {key: value for key, value in data.items() if key in Settings.model_fields}
+    for name in SECRET_SETTINGS:
+        try:
+            values[name] = read_secret(name, values.get(name))
+        except SecretError as error:
+            faults.append(Fault(name, None, str(error)))
+            values[name] = SecretStr("not-read")
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        # Defaults that are derived from others wait until every field is valid: no fault of their own.
+        told = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
+        return faults + [_fault(item) for item in told]
+    return faults or settings
+
+
+def _fault(error: Any) -> Fault:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not name:  # a rule across settings: its sentence names them
+        return Fault("", None, reason)
+    # What a person gives to the app may be secret as well.
+    found = None if name in (*SECRET_SETTINGS, "app_env") else repr(error["input"])
+    return Fault(".".join(map(str, error["loc"])), found, reason)
+
+
+def _is_misspelt(key: str) -> bool:
+    if not isinstance(key, str) or key in Settings.model_fields or key.startswith("_"):
+        return False
+    return key.startswith(_PREFIXES) or bool(difflib.get_close_matches(key, Settings.model_fields, 1, 0.9))
+
+
+def _unknown(key: str) -> Fault:
+    close = difflib.get_close_matches(key, Settings.model_fields, 1)
+    return Fault(key, None, "is not a setting" + (f"; did you mean {close[0]}?" if close else ""))

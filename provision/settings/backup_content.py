@@ -1,0 +1,78 @@
+"""Settings of what a backup contains, and in which form it is written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from provision.settings.fields import Count, Line
+
+Databases = Literal["all"] | Annotated[list[Line], Field(min_length=1)]
+Tables = Literal["all", "none"] | Annotated[list[Line], Field(min_length=1)]
+
+
+class BackupContentSettings(BaseModel):
+    backup_databases: Databases = Field(
+        default_factory=lambda data: [data["postgres_database"]],
+        description='The databases to dump, each into files of its own: a list of names, or "all".',
+    )
+    backup_format: Literal["plain", "plain-zstd", "custom", "directory"] = Field(
+        "plain",
+        description="How a dump is written: SQL in .sql.gz or .sql.zst, or pg_dump's own custom or directory format.",
+    )
+    backup_parallel_jobs: Count = Field(
+        1, description="How many tables are dumped (directory) or restored (custom, directory) at a time."
+    )
+    backup_include_globals: bool = Field(
+        True, description="Whether roles and their memberships are saved beside each dump."
+    )
+    backup_count_tables: Tables = Field(
+        "all",
+        description='Whose rows the manifest counts, for restore tests to compare: "all", "none" or table names.',
+    )
+    backup_size_change_percent: Count = Field(
+        50, description="By how much a dump's size may differ from the median of the last seven without a warning."
+    )
+    backup_reserve_mb: Count = Field(
+        100,
+        description="How many MiB must stay free on the disk of the dumps; a backup does not start without.",
+    )
+    backup_lock_wait_seconds: Count = Field(
+        60, description="How long a dump waits for a table that a migration holds before it gives up."
+    )
+
+    @property
+    def backup_suffix(self) -> str:
+        """How a dump's name ends; what accompanies it adds `.json`, `.globals.gz`, `.restore-test.json`."""
+        return {"plain": ".sql.gz", "plain-zstd": ".sql.zst", "custom": ".dump", "directory": ".dir"}[
+            self.backup_format
+        ]
+
+    @field_validator("backup_databases")
+    @classmethod
+    def _hold_the_apps_own(cls, names: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        own = info.data.get("postgres_database")
+        if names != "all" and own is not None and own not in names:
+            raise ValueError(f"lacks the app's own, postgres_database = '{own}': add it, or set postgres_database")
+        return names
+
+    @field_validator("backup_format")
+    @classmethod
+    def _form_can_be_had(cls, form: str, info: ValidationInfo) -> str:
+        mode = info.data.get("postgres_mode", "direct")
+        if form == "directory" and mode != "direct":
+            raise ValueError(
+                f"needs postgres_mode = 'direct': in mode '{mode}' pg_dump writes inside a container; use 'custom'"
+            )
+        return form
+
+    @field_validator("backup_parallel_jobs")
+    @classmethod
+    def _jobs_have_work(cls, jobs: int, info: ValidationInfo) -> int:
+        form = info.data.get("backup_format", "")
+        if jobs > 1 and form in ("plain", "plain-zstd"):
+            raise ValueError(
+                f"has no effect on backup_format = '{form}': leave it at 1, or use 'directory' or 'custom'"
+            )
+        return jobs

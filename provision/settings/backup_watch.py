@@ -1,0 +1,54 @@
+"""Settings of who watches the backups: freshness, failures, restore tests."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from provision import schedule
+from provision.settings.fields import AbsolutePath, Count, Host, Line, Time, Weekday
+
+
+class BackupWatchSettings(BaseModel):
+    backup_maximum_age_hours: Count = Field(
+        26, description="How old the newest good dump may be before verification and monitoring call it stale."
+    )
+    backup_failure_hook: Line | Literal[""] = Field(
+        "",
+        description="A shell command for each failure; it finds BACKUP_TIER, BACKUP_STEP, BACKUP_MESSAGE and"
+        " BACKUP_EXIT_CODE in its environment. Empty: none.",
+    )
+    backup_restore_test_day: Weekday = Field("sunday", description="The day of the weekly restore test.")
+    backup_restore_test_at: Time = Field("04:00", description="When the weekly restore test starts, host time.")
+    backup_restore_test_maximum_age_days: Count = Field(
+        15, description="How old the last good restore test may be before monitoring warns."
+    )
+    backup_restore_test_on_production: bool = Field(
+        False, description="Whether a restore test may use the very server that is backed up."
+    )
+    backup_restore_test_host: Host | Literal[""] = Field(
+        "",
+        description="A PostgreSQL server for restore tests, reached with the same port, role and password."
+        " Empty: a temporary server of the same major version on the backup host itself.",
+    )
+    backup_restore_test_dir: AbsolutePath = Field(
+        default_factory=lambda data: data["backup_dir"],
+        description="Where the temporary server of a restore test keeps its data.",
+    )
+
+    @property
+    def backup_restore_test(self) -> schedule.Schedule:
+        return schedule.weekly(self.backup_restore_test_day, self.backup_restore_test_at)
+
+    @field_validator("backup_restore_test_host")
+    @classmethod
+    def _production_is_spared(cls, host: str, info: ValidationInfo) -> str:
+        if host and info.data.get("postgres_mode") == "compose":
+            raise ValueError("cannot be reached in postgres_mode = 'compose', which knows one server: leave it empty")
+        if host and host == info.data.get("postgres_host") and not info.data.get("backup_restore_test_on_production"):
+            raise ValueError(
+                "is the production server (postgres_host): name another one, or allow it with"
+                " backup_restore_test_on_production = True"
+            )
+        return host

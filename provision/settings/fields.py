@@ -1,0 +1,100 @@
+"""The kinds of value that a setting can have, each checked where it is read.
+
+Every message says what would be right; who holds the wrong value, and in which file, is added by
+`provision.settings`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from provision.schedule import WEEKDAYS, TimeOfDay
+
+# Directories that every system has, and that are not for an app to own (Filesystem Hierarchy Standard 3.0, chapter 3).
+_OF_THE_SYSTEM = re.compile(
+    r"/(bin|boot|dev|etc|home|lib|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|)(/(lib|log|bin|sbin|local))?"
+)
+
+
+def _matching(pattern: str, sentence: str):
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(sentence)
+        return value
+
+    return AfterValidator(check)
+
+
+def _absolute_path(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w./ @+-]+", value):
+        raise ValueError("must be an absolute path such as /opt/medaction, without '..' or shell characters")
+    if len(path.parts) == 1 or _OF_THE_SYSTEM.fullmatch(str(path)):
+        raise ValueError("must be a directory of its own: a deploy sets its owner and mode")
+    return str(path)
+
+
+def _host(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        if "%" not in value:
+            return str(ipaddress.ip_address(value))
+    # Digits and dots alone are a mistyped address: no top-level domain is a number (RFC 3696).
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", value) or re.fullmatch(r"[0-9.]+", value):
+        raise ValueError("must be a host name or an IP address, without a port")
+    return value
+
+
+def _time_of_day(value: str) -> str:
+    return str(TimeOfDay.parse(value))
+
+
+def _weekday(value: str) -> str:
+    day = value.lower()
+    if day not in WEEKDAYS:
+        raise ValueError(f"must be one of {', '.join(WEEKDAYS)}")
+    return day
+
+
+def _bind_address(value: str) -> str:
+    # redis.conf: a leading "-" means that an address which is missing on the host is no error.
+    try:
+        ipaddress.ip_address(value.removeprefix("-"))
+    except ValueError:
+        raise ValueError("must be an IP address, with a leading '-' when it may be missing") from None
+    return value
+
+
+def _secret(value: Any) -> Any:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and re.search(r"[\x00\r\n]", text):
+        raise ValueError("must be one line: it holds a line break or a NUL byte")
+    if text == "":
+        raise ValueError("is empty")
+    return value
+
+
+Name = Annotated[
+    str, _matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")
+]
+User = Annotated[
+    str, _matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
+]
+Host = Annotated[str, AfterValidator(_host)]
+Line = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "must be one line of text that is not empty")]
+EnvironmentName = Annotated[
+    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be a variable name: letters, digits and '_'")
+]
+AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
+Time = Annotated[str, AfterValidator(_time_of_day)]
+Weekday = Annotated[str, AfterValidator(_weekday)]
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]

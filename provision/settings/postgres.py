@@ -1,0 +1,65 @@
+"""Settings of the PostgreSQL server that the app uses and the backups dump."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from provision.secrets import PROJECT
+from provision.settings.fields import AbsolutePath, Host, Line, Port, Secret
+
+
+def _repository(value: str) -> str:
+    # It stands in a shell command and in a line of apt's own, where a blank ends it.
+    if not re.fullmatch(r"[a-z][a-z+]*:/[A-Za-z0-9._~/:@%?=&+,-]+", value):
+        raise ValueError("must be the address of a package repository, such as https://mirror.example.com/pgdg")
+    return value.rstrip("/")
+
+
+def _key(value: str) -> str:
+    try:
+        text = (PROJECT / value).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in text or not text.endswith("\n"):
+        raise ValueError("must be a file with an ASCII-armoured public key: gpg --armor --export")
+    return value
+
+
+class PostgresSettings(BaseModel):
+    postgres_mode: Literal["direct", "compose", "container"] = Field(
+        "direct",
+        description="How the dump reaches PostgreSQL: directly, in its Compose service, or from a one-off container.",
+    )
+    postgres_host: Host = Field("127.0.0.1", description="The server's name or address, as seen from each host.")
+    postgres_port: Port = Field(5432, description="The server's TCP port.")
+    postgres_database: Line = Field(
+        default_factory=lambda data: data["app_name"], description="The database to use and to dump."
+    )
+    postgres_user: Line = Field(
+        default_factory=lambda data: data["app_name"], description="The role that the app and the dump connect as."
+    )
+    postgres_password: Secret = Field(description="That role's password: `env:NAME`, `file:PATH` or `command:...`.")
+    postgres_compose_file: AbsolutePath = Field(
+        default_factory=lambda data: f"{data['app_dir']}/docker-compose.yml",
+        description="Mode compose: the Compose file of PostgreSQL's service; its directory is the project's.",
+    )
+    postgres_compose_service: Line = Field("postgres", description="Mode compose: the name of that service.")
+    postgres_image: Line = Field(
+        "postgres:16-alpine",
+        description="Mode container: the image whose pg_dump is used; of the server's major version.",
+    )
+    postgres_network: Line = Field(
+        default_factory=lambda data: f"{data['app_name']}-network",
+        description="Mode container: the Docker network on which postgres_host is reached.",
+    )
+    postgres_apt_repository: Annotated[str, AfterValidator(_repository)] = Field(
+        "https://apt.postgresql.org/pub/repos/apt",
+        description="PGDG's package repository, or a mirror of it, for a client that Debian does not have.",
+    )
+    postgres_apt_key: Annotated[Line, AfterValidator(_key)] = Field(
+        "files/apt.postgresql.org.asc",
+        description="The file, on this machine, with the key that signs that repository.",
+    )

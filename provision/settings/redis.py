@@ -1,0 +1,122 @@
+"""Settings of the shared Redis that the app's rate limiters count in."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from provision.settings.fields import BindAddress, Host, Port, Secret, User, _matching
+
+Image = Annotated[str, _matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
+
+
+class RedisSettings(BaseModel):
+    redis_mode: Literal["package", "compose", "external"] = Field(
+        "package",
+        description="Where Redis comes from: Debian's package, Docker Compose, or somebody else's server.",
+    )
+    redis_image: Image = Field("redis:7.2-alpine", description="Mode compose: the image, of Redis 7.0 or newer.")
+    redis_take_over: Annotated[bool, Field(strict=True)] = Field(
+        False,
+        description="Let a deploy replace a Redis with data that the host has already; those data stay behind, unused.",
+    )
+    redis_host: Host = Field("127.0.0.1", description="The name or address by which the app hosts reach Redis.")
+    redis_port: Port = Field(6379, description="The TCP port that Redis listens on.")
+    redis_bind: list[BindAddress] = Field(
+        default_factory=list,
+        validate_default=True,
+        description="The addresses that Redis listens on; by default loopback, and `redis_host` where that is one.",
+    )
+    redis_tls: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Mode external: whether Redis is reached over TLS (`rediss://`)."
+    )
+    redis_user: User = Field(
+        default_factory=lambda data: data["app_name"],
+        validate_default=True,
+        description="The Redis user that the app connects as.",
+    )
+    redis_password: Secret = Field(description="The app's Redis password: `env:NAME`, `file:PATH` or `command:...`.")
+    redis_operator_password: Secret = Field(
+        description="The password of Redis' `operator` user, for people, monitoring and this project."
+    )
+    redis_max_memory_mb: Annotated[int, Field(strict=True, ge=16)] = Field(
+        256, description="What the counters may use, in MiB; at the limit Redis refuses writes rather than forgets."
+    )
+
+    redis_max_clients: Annotated[int, Field(strict=True, ge=10, le=60000)] = Field(
+        1000, description="How many connections Redis accepts at once."
+    )
+
+    @property
+    def redis_config_dir(self) -> str:
+        """Where redis.conf and users.acl lie on the host; a container sees it as /etc/redis."""
+        return "/etc/redis" if self.redis_mode == "package" else f"/etc/{self.app_name}-redis/mounted"
+
+    @property
+    def redis_acl_file(self) -> str:
+        """The host's path of the file that Redis reads its users from."""
+        return f"{self.redis_config_dir}/users.acl"
+
+    @property
+    def redis_container(self) -> str:
+        """Mode compose: the container's name; its volume's is this with `-data`."""
+        return f"{self.app_name}-redis"
+
+    @property
+    def redis_compose_file(self) -> str:
+        """Mode compose: the Compose file that is ours alone."""
+        return f"{self.app_dir}/compose.redis.yaml"
+
+    @property
+    def redis_listens_on(self) -> list[str]:
+        """The addresses for redis.conf's `bind`; a leading "-" marks one that may be missing (IPv6 may be off)."""
+        if self.redis_bind:
+            return self.redis_bind
+        address = _address(self.redis_host)
+        shared = [] if address is None or address.is_loopback else [self.redis_host]
+        return ["127.0.0.1", "-::1", *shared]
+
+    # Rules across settings hang on one field each: pydantic runs a model's own rules only when every field
+    # is valid, and all faults are to be told at once.
+    @field_validator("redis_bind")
+    @classmethod
+    def _is_reached_by_everyone(cls, addresses: list[str], values: ValidationInfo) -> list[str]:
+        host = values.data.get("redis_host")
+        mode = values.data.get("redis_mode")
+        if mode not in ("package", "compose") or host is None:
+            return addresses
+        if not addresses and _address(host) is None and host != "localhost":
+            raise ValueError(
+                f"is missing: redis_host is the name {host!r}, so say which addresses"
+                ' Redis listens on, such as redis_bind = ["127.0.0.1", "-::1", "10.0.0.5"]'
+            )
+        # A container's port is published on what surely is there, not on what "may be missing".
+        loopback = {"127.0.0.1", "0.0.0.0"} if mode == "compose" else {"127.0.0.1", "-127.0.0.1", "0.0.0.0"}
+        if addresses and not loopback & set(addresses):
+            raise ValueError("must hold 127.0.0.1 too: the deploy and the verification ask Redis there")
+        return addresses
+
+    @field_validator("redis_tls")
+    @classmethod
+    def _is_external(cls, tls: bool, values: ValidationInfo) -> bool:
+        if tls and values.data.get("redis_mode") in ("package", "compose"):
+            raise ValueError('is for redis_mode = "external" only: the Redis of the other modes speaks no TLS yet')
+        return tls
+
+    @field_validator("redis_user")
+    @classmethod
+    def _is_not_taken(cls, name: str, values: ValidationInfo) -> str:
+        # A managed Redis often has no user but `default`.
+        taken = ("default", "operator") if values.data.get("redis_mode") != "external" else ()
+        if name in taken:
+            raise ValueError("is a user of Redis already; choose another redis_user")
+        return name
+
+
+def _address(text: str):
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

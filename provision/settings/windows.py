@@ -1,0 +1,88 @@
+"""Settings of Windows hosts: where things lie there, and how the Task Scheduler runs the backups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from provision.settings.fields import Count, Line, _matching
+
+
+def _windows_path(value: str) -> str:
+    parts = value.split("\\")
+    whole = len(parts) > 1 and len(parts[0]) == 2 and parts[0][0].isalpha() and parts[0][1] == ":"
+    # A "%" would be expanded in a task's arguments, and the rest is what Windows allows in no name.
+    if not whole or any(mark in value[2:] for mark in '/:*?"<>|%') or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(r"must be a path such as C:\MedAction, with a drive, without '..', / : * ? \" < > | %")
+    if any(ord(letter) < 32 for letter in value) or any(part != part.rstrip(" .") for part in parts):
+        raise ValueError("must hold no line break, and no part that ends with a space or a dot")
+    return value
+
+
+WindowsPath = Annotated[str, AfterValidator(_windows_path)]
+WindowsName = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9 _-]{0,39}", "must be letters, digits, spaces, '_' and '-'")]
+# The spelling of the guide; any other name is made of its parts.
+_SPELT = {"medaction": "MedAction"}
+
+
+def _name(data: dict) -> str:
+    name = data["app_name"]
+    return _SPELT.get(name) or "".join(part.capitalize() for part in name.split("-"))
+
+
+class WindowsSettings(BaseModel):
+    windows_name: WindowsName = Field(
+        default_factory=_name, description="The app's name as Windows shows it: its folder, its tasks."
+    )
+    windows_app_dir: WindowsPath = Field(
+        default_factory=lambda data: rf"C:\{data['windows_name']}", description="Where the app lives on a Windows host."
+    )
+    windows_backup_dir: WindowsPath = Field(
+        default_factory=lambda data: rf"{data['windows_app_dir']}\backups",
+        description="Where a Windows host keeps its dumps.",
+    )
+    windows_app_account: Line | None = Field(
+        None, description="The Windows account that the app runs as, which may read `.env`, such as `WIN1\\medaction`."
+    )
+    windows_pg_dump: WindowsPath | None = Field(
+        None, description="The pg_dump.exe to use; by default those that PostgreSQL's installer has put there."
+    )
+    windows_allow_winget: bool = Field(
+        False, description="Whether winget may install PostgreSQL where a Windows host has no pg_dump.exe."
+    )
+    windows_winget_package: Line = Field(
+        "PostgreSQL.PostgreSQL.17", description="What winget installs then: of the server's own major version."
+    )
+    windows_task_user: Line = Field(
+        "SYSTEM", description="The account that the backup tasks run as; it needs no password here."
+    )
+    windows_task_time_limit_hours: Count = Field(12, description="After how many hours a backup is ended by Windows.")
+    windows_task_random_delay_minutes: Annotated[int, Field(strict=True, ge=0, le=1440)] = Field(
+        0, description="How many minutes later, at random, a backup may start, so that hosts do not start at once."
+    )
+
+    @property
+    def windows_config_dir(self) -> str:
+        """What the scripts read and nobody but administrators may."""
+        return rf"{self.windows_app_dir}\config"
+
+    @property
+    def windows_pgpass_file(self) -> str:
+        return rf"{self.windows_config_dir}\pgpass.conf"
+
+    @property
+    def windows_log_dir(self) -> str:
+        return rf"{self.windows_app_dir}\logs"
+
+    @property
+    def windows_script_dir(self) -> str:
+        return rf"{self.windows_app_dir}\scripts"
+
+    @property
+    def windows_env_file(self) -> str:
+        return rf"{self.windows_app_dir}\.env"
+
+    @property
+    def windows_task_folder(self) -> str:
+        return rf"\{self.windows_name}"

@@ -1,0 +1,256 @@
+"""Every file of a deploy, rendered: stable, readable by whom it concerns, and holding no secret that it need not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+
+from provision import layout
+from provision.commands import render as command
+from provision.files import Directory, Entry, File, Log
+from provision.inventory import PROJECT, ROLES, Member
+from provision.settings import Settings
+
+ValidSettings = Callable[..., Settings]
+
+PASSWORDS = {
+    "redis_password": "zq-R1-p@ss:/?#[]!$&'()*+,;=% \"\\é",
+    "redis_operator_password": "zq-O2-p@ss:/?#[]!$&'()*+,;=% \"\\é",
+    "postgres_password": "zq-P3-p@ss:/?#[]!$&'()*+,;=% \"\\é",
+}
+
+
+def rendered(settings: Settings) -> dict[str, File]:
+    """Every file of a host with every role, by path."""
+    return {file.path: file for file in command.files_of(Member("host", ROLES, settings, {}))}
+
+
+def entries(settings: Settings) -> list[Entry]:
+    return [
+        *layout.app_files(settings),
+        *layout.backup_directories(settings, app_is_here=True),
+        *layout.backup_files(settings),
+        layout.redis_config(settings),
+        layout.redis_users(settings),
+        layout.redis_kernel(settings),
+    ]
+
+
+def shapes_of(secret: str) -> Iterator[str]:
+    """A secret as it may stand in a file: as it is, and as URLs and pgpass write it."""
+    yield secret
+    yield quote(secret, safe="")
+    yield secret.replace("\\", "\\\\").replace(":", "\\:")
+    yield secret[:5]  # "zq-R1": whatever the quoting, it begins so
+
+
+@pytest.fixture
+def files(settings_of: ValidSettings) -> dict[str, File]:
+    return rendered(settings_of(**PASSWORDS))
+
+
+def test_every_file_that_the_design_names_is_rendered(files: dict[str, File]):
+    assert {
+        "/opt/medaction/.env",
+        "/opt/medaction/lib/security/rate-limiter-redis.ts",
+        "/opt/medaction/scripts/backup-database.sh",
+        "/opt/medaction/scripts/restore-database.sh",
+        "/etc/cron.d/medaction-backup",
+        "/etc/logrotate.d/medaction-backup",
+        "/etc/redis/redis.conf",
+        "/etc/redis/users.acl",
+    } <= set(files)
+
+
+@pytest.mark.parametrize(
+    ("secret", "may_hold"),
+    [
+        ("redis_password", {"/opt/medaction/.env"}),
+        ("redis_operator_password", set()),
+        ("postgres_password", {"/opt/medaction/.env", "/etc/medaction/pgpass"}),
+    ],
+)
+def test_a_password_stands_only_where_it_is_needed(secret: str, may_hold: set[str], files: dict[str, File]):
+    holds = {path for path, file in files.items() for shape in shapes_of(PASSWORDS[secret]) if shape in file.content}
+    assert holds == may_hold
+
+
+def test_what_holds_a_password_is_for_its_reader_alone(files: dict[str, File]):
+    who = {path: (file.user, file.group, f"{file.mode:04o}") for path, file in files.items() if "zq-" in file.content}
+    assert who == {
+        "/opt/medaction/.env": ("root", "medaction", "0640"),
+        "/etc/medaction/pgpass": ("medaction-backup", "medaction-backup", "0600"),
+    }
+
+
+def test_redis_files_are_for_redis_alone(files: dict[str, File]):
+    assert {
+        (files[f"/etc/redis/{name}"].group, files[f"/etc/redis/{name}"].mode) for name in ("redis.conf", "users.acl")
+    } == {("redis", 0o640)}
+
+
+def test_nobody_but_its_owner_may_write_to_a_file(settings_of: ValidSettings):
+    assert not [entry.path for entry in entries(settings_of()) if isinstance(entry, File) and entry.mode & 0o022]
+
+
+def test_what_root_runs_or_reads_belongs_to_root(files: dict[str, File]):
+    assert {file.user for path, file in files.items() if path.startswith(("/etc/cron.d", "/etc/logrotate.d"))} == {
+        "root"
+    }
+    assert {(file.user, file.mode) for path, file in files.items() if path.endswith(".sh")} == {("root", 0o755)}
+
+
+def test_the_app_can_neither_read_nor_delete_the_backups(settings_of: ValidSettings):
+    placed = {entry.path: entry for entry in layout.backup_directories(settings_of(), app_is_here=True)}
+    home, dumps = placed["/opt/medaction"], placed["/opt/medaction/backups"]
+    assert home.mode & 0o1000, "without the sticky bit the app could rename the directory of the dumps"
+    assert (dumps.user, dumps.group, dumps.mode & 0o007) == ("medaction-backup", "medaction-backup", 0)
+
+
+def test_the_apps_directory_is_the_same_whichever_role_lays_it_out(settings_of: ValidSettings):
+    settings = settings_of()
+    assert layout.app_files(settings)[0] == layout.backup_directories(settings, app_is_here=True)[0]
+
+
+def test_without_the_app_on_a_host_no_group_of_its_is_needed(settings_of: ValidSettings):
+    placed = layout.backup_directories(settings_of(app_user="nextjs"), app_is_here=False)
+    assert "nextjs" not in {entry.group for entry in placed}
+
+
+def test_a_directory_is_made_before_what_lies_in_it(settings_of: ValidSettings):
+    settings = settings_of()
+    placed = [*layout.app_files(settings), *layout.backup_directories(settings, app_is_here=True)]
+    paths = [entry.path for entry in placed]
+    for i, entry in enumerate(placed):
+        parent = entry.path.rsplit("/", 1)[0]
+        assert parent not in paths or paths.index(parent) < i
+
+
+def test_the_logs_belong_to_who_writes_them(settings_of: ValidSettings):
+    logs = [each for each in layout.backup_directories(settings_of(), app_is_here=True) if isinstance(each, Log)]
+    assert {(log.path, log.user) for log in logs} == {
+        ("/var/log/medaction/backup.log", "medaction-backup"),
+        ("/var/log/medaction/backup-weekly.log", "medaction-backup"),
+        ("/var/log/medaction/restore-test.log", "medaction-backup"),
+    }
+
+
+# --- Stable -------------------------------------------------------------------------------------------
+
+
+def test_two_renders_are_equal(settings_of: ValidSettings):
+    assert rendered(settings_of(**PASSWORDS)) == rendered(settings_of(**PASSWORDS))
+
+
+def test_a_render_in_another_process_is_equal():
+    program = (
+        "from provision import layout; from provision.settings import SECRET_SETTINGS, Settings;"
+        " s = Settings(**dict.fromkeys(SECRET_SETTINGS, 'x'));"
+        " print(*(f.sha256 for f in [*layout.backup_files(s), layout.redis_config(s), layout.redis_users(s)]))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=PROJECT,
+                         env={"PYTHONHASHSEED": seed})
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    first, second = (process.communicate()[0] for process in started)
+    assert first == second and len(first) > 64
+
+
+def test_no_file_bears_the_time_of_its_rendering(files: dict[str, File]):
+    date = re.compile(r"\b20\d\d-[01]\d-[0-3]\d\b|\b[0-2]\d:[0-5]\d:[0-5]\d\b")
+    assert not [path for path, file in files.items() if date.search(file.content)]
+
+
+def test_every_file_says_that_it_is_managed(files: dict[str, File]):
+    silent = [path for path, file in files.items() if "anaged by the" not in file.content]
+    assert set(silent) <= {
+        "/opt/medaction/.env",
+        "/etc/redis/users.acl",
+    }  # the one is merged, the other knows no comment
+
+
+def test_nothing_of_the_template_language_is_left(files: dict[str, File]):
+    assert not [path for path, file in files.items() if re.search(r"\{\{|\{%|%\}|\*{10}", file.content)]
+
+
+# --- What is in them ----------------------------------------------------------------------------------
+
+
+def test_the_urls_in_env_give_every_part_back(settings_of: ValidSettings):
+    settings = settings_of(**PASSWORDS, redis_host="10.0.0.5", postgres_user="méd:action", postgres_database="a b/c")
+    variables = {name: value.strip("\"'`") for name, value in layout.app_variables(settings).items()}
+    redis, database = urlsplit(variables["REDIS_URL"]), urlsplit(variables["DATABASE_URL"])
+    assert (redis.scheme, redis.username, unquote(redis.password or ""), redis.hostname, redis.port) == (
+        "redis", "medaction", PASSWORDS["redis_password"], "10.0.0.5", 6379,
+    )  # fmt: skip
+    assert [unquote(part or "") for part in (database.username, database.password, database.path[1:])] == [
+        "méd:action", PASSWORDS["postgres_password"], "a b/c",
+    ]  # fmt: skip
+
+
+def test_a_persons_own_variable_wins_over_ours(settings_of: ValidSettings):
+    assert layout.app_variables(settings_of(app_env={"POSTGRES_USER": "other"}))["POSTGRES_USER"] == '"other"'
+
+
+def test_cron_has_the_daily_and_the_weekly_run_and_nothing_that_cron_would_misread(files: dict[str, File]):
+    text = files["/etc/cron.d/medaction-backup"].content
+    jobs = [line for line in text.splitlines() if line[:1].isdigit()]
+    assert [job.split()[:6] for job in jobs] == [
+        ["0", "2", "*", "*", "*", "medaction-backup"],
+        ["0", "1", "*", "*", "0", "medaction-backup"],
+    ]
+    assert "BACKUP_RETENTION_DAYS=90" in jobs[1] and "%" not in text and text.endswith("\n")
+
+
+def test_the_names_of_the_cron_files_are_ones_that_cron_reads(settings_of: ValidSettings):
+    paths = [path for path in rendered(settings_of(app_name="a-1")) if path.startswith("/etc/cron.d/")]
+    assert len(paths) == 2 and all(re.fullmatch(r"[A-Za-z0-9_-]+", path.rsplit("/", 1)[1]) for path in paths)
+
+
+def test_the_redis_user_may_touch_the_keys_of_the_limiters(settings_of: ValidSettings):
+    users = layout.redis_users(settings_of(redis_key_prefix="other:prefix")).content
+    assert " ~other:prefix:* " in users and users.count("~") == 2
+
+
+@pytest.mark.parametrize("name", ["backup-database.sh", "restore-database.sh"])
+def test_the_scripts_are_read_by_bash_whatever_the_settings(name: str, settings_of: ValidSettings):
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash to parse the scripts")
+    settings = settings_of(
+        app_dir="/srv/my app", postgres_database="it's $HOME `id`", postgres_user='a"b\\', app_name="x-1"
+    )
+    script = rendered(settings)[f"/srv/my app/scripts/{name}"].content
+    assert subprocess.run(["bash", "-n"], input=script, capture_output=True, encoding="utf-8").stderr == ""
+
+
+def test_bash_reads_the_settings_of_the_scripts_back(settings_of: ValidSettings):
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash to read the settings of the scripts")
+    wanted = {"postgres_database": "it's $HOME `id`", "postgres_user": 'a"b\\ *', "backup_dir": "/srv/my dumps"}
+    script = rendered(settings_of(**wanted))["/opt/medaction/scripts/backup-database.sh"].content
+    lines = [line for line in script.splitlines() if re.match(rf"readonly ({'|'.join(wanted)})=", line)]
+    program = "\n".join([*lines, *(f'printf "%s\\n" "${name}"' for name in wanted)])
+    done = subprocess.run(["bash", "-c", program], capture_output=True, check=True, encoding="utf-8")
+    assert done.stdout.splitlines() == list(wanted.values())
+
+
+def test_a_path_with_a_blank_stays_one_word_in_cron(settings_of: ValidSettings):
+    assert "cd '/srv/my app' &&" in rendered(settings_of(app_dir="/srv/my app"))["/etc/cron.d/medaction-backup"].content
+
+
+def test_the_package_repository_is_trusted_for_its_own_key_alone(settings_of: ValidSettings):
+    *_, key, source = layout.postgres_repository(settings_of(), "bookworm")
+    assert isinstance(source, File) and isinstance(key, File)
+    assert f"Signed-By: {key.path}\n" in source.content and "Suites: bookworm-pgdg\n" in source.content
+    assert "BEGIN PGP PUBLIC KEY BLOCK" in key.content
+
+
+def test_directories_come_with_an_owner_each(settings_of: ValidSettings):
+    assert all(entry.user and entry.group for entry in entries(settings_of()) if isinstance(entry, Directory))

@@ -1,0 +1,170 @@
+"""Whose Redis is on a host, and what then speaks against ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from provision import layout
+from provision.facts.redis import Container, Keys, RedisSite
+from provision.redis_site import Listener, Site, holder, objection
+from provision.settings import Fault, Settings
+
+ValidSettings = Callable[..., Settings]
+Faults = Callable[..., list[Fault]]
+
+SERVICE = Listener("redis-server", "7", "redis", "redis-server.service")
+PROXY = Listener("docker-proxy", "8", "root", "docker.service")
+DOCKER = Site(docker_answers=True, compose_version=(2, 26, 1))
+OURS = replace(DOCKER, listeners=(SERVICE,), redis_conf="ours")
+DEBIANS = replace(DOCKER, listeners=(SERVICE,), redis_conf="debian")
+ELSEWHERE = replace(DOCKER, service_is_on=True, redis_conf="debian")
+CONTAINER = replace(DOCKER, listeners=(PROXY,), published_by=("medaction-redis (redis:7.2-alpine)",))
+
+
+@pytest.mark.parametrize(
+    ("site", "whose"),
+    [
+        (DOCKER, "nobody"),
+        (OURS, "package"),
+        (DEBIANS, "debian"),
+        (replace(OURS, redis_conf="changed"), "debian"),
+        (CONTAINER, "compose"),
+        (replace(CONTAINER, published_by=("medaction-redis-2 (redis)",)), "stranger"),
+        (replace(CONTAINER, listeners=(PROXY, SERVICE)), "stranger"),
+        (replace(OURS, listeners=(replace(SERVICE, unit="redis-server@other.service"),)), "stranger"),
+        (replace(OURS, listeners=(SERVICE, replace(SERVICE, unit="nc.service"))), "stranger"),
+        (replace(DOCKER, listeners=(Listener("", "", "", ""),)), "stranger"),
+    ],
+)
+def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
+    assert holder(site, settings_of()) == whose
+
+
+@pytest.mark.parametrize(
+    ("mode", "site", "keys"),
+    [
+        ("package", Site(), None),
+        ("package", OURS, 5),
+        ("package", DEBIANS, 0),
+        ("package", CONTAINER, 0),
+        ("compose", DOCKER, None),
+        ("compose", CONTAINER, 5),
+        ("compose", OURS, 0),
+        ("package", ELSEWHERE, 0),
+        ("compose", ELSEWHERE, 0),
+        ("package", replace(OURS, listeners=(), service_is_on=True), None),
+    ],
+)
+def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, settings_of: ValidSettings):
+    assert objection(site, settings_of(redis_mode=mode), keys) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "site", "keys", "said"),
+    [
+        ("compose", Site(), None, "no Docker engine that answers"),
+        ("compose", replace(DOCKER, compose_version=(2, 19, 9)), None, "no Compose 2.20 or newer"),
+        ("compose", replace(DOCKER, compose_version=()), None, "no Compose 2.20 or newer"),
+        ("package", CONTAINER, 5, "of mode 'compose' runs there with 5 key(s)"),
+        ("compose", OURS, None, "of mode 'package' runs there with counters in it"),
+        ("package", DEBIANS, 1, "Debian's package already, with 1 key(s)"),
+        ("package", replace(DOCKER, redis_conf="changed"), None, "with a redis.conf that somebody changed"),
+    ],
+)
+def test_what_speaks_against(mode: str, site: Site, keys: int | None, said: str, settings_of: ValidSettings):
+    assert said in (objection(site, settings_of(redis_mode=mode), keys) or "")
+
+
+def test_a_word_lets_a_redis_be_taken_over_and_never_a_strangers(settings_of: ValidSettings):
+    settings = settings_of(redis_take_over=True)
+    assert objection(DEBIANS, settings, 5) is None and objection(CONTAINER, settings, 5) is None
+    stranger = replace(DOCKER, listeners=(Listener("nc", "9", "bob", "session-1.scope"),))
+    assert "held by nc (pid 9, user bob, session-1.scope)" in (objection(stranger, settings, None) or "")
+
+
+def test_somebody_elses_redis_needs_no_host_of_ours(settings_of: ValidSettings):
+    said = objection(OURS, settings_of(redis_mode="external"), 3) or ""
+    assert "no host has the role redis" in said and "with 3 key(s), stays as it is" in said
+
+
+def test_a_host_is_read_from_one_answer():
+    site = RedisSite().process([
+        "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
+        "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
+        "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml",
+    ])  # fmt: skip
+    assert site == Site(
+        listeners=(PROXY,), redis_conf="changed", service_is_on=True, docker_answers=True, compose_version=(2, 26, 1),
+        published_by=("theirs (redis:7)",), has_container=True, has_compose_entry=True,
+        compose_files=(("/opt/a/compose.yml", True), ("/opt/a/docker-compose.yml", False)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "keys"),
+    [(["OK", "12"], 12), (["0"], 0), (["NOAUTH Authentication required."], None), ([], None)],
+)
+def test_keys_are_counted_where_redis_tells(answer: list[str], keys: int | None):
+    assert Keys().process(answer) == keys
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (["running redis ab", "redis ab"], ("running", True)),
+        (["running redis ab", "redis cd"], ("running", False)),
+        (["exited redis ab", "redis ab"], ("exited", True)),
+        (["", ""], ("", False)),
+        (["", "redis ab"], ("", False)),
+        ([], ("", False)),
+    ],
+)
+def test_a_container_is_that_of_its_compose_file_by_its_hash(answer: list[str], state: tuple[str, bool]):
+    assert Container().process(answer) == state
+
+
+def test_the_port_is_published_where_redis_would_listen(settings_of: ValidSettings):
+    settings = settings_of(redis_mode="compose", redis_bind=["127.0.0.1", "-::1", "fd00::5"], redis_port=6400)
+    (compose,) = [file for file in layout.redis_files(settings, app_is_here=False) if file.path.endswith(".yaml")]
+    ports = [line.split('"')[1] for line in compose.content.splitlines() if ":6400:" in line]
+    assert ports == ["127.0.0.1:6400:6400", "[fd00::5]:6400:6400"]
+
+
+def test_only_root_reaches_what_the_container_reads(settings_of: ValidSettings):
+    modes = {
+        entry.path: entry.mode for entry in layout.redis_files(settings_of(redis_mode="compose"), app_is_here=False)
+    }
+    assert modes["/etc/medaction-redis"] == 0o700
+
+
+def test_tls_is_for_an_external_redis_alone(faults_of: Faults, settings_of: ValidSettings):
+    (fault,) = faults_of(redis_tls=True)
+    assert (fault.setting, "external" in fault.reason) == ("redis_tls", True)
+    variables = layout.app_variables(settings_of(redis_mode="external", redis_tls=True, redis_user="default"))
+    assert variables["REDIS_URL"].startswith('"rediss://default:')
+
+
+def test_a_container_is_published_on_loopback_for_certain(faults_of: Faults):
+    (fault,) = faults_of(redis_mode="compose", redis_bind=["-127.0.0.1", "10.0.0.5"])
+    assert "must hold 127.0.0.1" in fault.reason
+
+
+@pytest.mark.parametrize("image", ["redis 7", "redis:7; id", "", "$(id)"])
+def test_an_image_is_a_name(image: str, faults_of: Faults):
+    (fault,) = faults_of(redis_image=image)
+    assert fault.setting == "redis_image"
+
+
+@pytest.mark.parametrize("mode", ["package", "compose"])
+@pytest.mark.parametrize(
+    ("site", "keys"), [(ELSEWHERE, 3), (ELSEWHERE, None), (replace(ELSEWHERE, redis_conf="changed"), 0)]
+)
+def test_debians_redis_on_another_port_is_not_stopped_unasked(
+    mode: str, site: Site, keys: int | None, settings_of: ValidSettings
+):
+    wanted = settings_of(redis_mode=mode, redis_port=6380)
+    assert "Redis of Debian's package already" in (objection(site, wanted, keys) or "")
+    assert objection(site, wanted.model_copy(update={"redis_take_over": True}), keys) is None
