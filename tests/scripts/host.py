@@ -1,0 +1,211 @@
+"""A stand-in for a host: the scripts rendered into directories of their own, as a deploy would place them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from provision.render import render
+from provision.settings import Settings
+
+from .cluster import PASSWORD, ROLE, Cluster, bin_dir
+from .unprivileged import PREFIX, USER, give_to_user
+
+
+class Host:
+    """`app_dir` and every path that derives from it, owned by the backup user; one database to dump."""
+
+    def __init__(self, directory: Path, cluster: Cluster, **settings: object) -> None:
+        self.directory, self.cluster = directory, cluster
+        self.app_dir = directory / "app"
+        self.backups = self.app_dir / "backups"
+        self.shims = directory / "shims"
+        for path in (self.app_dir, self.backups, self.app_dir / "scripts", self.shims, directory / "state"):
+            path.mkdir()
+            give_to_user(path)
+        self.told = directory / "state/told"  # what the failure hook was told, one line each
+        self.database = cluster.new_database()
+        self.configure(**settings)
+
+    def configure(self, **settings: object) -> None:
+        """Render everything with these settings on top of what the stand-in needs."""
+        self.settings = settings_below(self.directory, **{
+            "app_name": "medaction", "app_dir": str(self.app_dir), "backup_user": USER.pw_name,
+            "postgres_host": "127.0.0.1", "postgres_port": self.cluster.port, "postgres_user": ROLE,
+            "postgres_database": self.database, "postgres_password": SecretStr(PASSWORD),
+            "backup_reserve_mb": 1,
+            "backup_failure_hook": f'echo "$BACKUP_STEP $BACKUP_EXIT_CODE: $BACKUP_MESSAGE" >> {self.told}',
+            **settings,
+        })  # fmt: skip
+        self.place("linux/scripts/backup-database.sh.j2", self.app_dir / "scripts/backup-database.sh", 0o755)
+        self.place("linux/scripts/restore-database.sh.j2", self.app_dir / "scripts/restore-database.sh", 0o755)
+        self.place("linux/pgpass.j2", Path(self.settings.backup_pgpass_file), 0o600)
+
+    def place(self, template: str, path: Path, mode: int) -> None:
+        path.write_text(render(template, self.settings), encoding="utf-8")
+        path.chmod(mode)
+        give_to_user(path)
+
+    def shim(self, tool: str, script: str) -> None:
+        """Put a program of this name in front of the real one."""
+        path = self.shims / tool
+        path.write_text(f"#!/bin/bash\nreal=({' '.join(self._real(tool))})\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def unshim(self) -> None:
+        for path in self.shims.iterdir():
+            path.unlink()
+
+    def _real(self, tool: str) -> list[str]:
+        own = bin_dir() / tool
+        return [str(own) if own.exists() else f"$(PATH=${{PATH#*:}} command -v {tool})"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # As bare as cron's, with the shims first and the test server's own client next.
+        return {"PATH": f"{self.shims}:{bin_dir()}:/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/nonexistent"}
+
+    def argv(self, script: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
+        return [*PREFIX, *before, f"./scripts/{script}", *arguments]
+
+    def popen(self, script: str, *arguments: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.argv(script, *arguments, before=before), cwd=self.app_dir, text=True,
+            env={**self.environment, **environment}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, script: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return ended(self.popen(script, *arguments, **options))
+
+    def backup(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return self.run("backup-database.sh", *arguments, **options)
+
+    def good_backup(self, *arguments: str, **options) -> Path:
+        """Make a backup that must succeed; return the dump that `latest` points to."""
+        done = self.backup(*arguments, **options)
+        assert done.returncode == 0, done.stderr
+        return self.latest.resolve()
+
+    def restore(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return self.run("restore-database.sh", *arguments, **options)
+
+    @property
+    def latest(self) -> Path:
+        return self.backups / "medaction_latest.sql.gz"
+
+    def dumps(self, tier: str = "daily") -> list[str]:
+        """The names of a tier's dumps, oldest first."""
+        directory = self.backups if tier == "daily" else self.backups / tier
+        return sorted(path.name for path in directory.glob("medaction_[0-9]*.sql.gz"))
+
+    def status(self) -> dict:
+        return json.loads(Path(self.settings.backup_status_file).read_text(encoding="utf-8"))
+
+    def manifest(self, dump: Path | None = None) -> dict:
+        dump = dump or self.latest.resolve()
+        return json.loads(dump.with_name(f"{dump.name}.json").read_text(encoding="utf-8"))
+
+    def plant(self, *stamps: str, tier: str = "daily") -> None:
+        """Put dumps of other days there."""
+        directory = self.backups if tier == "daily" else self.backups / tier
+        directory.mkdir(exist_ok=True)
+        give_to_user(directory)
+        for stamp in stamps:
+            path = directory / f"medaction_{stamp}.sql.gz"
+            path.write_bytes(b"")
+            give_to_user(path)
+
+    def published(self) -> dict[str, tuple[int, str]]:
+        """Everything that stands under a final name, and what `latest` points to."""
+        found = {
+            str(path.relative_to(self.backups)): (path.stat().st_size, oct(stat.S_IMODE(path.stat().st_mode)))
+            for path in self.backups.rglob("medaction_[0-9]*")
+            if path.suffix != ".part"
+        }
+        return {**found, "latest": (0, str(self.latest.readlink()) if self.latest.is_symlink() else "")}
+
+    def leftovers(self) -> list[str]:
+        """Files and processes that a run should have taken with it."""
+        files = [str(path) for path in self.backups.rglob("*") if ".part" in path.name or ".run" in path.name]
+        return files + [line for line in processes() if str(self.directory) in line]
+
+
+def settings_below(directory: Path, **values: object) -> Settings:
+    """Settings whose paths outside of app_dir lie below a directory of the test."""
+
+    class BelowDirectory(Settings):
+        @property
+        def backup_config_dir(self) -> str:
+            return str(directory)
+
+        @property
+        def backup_log_dir(self) -> str:
+            return str(directory)
+
+        @property
+        def backup_state_dir(self) -> str:
+            return str(directory / "state")
+
+    secrets = {name: SecretStr("unused") for name in ("redis_password", "redis_operator_password")}
+    return BelowDirectory(**{**secrets, **values})
+
+
+def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    try:
+        output, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def send(run: subprocess.Popen, number: int) -> None:
+    """Send a run a signal as it is sent in life: Ctrl-C reaches all in the foreground, the others one process."""
+    if number == signal.SIGINT:
+        os.killpg(run.pid, number)
+    else:
+        os.kill(run.pid, number)
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 20) -> object:
+    """Wait until a condition holds; return what it returned."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
+
+
+def processes() -> list[str]:
+    """The command lines of all processes, each after its id."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(f"{path.parts[2]} {path.read_bytes().replace(bytes(1), b' ').decode(errors='replace')}")
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def running(host: Host, tool: str) -> list[int]:
+    """The ids of a tool's processes that work for this host's database."""
+    found = [line.partition(" ")[::2] for line in processes()]
+    return [
+        int(pid) for pid, command in found
+        if command.split(" ")[0].endswith(f"/{tool}") and f"'{host.database}'" in command
+    ]  # fmt: skip
+
+
+def process_of(host: Host, tool: str) -> int:
+    """The id of a tool's process that works for this host's database, as soon as there is one."""
+    return until(lambda: running(host, tool), f"{tool} runs")[0]

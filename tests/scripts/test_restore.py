@@ -1,0 +1,178 @@
+"""restore-database.sh, used by a person."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from .cluster import ROLE, fingerprint
+from .host import Host, ended, send, until
+
+
+@pytest.fixture
+def may_create(host: Host) -> Iterator[Host]:
+    host.cluster.ask("postgres", f"ALTER ROLE {ROLE} CREATEDB")
+    yield host
+    host.cluster.ask("postgres", f"ALTER ROLE {ROLE} NOCREATEDB")
+
+
+def databases(host: Host) -> list[str]:
+    return host.cluster.ask("postgres", "SELECT datname FROM pg_database ORDER BY 1").splitlines()
+
+
+def test_list_shows_every_tiers_dumps_with_age_and_size(host: Host) -> None:
+    daily, weekly = host.good_backup(), host.good_backup("--tier", "weekly")
+    done = host.restore("--list")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["TIER", "AGE", "SIZE", "RESTORED", "FILE"]
+    assert [line.split()[0] for line in lines[1:]] == ["daily", "weekly", "monthly"]
+    assert str(daily) in lines[1] and str(weekly) in lines[2] and "0h" in lines[1] and "MiB" in lines[1]
+
+
+def test_newest_is_restored_into_an_empty_database(host: Host) -> None:
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
+    assert "100 %" in done.stderr
+
+
+def test_named_dump_is_restored(host: Host) -> None:
+    first = host.good_backup()
+    host.cluster.ask(host.database, 'DELETE FROM "Réclamations"')
+    host.good_backup("--tier", "weekly")
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target, "--from", first.name)
+    assert done.returncode == 0, done.stderr
+    assert host.cluster.ask(target, 'SELECT count(*) FROM "Réclamations"') == "30000"
+
+
+def test_missing_database_is_created_where_the_role_may(may_create: Host) -> None:
+    may_create.good_backup()
+    name = f'neuve {may_create.database} d\'"été"'
+    done = may_create.restore("--into", name)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(may_create.cluster, name) == fingerprint(may_create.cluster, may_create.database)
+
+
+def test_production_that_is_gone_comes_back(may_create: Host) -> None:
+    host = may_create
+    before = fingerprint(host.cluster, host.database)
+    host.good_backup()
+    host.cluster.drop_database(host.database)
+    done = host.restore("--into", host.database)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, host.database) == before
+
+
+def test_production_that_an_administrator_made_again_is_filled(host: Host) -> None:
+    before = fingerprint(host.cluster, host.database)
+    host.good_backup()
+    host.cluster.drop_database(host.database)
+    host.cluster.ask("postgres", f"CREATE DATABASE {host.database} OWNER {ROLE}")
+    done = host.restore("--into", host.database, "--overwrite", host.database)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, host.database) == before
+
+
+def test_missing_database_is_an_instruction_where_the_role_may_not(host: Host) -> None:
+    host.good_backup()
+    done = host.restore("--into", "neuve")
+    assert done.returncode == 1
+    assert "CREATEDB" in done.stderr and "neuve" not in databases(host)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("aim", ["production", "empty production", "another that holds data"])
+def test_live_database_is_refused_unless_named_twice(host: Host, aim: str) -> None:
+    host.good_backup()
+    target = host.cluster.new_database() if aim.startswith("another") else host.database
+    if aim.startswith("empty"):
+        host.cluster.drop_database(target)
+        host.cluster.new_database(target, template="template0")
+    before = fingerprint(host.cluster, target)
+    done = host.restore("--into", target)
+    assert done.returncode == 2 and f"--overwrite '{target}'" in done.stderr
+    other = host.restore("--into", target, "--overwrite", "something-else")
+    assert other.returncode == 2
+    assert fingerprint(host.cluster, target) == before
+
+
+def test_named_twice_the_live_database_is_replaced_and_the_old_one_kept(may_create: Host) -> None:
+    host = may_create
+    before = fingerprint(host.cluster, host.database)
+    host.good_backup()
+    host.cluster.ask(host.database, "DELETE FROM scans")
+    damaged = fingerprint(host.cluster, host.database)
+    done = host.restore("--into", host.database, "--overwrite", host.database)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, host.database) == before
+    kept = [name for name in databases(host) if name.startswith(f"{host.database}_before_")]
+    assert len(kept) == 1 and fingerprint(host.cluster, kept[0]) == damaged
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("fault", ["cut", "a bit flipped", "cut at a row and packed again"])
+def test_damaged_dump_is_refused_before_the_first_row(host: Host, fault: str) -> None:
+    dump = host.good_backup()
+    content = bytearray(dump.read_bytes())
+    if fault == "cut":
+        del content[len(content) // 2 :]
+    elif fault == "a bit flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        sql = gzip.decompress(content)
+        content = gzip.compress(sql[: sql.rindex(b"\n", 0, len(sql) // 2) + 1] + b"\\.\n")
+    dump.write_bytes(content)
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target)
+    assert done.returncode == 1 and "take another one" in done.stderr
+    assert host.cluster.ask(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
+
+
+@pytest.mark.fault
+def test_error_in_the_sql_stops_the_restore_and_fails(host: Host) -> None:
+    dump = host.good_backup()
+    sql = gzip.decompress(dump.read_bytes())
+    sql = sql.replace(b"CREATE VIEW", b"GRANT ALL ON public.patients TO missing_role;\nCREATE VIEW", 1)
+    dump.write_bytes(gzip.compress(sql))
+    dump.with_name(f"{dump.name}.json").unlink()  # its sum would tell
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target)
+    assert done.returncode == 1 and 'role "missing_role" does not exist' in done.stderr
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_stopped_restore_leaves_production_as_it_was_and_no_process(may_create: Host, number: int) -> None:
+    host = may_create
+    before = fingerprint(host.cluster, host.database)
+    host.good_backup()
+    # Half-way through the rows the server falls asleep.
+    dump = host.latest.resolve()
+    dump.write_bytes(
+        gzip.compress(
+            gzip.decompress(dump.read_bytes()).replace(b"\nCREATE INDEX", b"\nSELECT pg_sleep(60);\nCREATE INDEX", 1)
+        )
+    )
+    dump.with_name(f"{dump.name}.json").unlink()  # its sum would tell
+    run = host.popen("restore-database.sh", "--into", host.database, "--overwrite", host.database)
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+    until(lambda: host.cluster.ask("postgres", asleep), "the restore is half way")
+    send(run, number)
+    done = ended(run)
+    assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
+    assert fingerprint(host.cluster, host.database) == before
+    if number != signal.SIGKILL:
+        assert not [name for name in databases(host) if name.startswith(f"{host.database}_restored")]
+    until(lambda: not host.leftovers(), "nothing runs any more")
+
+
+def test_wrong_arguments_end_with_2(host: Host) -> None:
+    for arguments in ([], ["--into"], ["--into", "x", "--from", "/nowhere.sql.gz"], ["--onto", "x"]):
+        assert host.restore(*arguments).returncode == 2, arguments

@@ -1,0 +1,127 @@
+"""What is removed after a good backup, and above all what is not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from .host import Host
+
+NOON = datetime(2026, 6, 15, 12, 0, 0)
+
+
+def at(moment: datetime) -> tuple[str, ...]:
+    """The prefix that has a command believe it is that moment."""
+    return ("faketime", "-f", f"@{moment:%Y-%m-%d %H:%M:%S}")
+
+
+def stamp(days_before: float, moment: datetime = NOON) -> str:
+    return f"{moment - timedelta(days=days_before):%Y-%m-%d_%H-%M-%S}"
+
+
+def ages(host: Host, tier: str = "daily", moment: datetime = NOON) -> list[int]:
+    """How many days old each dump of the tier is, newest first."""
+    found = [datetime.strptime(name[10:29], "%Y-%m-%d_%H-%M-%S") for name in host.dumps(tier)]
+    return sorted((moment - made).days for made in found)
+
+
+def test_dumps_older_than_the_tiers_days_go(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1, 2, 29, 30.5, 31, 50)))
+    host.good_backup(before=at(NOON))
+    assert ages(host) == [0, 1, 2, 29]
+
+
+def test_environment_overrides_the_days(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1, 2, 3, 5, 6)))
+    host.good_backup(before=at(NOON), BACKUP_RETENTION_DAYS="4")
+    assert ages(host) == [0, 1, 2, 3]
+
+
+def test_the_minimum_stays_however_old(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (20, 40, 45, 46, 47)))
+    host.good_backup(before=at(NOON))
+    assert ages(host) == [0, 20, 40]
+
+
+def test_each_tier_is_pruned_by_its_own_days_alone(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1, 2, 3, 89, 91)), tier="weekly")
+    host.plant(*(stamp(day) for day in (1, 2, 3, 29)))
+    host.good_backup(before=at(NOON))
+    assert ages(host, "weekly") == [1, 2, 3, 89, 91]
+    host.good_backup("--tier", "weekly", before=at(NOON))
+    assert ages(host, "weekly") == [0, 1, 2, 3, 89]
+    assert ages(host) == [0, 1, 2, 3, 29]
+
+
+def test_tier_whose_days_are_its_own_period_is_pruned(host: Host) -> None:
+    host.configure(backup_monthly_retention_days=30)
+    firsts = [datetime(2026, month, 1, 2) for month in range(1, 7)]
+    host.plant(*(f"{first:%Y-%m-%d_%H-%M-%S}" for first in firsts), tier="monthly")
+    host.good_backup(before=at(NOON))
+    assert len(host.dumps("monthly")) == 3  # the minimum
+
+
+def test_what_others_put_there_stays(host: Host) -> None:
+    names = (
+        "medaction_before-migration.sql.gz",
+        "notes.txt",
+        "medaction_2020-01-01.sql.gz",
+        "other_2020-01-01_00-00-00.sql.gz",
+    )
+    for name in names:
+        (host.backups / name).touch()
+    host.plant(*(stamp(day) for day in (1, 2, 3, 60)))
+    host.good_backup(before=at(NOON))
+    assert all((host.backups / name).exists() for name in names)
+    assert f"medaction_{stamp(60)}.sql.gz" not in host.dumps()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "leap", [timedelta(hours=1), timedelta(days=365), -timedelta(hours=1), -timedelta(days=365)], ids=str
+)
+def test_a_leap_of_the_clock_removes_nothing_and_overwrites_nothing(host: Host, leap: timedelta) -> None:
+    host.plant(*(stamp(day) for day in range(30)))
+    before = host.dumps()
+    dump = host.good_backup(before=at(NOON + leap))
+    assert set(host.dumps()) == {*before, dump.name}
+    assert host.latest.resolve() == dump
+
+
+@pytest.mark.fault
+def test_a_clock_that_stays_a_year_ahead_is_believed_after_the_minimum_of_good_dumps(host: Host) -> None:
+    host.plant(*(stamp(day) for day in range(30)))
+    later = NOON + timedelta(days=365)
+    for night in range(3):
+        done = host.backup(before=at(later + timedelta(days=night)))
+        assert "WARN" in done.stderr and "clock" in done.stderr
+        assert len(host.dumps()) == 30 + night + 1
+    host.good_backup(before=at(later + timedelta(days=3)))
+    assert len(host.dumps()) == 4
+
+
+@pytest.mark.fault
+def test_dumps_from_a_clock_that_was_ahead_neither_count_nor_go(host: Host) -> None:
+    host.plant(stamp(-300), stamp(-301), stamp(-302), *(stamp(day) for day in (1, 2, 3, 40)))
+    done = host.backup(before=at(NOON))
+    assert "3 dump(s) bear a time that is still to come" in done.stderr
+    assert ages(host) == [-302, -301, -300, 0, 1, 2, 3]
+
+
+@pytest.mark.fault
+def test_the_hour_that_autumn_repeats_yields_two_dumps(host: Host) -> None:
+    # 02:30 comes twice in Paris on 2026-10-25, in summer time and an hour later in winter time.
+    first, second = (
+        host.good_backup(before=("faketime", "-f", "@2026-10-25 02:30:00"), TZ=zone) for zone in ("CEST-2", "CET-1")
+    )
+    assert "_02-30-00" in first.name and "_02-30-01" in second.name
+    assert first != second and len(host.dumps()) == 2
+
+
+@pytest.mark.fault
+def test_the_hour_that_spring_skips_is_an_age_like_any_other(host: Host) -> None:
+    # No clock in Paris showed 02:30 on 2026-03-29, but a host whose zone was changed since may have.
+    host.plant("2026-03-29_02-30-00", *(stamp(day) for day in (1, 2, 3)))
+    host.good_backup(before=at(NOON), TZ="Europe/Paris")
+    assert "medaction_2026-03-29_02-30-00.sql.gz" not in host.dumps()
