@@ -1,0 +1,87 @@
+"""What must be true on a Windows host after a deploy, asked from outside pyinfra: read-only.
+
+`run` is testinfra's `host.run` over its plain SSH backend: a command that holds no argument of its own, so that
+nothing is quoted for a Unix shell on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from provision.settings import Settings
+from provision.windows import acl, layout, powershell, task
+from provision.windows.facts import read_tasks
+from provision.windows.operations import File
+
+HAS_NOT_RUN = 267011  # SCHED_S_TASK_HAS_NOT_RUN
+RUNNING = 267009  # SCHED_S_TASK_RUNNING
+
+
+def ask(run: Callable[[str], Any], name: str, **arguments: object) -> Any:
+    """Run one of our scripts, and return its answer. Raise RuntimeError with what the host said instead."""
+    command = powershell.command(powershell.script(name, arguments))
+    if command is None:
+        raise RuntimeError(f"{name}: its arguments are too long for a command line")
+    done = run(command)
+    lines = [powershell.text(line) for line in done.stdout_bytes.split(b"\n")]
+    if done.rc != 0:
+        said = powershell.plain_errors([powershell.text(line) for line in done.stderr_bytes.split(b"\n")])
+        raise RuntimeError(f"{name}: {' '.join(said).strip()}")
+    return powershell.answer(lines)
+
+
+def files(run: Callable[[str], Any], settings: Settings) -> list[str]:
+    """What is wrong with the directories, scripts and access lists."""
+    entries = [*layout.directories(settings), *layout.files(settings)]
+    found: dict[str, Any] = {}
+    # A few at a time: all the paths would not fit on one command line.
+    for start in range(0, len(entries), 3):
+        paths = [entry.path for entry in entries[start : start + 3]]
+        found |= ask(run, "paths", paths=paths)
+    told = []
+    for entry in entries:
+        there = found.get(entry.path)
+        if there is None:
+            told.append(f"{entry.path}: is missing")
+            continue
+        if isinstance(entry, File) and there["sha256"] != entry.sha256:
+            told.append(f"{entry.path}: its content differs")
+        if entry.access is not None:
+            told += acl.differences(entry.path, entry.access, there["sddl"])
+    return told
+
+
+def tasks(run: Callable[[str], Any], settings: Settings) -> list[str]:
+    """What is wrong with the scheduled tasks: as described, enabled, with a next run, the last one good."""
+    found = read_tasks(ask(run, "tasks", folder=settings.windows_task_folder))
+    told = []
+    for wanted in layout.tasks(settings):
+        there = found.get(wanted.name)
+        if there is None:
+            told.append(f"{wanted.path}: is missing")
+            continue
+        accounts = {} if wanted.service_account else ask(run, "accounts", names=[wanted.user])
+        told += task.differences(wanted, there["xml"], accounts)
+        if not there["enabled"]:
+            told.append(f"{wanted.path}: is disabled")
+        # COM gives the last moment of 1899 for "never".
+        if there["next_run"] < "1900":
+            told.append(f"{wanted.path}: has no next run")
+        if there["last_result"] not in (0, HAS_NOT_RUN, RUNNING):
+            told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with code {there['last_result']}")
+    return told
+
+
+def newest_backup(run: Callable[[str], Any], settings: Settings) -> list[str]:
+    """What is wrong with the newest dump: there, complete, fresh."""
+    found = ask(
+        run, "newest-backup", places=[*layout.tiers(settings).values()],
+        pattern=layout.dump_pattern(settings), script=layout.backup_script(settings),
+    )  # fmt: skip
+    if found["path"] is None:
+        return [f"{settings.windows_backup_dir}: holds no dump"]
+    told = [] if found["complete"] else [f"{found['path']}: is not complete"]
+    if found["age_hours"] > settings.backup_maximum_age_hours:
+        told.append(f"{found['path']}: is {found['age_hours']:.0f} hours old")
+    return told

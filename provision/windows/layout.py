@@ -1,0 +1,152 @@
+r"""What lies where on a Windows host: every file and task, rendered. The role places it, `make render` prints it.
+
+Pure, as `provision.layout` is for Debian hosts. Scripts are UTF-8 with its mark, and CRLF.
+"""
+
+from __future__ import annotations
+
+from provision.render import render
+from provision.settings import Settings
+from provision.windows import powershell
+from provision.windows.acl import Private
+from provision.windows.operations import Directory, Entry, File
+from provision.windows.task import Action, Task, Trigger
+
+REDIS_SENTENCE = (
+    "Redis is not offered on Windows itself: keep Redis on a Debian host of the group `redis`, or set"
+    " redis_mode = 'compose' on a host with Docker, and point redis_host at it"
+)
+
+
+def mark(settings: Settings) -> str:
+    """What tells our tasks from other people's: their Source."""
+    return f"managed by the pyinfra project of {settings.app_name}"
+
+
+def directories(settings: Settings) -> list[Entry]:
+    """The app's directory, and those of the backups, which administrators alone may enter."""
+    private = Private(directory=True)
+    names = (settings.windows_config_dir, settings.windows_log_dir, *tiers(settings).values())
+    return [
+        Directory(settings.windows_app_dir),
+        # What runs as SYSTEM must not be writable by anybody else, wherever the app's directory lies.
+        Directory(settings.windows_script_dir, private),
+        *(Directory(name, private) for name in names),
+    ]
+
+
+def files(settings: Settings) -> list[Entry]:
+    """The scripts, and the password file that they read."""
+    pgpass = render("linux/pgpass.j2", settings).encode()
+    return [File(settings.windows_pgpass_file, pgpass, Private()), *scripts(settings)]
+
+
+def scripts(settings: Settings) -> list[File]:
+    return [
+        File(
+            rf"{settings.windows_script_dir}\{name}",
+            powershell.file_bytes(script(name, settings)),
+        )
+        for name in ("backup-database.ps1", "restore-database.ps1")
+    ]
+
+
+def script(name: str, settings: Settings) -> str:
+    return render(
+        f"windows/{name}.j2", settings, ps=lambda value: powershell.quote(str(value or "")),
+        dump_arguments=dump_arguments(settings), service_lines=_service_lines(settings),
+    )  # fmt: skip
+
+
+def backup_script(settings: Settings) -> str:
+    return rf"{settings.windows_script_dir}\backup-database.ps1"
+
+
+def tiers(settings: Settings) -> dict[str, str]:
+    """The directory of each tier's dumps."""
+    return {"daily": settings.windows_backup_dir, "weekly": rf"{settings.windows_backup_dir}\weekly"}
+
+
+def dump_pattern(settings: Settings) -> str:
+    """A dump's name, as a regular expression of .NET and of Python."""
+    return rf"^{settings.app_name}_\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d\.sql\.gz$"
+
+
+def dump_arguments(settings: Settings) -> list[str]:
+    """What pg_dump.exe is started with, in the directory of the run, which holds the service file.
+
+    Plain ASCII without a space: names of databases and hosts stand in the service file, as UTF-8.
+    """
+    return [
+        "--no-password",
+        "--format=plain",
+        f"--lock-wait-timeout={settings.backup_lock_wait_seconds}s",
+        "--file=dump.sql",
+        f"--dbname=service={settings.app_name}",
+    ]
+
+
+def service_file(settings: Settings) -> str:
+    """The connection service file that the scripts write for pg_dump and psql."""
+    lines = [f"[{settings.app_name}]", f"dbname={settings.postgres_database}", *_service_values(settings)]
+    return "\n".join(lines) + "\n"
+
+
+def tasks(settings: Settings) -> list[Task]:
+    """The two scheduled tasks, from the schedules that cron has on other hosts."""
+    delay = settings.windows_task_random_delay_minutes
+
+    def task(name: str, description: str, schedule, arguments: str) -> Task:
+        path = backup_script(settings)
+        return Task(
+            folder=settings.windows_task_folder,
+            name=name,
+            description=f"{description} Managed by the project that deploys this host: changes here are put back.",
+            source=mark(settings),
+            action=Action(
+                "powershell.exe", f'-NoProfile -NonInteractive -ExecutionPolicy Bypass -File "{path}"{arguments}'
+            ),
+            triggers=(Trigger(schedule, delay),),
+            user=settings.windows_task_user,
+            time_limit_hours=settings.windows_task_time_limit_hours,
+        )
+
+    name, days = f"{settings.windows_name} Backup", settings.backup_weekly_retention_days
+    return [
+        task(name, f"The daily backup of {settings.postgres_database}.", settings.backup_daily, ""),
+        task(
+            f"{name} Weekly", f"The weekly backup of {settings.postgres_database}.", settings.backup_weekly,
+            f" -Tier weekly -RetentionDays {days}",
+        ),
+    ]  # fmt: skip
+
+
+def rendered(settings: Settings) -> dict[str, bytes]:
+    """What a host gets, by a path below OUT, for `make render`; what holds a password is left out."""
+    shown = {entry.path: entry.content for entry in scripts(settings)}
+    shown |= {
+        rf"tasks\{task.folder.strip(chr(92))}\{task.name}.xml": task.to_xml().encode() for task in tasks(settings)
+    }
+    shown |= {
+        rf"snippets\{name}.ps1": powershell.script(name, {"an": "example"}).encode() for name in powershell.names()
+    }
+    return {path.replace("\\", "/").replace(":", ""): content for path, content in shown.items()}
+
+
+def _service_values(settings: Settings) -> list[str]:
+    return [
+        f"host={settings.postgres_host}",
+        f"port={settings.postgres_port}",
+        f"user={settings.postgres_user}",
+        "connect_timeout=10",
+        f"application_name={settings.app_name}-backup",
+        "keepalives_idle=30",
+        "keepalives_interval=10",
+        "keepalives_count=3",
+    ]
+
+
+def _service_lines(settings: Settings) -> list[str]:
+    """The lines of a service, as items of a PowerShell array."""
+    lines = ['"[$Section]"', '"dbname=$Database"', *(powershell.quote(line) for line in _service_values(settings))]
+    return [f"{line}," for line in lines[:-1]] + [lines[-1]]

@@ -1,0 +1,224 @@
+"""What a Windows host should have. Nothing is sent when nothing differs; what differs is told in words.
+
+A file's content goes over SFTP only: it is in no command, no argument list and no output. A private one is
+born empty with its final access list.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import host
+
+from provision.changes import note
+from provision.dotenv import differing, merge
+from provision.windows import acl, powershell, task
+from provision.windows.connector import ANSWERED
+from provision.windows.facts import Accounts, NewestBackup, Paths, PostgresClients, ScheduledTasks
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory; without `access` its access list is whatever it inherits."""
+
+    path: str
+    access: acl.Private | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, whole. `content` is never shown."""
+
+    path: str
+    content: bytes = field(repr=False)
+    access: acl.Private | None = None
+
+    @property
+    def sha256(self) -> str:
+        return sha256(self.content).hexdigest()
+
+
+Entry = File | Directory
+
+
+@operation()
+def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
+    """Every entry is on the host as described. Directories come before what lies in them."""
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    if found is None:
+        raise OperationError("the host did not say what lies at its paths")
+    for entry in entries:
+        there = found.get(entry.path)
+        content_differs = isinstance(entry, File) and (there is None or there["sha256"] != entry.sha256)
+        access_told = _access_told(entry, there)
+        for sentence in [*_content_told(entry, there), *access_told]:
+            note(host, sentence)
+        if isinstance(entry, Directory) and (there is None or access_told):
+            yield _script("directory", path=entry.path, sddl=_sddl(entry))
+        elif isinstance(entry, File) and content_differs:
+            yield from _written(entry)
+        elif access_told:
+            yield _script("access", path=entry.path, sddl=_sddl(entry))
+
+
+@operation()
+def scheduled_task(wanted: task.Task, mark: str) -> Generator[StringCommand, None, None]:
+    """The task is registered as described. One of that name without our mark is left alone, and fails the step."""
+    there = _tasks(wanted.folder).get(wanted.name)
+    accounts = {} if wanted.service_account else {wanted.user: _sid(wanted.user)}
+    if there is None:
+        told = [f"{wanted.path}: is missing"]
+    elif not task.is_ours(there["xml"], mark):
+        told = [f"{wanted.path}: a task of that name is somebody else's and is left alone; rename or remove it"]
+    else:
+        told = task.differences(wanted, there["xml"], accounts)
+    for sentence in told:
+        note(host, sentence)
+    if told:
+        yield _register(wanted, mark, validate_only=True)
+        yield _register(wanted, mark, validate_only=False)
+
+
+@operation()
+def scheduled_task_absent(folder: str, task_name: str, mark: str) -> Generator[StringCommand, None, None]:
+    """There is no task of ours of that name; somebody else's is not touched, and is no difference."""
+    there = _tasks(folder).get(task_name)
+    if there is not None and task.is_ours(there["xml"], mark):
+        note(host, rf"{folder}\{task_name}: is there, should not be")
+        yield _script("task-remove", folder=folder, name=task_name, mark=mark)
+
+
+@operation()
+def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -> Generator[PyinfraCommand, None, None]:
+    """`path` sets each of these (quoted) variables once; other lines stay, and so does their kind of line end.
+
+    SYSTEM, the administrators and the account `reader` may read it.
+    """
+    access = acl.Private(() if reader is None else (_sid(reader),))
+    there = (host.get_fact(Paths, paths=(path,)) or {}).get(path)
+    text = _read_text(path) if there else ""
+    ending = "\r\n" if "\r\n" in text else "\n"
+    plain = text.replace("\r\n", "\n")
+    for name in differing(plain, variables) if there else ():
+        note(host, f"{path}: {name} is not what the settings say")
+    merged = merge(plain, variables).replace("\n", ending)
+    yield from placed._inner([File(path, merged.encode(), access)])
+
+
+@operation()
+def elevated() -> Generator[StringCommand, None, None]:
+    """Whoever we connect as may change the machine. Raise OperationError otherwise; nothing is ever changed."""
+    found = host.connector_data[ANSWERED]
+    if not found["elevated"]:
+        raise OperationError(f"{found['user']} is no administrator there: set ssh_user to one")
+    yield from ()
+
+
+@operation()
+def postgres_client(pg_dump: str, winget_package: str | None) -> Generator[StringCommand, None, None]:
+    """The host has a pg_dump.exe: where PostgreSQL is installed, or where `pg_dump` says; else winget brings it.
+
+    `winget_package` is None where winget may not be used.
+    """
+    clients = host.get_fact(PostgresClients, pg_dump=pg_dump) or {}
+    if pg_dump and pg_dump not in clients:
+        raise OperationError(f"windows_pg_dump = {pg_dump!r}: there is no pg_dump that runs at that path")
+    if clients:
+        return
+    if winget_package is None:
+        raise OperationError(
+            "there is no pg_dump.exe: install PostgreSQL's command line tools with EDB's installer"
+            " (postgresql-<version>-windows-x64.exe, from https://www.postgresql.org/download/windows/), or point"
+            " windows_pg_dump at one, or set windows_allow_winget = True"
+        )
+    note(host, f"pg_dump.exe: is missing, winget installs {winget_package}")
+    yield _script("winget", package=winget_package)
+
+
+def _sid(account: str) -> str:
+    sid = (host.get_fact(Accounts, names=(account,)) or {}).get(account)
+    if sid is None:
+        raise OperationError(f"the host knows no account {account!r}: create it there, or name another")
+    return sid
+
+
+def _read_text(path: str) -> str:
+    # Not a fact: pyinfra prints what a fact returns (-vvv), and this holds passwords.
+    content = io.BytesIO()
+    if not host.get_file(path, content):
+        raise OperationError(f"{path} cannot be read")
+    try:
+        return content.getvalue().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise OperationError(f"{path} is not UTF-8 text: save it as UTF-8, and deploy again") from None
+
+
+@operation()
+def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[StringCommand, None, None]:
+    """There is a complete dump in one of `places`; else `script` makes one now, and its failure fails the step."""
+    if script not in (host.get_fact(Paths, paths=(script,)) or {}):
+        # Not there before the first deploy.
+        newest = None
+    else:
+        newest = host.get_fact(NewestBackup, places=tuple(places), pattern=pattern, script=script)
+    if newest is None or not newest["complete"]:
+        note(host, "no complete backup lies there yet" if not newest or newest["path"] is None else
+             f"{newest['path']}: the newest backup is not complete")  # fmt: skip
+        yield _script("run-backup", script=script)
+
+
+def _written(entry: File) -> Generator[PyinfraCommand, None, None]:
+    aside = f"{entry.path}.new"
+    if entry.access is not None:
+        yield _script("empty-file", path=aside, sddl=entry.access.sddl)
+    yield FileUploadCommand(io.BytesIO(entry.content), entry.path, remote_temp_filename=aside)
+
+
+def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
+    kind = "file" if isinstance(entry, File) else "directory"
+    if there is None:
+        return [f"{entry.path}: is missing"]
+    if there["kind"] != kind:
+        raise OperationError(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
+    if isinstance(entry, File) and there["sha256"] != entry.sha256:
+        return [f"{entry.path}: its content differs"]
+    return []
+
+
+def _access_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
+    if there is None or entry.access is None:
+        return []
+    return acl.differences(entry.path, entry.access, there["sddl"])
+
+
+def _sddl(entry: Entry) -> str | None:
+    return None if entry.access is None else entry.access.sddl
+
+
+def _tasks(folder: str) -> dict[str, dict[str, str]]:
+    found = host.get_fact(ScheduledTasks, folder=folder)
+    if found is None:
+        raise OperationError(f"the host did not say which tasks it has in {folder}")
+    return found
+
+
+def _register(wanted: task.Task, mark: str, *, validate_only: bool) -> StringCommand:
+    return _script(
+        "task-register",
+        folder=wanted.folder,
+        name=wanted.name,
+        xml=wanted.to_xml(),
+        user=wanted.user,
+        service_account=wanted.service_account,
+        mark=mark,
+        validate_only=validate_only,
+    )
+
+
+def _script(name: str, /, **arguments: object) -> StringCommand:
+    return StringCommand(powershell.script(name, arguments))

@@ -1,0 +1,17 @@
+# The newest dump of all tiers: its path, its age, whether the script that made it still finds it complete.
+$newest = $null
+foreach ($place in $request.places) {
+    if (-not (Test-Path -LiteralPath $place)) { continue }
+    foreach ($file in @(Get-ChildItem -LiteralPath $place -File)) {
+        if ($file.Name -notmatch $request.pattern) { continue }
+        if (-not $newest -or $file.Name -gt $newest.Name) { $newest = $file }
+    }
+}
+if ($newest) {
+    & $request.script -Verify -File $newest.FullName
+    $complete = $LASTEXITCODE -eq 0
+    $age = ((Get-Date) - $newest.LastWriteTime).TotalHours
+    Send-Answer @{ path = $newest.FullName; bytes = $newest.Length; age_hours = $age; complete = $complete }
+} else {
+    Send-Answer @{ path = $null; bytes = 0; age_hours = 0; complete = $false }
+}

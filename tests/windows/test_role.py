@@ -1,0 +1,116 @@
+"""The whole Windows role on the stand-in: once, again, after edits by hand, and by pyinfra's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from provision import layout as debian
+from provision.dotenv import differing
+from provision.roles.windows import windows_app, windows_backup
+from provision.settings import Settings
+from tests.windows.conftest import StandIn
+from tests.windows.runs import deploy
+from tests.windows.settings import PASSWORD, default_settings, hostile_settings, settings
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+
+def _role(found: Settings):
+    def steps():
+        windows_app(found, debian.app_variables(found))
+        windows_backup(found)
+
+    return steps
+
+
+@pytest.mark.parametrize("found", [default_settings(), hostile_settings()], ids=["default", "hostile"])
+def test_a_deploy_gives_a_windows_host_its_backups_and_a_second_changes_nothing(standin: StandIn, found: Settings):
+    known = {"C:\\Program Files\\PostgreSQL\\17\\bin\\pg_dump.exe": "pg_dump (PostgreSQL) 17.4"}
+    standin.set(
+        "postgres", **known, **({found.windows_pg_dump: "pg_dump (PostgreSQL) 17.4"} if found.windows_pg_dump else {})
+    )
+    first = deploy(standin.data, _role(found))
+    assert not first.failed, first.told
+    assert PASSWORD.replace("\\", "\\\\").replace(":", "\\:") in standin.file(found.windows_pgpass_file).read_text()
+    assert standin.file(f"{found.windows_script_dir}\\backup-database.ps1").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert standin.task(found.windows_task_folder, "MedAction Backup Weekly").exists()
+    again = deploy(standin.data, _role(found))
+    assert (again.failed, again.changes, again.told) == (False, 0, [])
+
+
+def test_a_persons_own_lines_in_env_stay_and_a_managed_value_is_put_back(standin: StandIn):
+    found = default_settings()
+    path = standin.file(found.windows_env_file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes("# à moi\r\nMY=1\r\nREDIS_URL=edited\r\n".encode())
+    result = deploy(standin.data, _role(found))
+    assert not result.failed
+    assert f"{found.windows_env_file}: REDIS_URL is not what the settings say" in result.told
+    text = path.read_bytes().decode()
+    assert text.startswith("# à moi\r\nMY=1\r\nREDIS_URL=") and "edited" not in text
+    assert differing(text.replace("\r\n", "\n"), debian.app_variables(found)) == []
+    assert deploy(standin.data, _role(found), dry=True).changes == 0
+
+
+def test_an_account_that_may_read_env_is_named_by_its_sid(standin: StandIn):
+    found = settings(windows_app_account="WIN1\\sauvegarde")
+    assert not deploy(standin.data, _role(found)).failed
+    sddl = os.getxattr(standin.file(found.windows_env_file), "user.sddl").decode()
+    assert "S-1-5-21-11-22-33-1001" in sddl
+    assert deploy(standin.data, _role(found), dry=True).changes == 0
+    unknown = settings(windows_app_account="WIN1\\nobody")
+    assert any("knows no account" in told for told in deploy(standin.data, _role(unknown), dry=True).told)
+
+
+def test_without_rights_nothing_is_changed_and_it_is_said(standin: StandIn):
+    standin.set("host", elevated=False)
+    result = deploy(standin.data, lambda: windows_backup(default_settings()))
+    assert result.failed and any("is no administrator there" in told for told in result.told)
+    assert list(standin.file("C:").iterdir()) != [] and not standin.file("C:\\MedAction").exists()
+
+
+def test_a_pg_dump_that_is_not_where_the_setting_says_is_an_error(standin: StandIn):
+    result = deploy(standin.data, lambda: windows_backup(settings(windows_pg_dump="C:\\nowhere\\pg_dump.exe")))
+    assert result.failed and any("windows_pg_dump" in told for told in result.told)
+
+
+def test_pyinfras_own_command_deploys_it_and_shows_no_secret(standin: StandIn, tmp_path: Path):
+    """With the connector found by its entry point, as an installed project has it; with everything printed."""
+    (tmp_path / "inventory.py").write_text(f"hosts = [('@winssh/win1', {standin.data!r})]\n")
+    (tmp_path / "deploy.py").write_text(
+        textwrap.dedent("""
+        from provision import layout
+        from provision.roles.windows import windows_app, windows_backup
+        from tests.windows.settings import default_settings
+        windows_app(default_settings(), layout.app_variables(default_settings()))
+        windows_backup(default_settings())
+    """)
+    )
+    installed = tmp_path / "site" / "winssh_for_test-1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: winssh-for-test\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[pyinfra.connectors]\nwinssh = provision.windows.connector:WinSSHConnector\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{tmp_path / 'site'}"}
+
+    def pyinfra(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "pyinfra", "-y", *arguments, "inventory.py", "deploy.py"]
+        return subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    first = pyinfra("-vvv", "--diff", "--debug")
+    assert first.returncode == 0, first.stderr[-3000:]
+    for secret in (PASSWORD, PASSWORD.replace(":", "\\:"), "p%40ss", "p@ss"):
+        assert secret not in first.stdout + first.stderr
+    again = pyinfra("--dry", "--json")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert standin.task("\\MedAction", "MedAction Backup").exists()
+    plan = json.loads(again.stdout[again.stdout.index("{") :])["plan"]
+    assert plan and not [operation["name"] for operation in plan if operation["hosts_with_change"]]
