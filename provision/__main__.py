@@ -1,0 +1,46 @@
+"""The project's commands: `python -m provision COMMAND --env ENVIRONMENT`. `make help` lists them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from provision import haste
+from provision.inventory import InventoryError
+from provision.secrets import SecretError
+
+COMMANDS = {
+    "deploy": "bring the hosts to what the settings describe, verify them, print a summary",
+    "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error",
+    "verify": "prove on the hosts that everything is as described",
+    "status": "one table: each host's Redis, last good backup, last restore test",
+    "render": "write every file that a deploy would put on each host below --out",
+    "secrets": "generate the secrets that are missing",
+    "settings": "list every setting, its default and its meaning",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="provision", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{k}: {v}" for k, v in COMMANDS.items()))
+    parser.add_argument("--env", default="sandbox", help="the environment: a file in inventories/")
+    parser.add_argument("--limit", default="", help="only these hosts or groups, commas between")
+    parser.add_argument("--out", default="", help="render: the directory to write below")
+    parser.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
+    parser.add_argument("--json", action="store_true", help="status, plan: print JSON")
+    parser.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")
+    arguments = parser.parse_args()
+    command = importlib.import_module(f"provision.commands.{arguments.command}")
+    try:
+        return command.run(arguments)
+    except (InventoryError, SecretError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again, it continues from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    haste.leave(main())

@@ -1,0 +1,1 @@
+"""What `make` calls, one command a file. Each is `run(arguments) -> exit code`."""

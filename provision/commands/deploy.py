@@ -1,0 +1,58 @@
+"""`make deploy`: bring the hosts to what the settings describe, verify them, print a summary."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from time import monotonic
+
+from provision import inventory
+from provision import run as runs
+from provision.commands import secrets, verify
+
+# These generate their own secrets; for any other environment that is a person's decision.
+SELF_SERVED = ("sandbox", "local")
+
+
+def run(arguments: Namespace) -> int:
+    started = monotonic()
+    path = inventory.path_of(arguments.env)
+    if arguments.env in SELF_SERVED:
+        secrets.complete(arguments.env)
+    members = inventory.read(arguments.env, arguments.limit)
+    limits = [option for member in members for option in ("--limit", member.name)] if arguments.limit else []
+    outcome = runs.pyinfra(path, "-y", *limits)
+    if outcome.exit_code == runs.INTERRUPTED:
+        raise KeyboardInterrupt
+    if not outcome.steps:
+        return _failed(outcome)
+    verdicts = verify.verdicts(arguments.env, [m.name for m in members if m.name not in outcome.failed_hosts])
+    _summary(outcome, members, verdicts, monotonic() - started)
+    if outcome.exit_code:
+        return _failed(outcome)
+    return 0 if verdicts.passed else 1
+
+
+def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:
+    width = max(len(member.name) for member in members)
+    print(f"\n{'host':{width}}  {'roles':16}  {'changed':>7}  {'failed':>6}  verified")
+    for member in members:
+        steps = [step for step in outcome.steps if step.host == member.name]
+        roles = ", ".join(role for role in inventory.ROLES if role in member.groups)
+        changed = sum(step.changes for step in steps)
+        failed = sum(step.failed for step in steps)
+        print(f"{member.name:{width}}  {roles:16}  {changed:>7}  {failed:>6}  {verdicts.of(member.name)}")
+    changed = sum(step.changes for step in outcome.steps)
+    said = f"{changed} change(s)" if changed else "nothing to change"
+    print(f"{said} on {len(members)} host(s), {seconds:.0f} s\n")
+
+
+def _failed(outcome: runs.Outcome) -> int:
+    for step in outcome.steps:
+        if step.failed:
+            print(f"failed: {step.host}: {step.name}: the reason stands above, under that step", file=sys.stderr)
+    lost = set(outcome.failed_hosts) - {step.host for step in outcome.steps if step.failed}
+    for host in sorted(lost):
+        print(f"failed: {host}: the connection or a question to it failed; see above", file=sys.stderr)
+    print("deploy failed; mend the cause and run it again: it continues from here", file=sys.stderr)
+    return outcome.exit_code or 1

@@ -1,0 +1,48 @@
+"""`make render`: every file that a deploy would put on each host, below a directory, touching no host."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from provision import inventory, layout
+from provision.files import Entry, File
+from provision.windows import layout as windows
+
+
+def run(arguments: Namespace) -> int:
+    if not arguments.out:
+        raise inventory.InventoryError("say where to: make render ENV=... OUT=directory")
+    out = Path(arguments.out)
+    for member in inventory.read(arguments.env, arguments.limit):
+        for name, content in rendered(member).items():
+            path = out / member.name / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Some hold passwords: for whoever runs this, and nobody else.
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            path.write_bytes(content)
+            print(path)
+    return 0
+
+
+def rendered(member: inventory.Member) -> dict[str, bytes]:
+    """What a host gets, by each file's path below the host's own directory."""
+    if member.is_windows:
+        return windows.rendered(member.settings)
+    return {file.path.lstrip("/"): file.content.encode() for file in files_of(member)}
+
+
+def files_of(member: inventory.Member) -> list[File]:
+    """Every file of a Debian host's roles. Of `.env` it is the part that is ours."""
+    settings, entries = member.settings, list[Entry]()
+    if "redis" in member.groups:
+        entries += [*layout.redis_files(settings, app_is_here="app" in member.groups), layout.redis_kernel(settings)]
+        entries += [layout.redis_compose_entry(settings)] if settings.redis_mode == "compose" else []
+    if "app" in member.groups:
+        entries += layout.app_files(settings)
+        lines = "".join(f"{name}={value}\n" for name, value in layout.app_variables(settings).items())
+        entries.append(File(layout.env_file(settings), lines, "root", settings.app_user, 0o640))
+    if "backup" in member.groups:
+        entries += layout.backup_files(settings)
+    return [entry for entry in entries if isinstance(entry, File)]

@@ -1,0 +1,24 @@
+"""`make secrets`: generate what is missing into `.secrets/<environment>.env`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from provision import inventory, secrets
+from provision.settings import SECRET_SETTINGS
+
+
+def run(arguments: Namespace) -> int:
+    inventory.path_of(arguments.env)
+    generated = complete(arguments.env)
+    shown = secrets.file_of(arguments.env).relative_to(inventory.PROJECT)
+    print(f"{shown}: generated {', '.join(generated)}" if generated else f"{shown}: complete, nothing to generate")
+    if "postgres_password" in generated:
+        print("postgres_password is new: give it to the database role, or put the role's own password in its place")
+    return 0
+
+
+def complete(environment: str) -> list[str]:
+    """Generate the secrets that an environment's own file lacks, and no others point at. Return their names."""
+    pointed_at = inventory.secrets_pointed_at(environment)
+    return secrets.generate_missing(environment, [name for name in SECRET_SETTINGS if name not in pointed_at])

@@ -1,0 +1,170 @@
+"""`make status`: one table of the fleet: each host's Redis, last good backup, last restore test, next run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from argparse import Namespace
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from pyinfra.api import Config, Host, State
+from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_config, ctx_host, ctx_state
+
+from provision import inventory
+from provision.facts.backup import BackupReport, Report
+from provision.facts.redis import Redis, question
+from provision.private import PrivateInput
+from provision.settings import Settings
+from provision.windows import facts as windows
+from provision.windows import layout as windows_layout
+
+NO_ANSWER = "could not be asked"
+COLUMNS = (
+    "host",
+    "redis",
+    "database",
+    "last good backup",
+    "age",
+    "size",
+    "kept",
+    "last run",
+    "restore test",
+    "next run",
+)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the table, or with --json the same as JSON. Exit 1 when a host could not be asked."""
+    rows = [row for asked in _ask_all(arguments.env, arguments.limit) for row in rows_of(*asked)]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print(rows)
+    return 1 if any(row["redis"] == "unreachable" or row["last good backup"] == NO_ANSWER for row in rows) else 0
+
+
+def _ask_all(environment: str, limit: str) -> list[tuple[inventory.Member, str, Report | None]]:
+    members = inventory.read(environment, limit)
+    state = State()
+    with ctx_state.use(state):
+        hosts = inventory.load(environment)
+        wanted = [hosts.get_host(member.name) for member in members]
+        config = Config()
+        with ctx_config.use(config):
+            state.init(hosts, config, initial_limit=wanted)
+            with contextlib.suppress(PyinfraError):  # no host at all was reached: the table says so of each
+                connect_all(state)
+            asked = [(member, *_ask(hosts.get_host(member.name), member)) for member in members]
+            disconnect_all(state)
+    return asked
+
+
+def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
+    if not host.connected:
+        return "unreachable", None
+    settings = member.settings
+    with ctx_host.use(host):
+        redis, report = "", None
+        if "redis" in member.groups and not member.is_windows:
+            password = PrivateInput(question(settings.redis_operator_password.get_secret_value()))
+            live = host.get_fact(Redis, port=settings.redis_port, _stdin=password)
+            redis = "up" if live.operator_let_in else "not as deployed" if live.answers else "DOWN"
+        if "backup" in member.groups:
+            report = ask_backups(host, member)
+        return redis, report
+
+
+def ask_backups(host: Host, member: inventory.Member) -> Report:
+    """A connected host's report on its backups; one without a `now` when it gave none."""
+    settings = member.settings
+    # One host that refuses to answer is a row of the table, not the end of it.
+    if member.is_windows:
+        return host.get_fact(
+            windows.BackupReport, backup_dir=settings.windows_backup_dir, tiers=windows_layout.tiers(settings),
+            pattern=windows_layout.dump_pattern(settings), database=settings.postgres_database, _ignore_errors=True,
+        )  # fmt: skip
+    tiers = _directories(settings)
+    return host.get_fact(BackupReport, state_dir=settings.backup_state_dir, tiers=tiers, _ignore_errors=True)
+
+
+def _directories(settings: Settings) -> dict[str, str]:
+    """Where the dumps of each tier lie."""
+    longer = ("weekly", "monthly", "yearly")
+    return {"daily": settings.backup_dir, **{tier: f"{settings.backup_dir}/{tier}" for tier in longer}}
+
+
+def rows_of(member: inventory.Member, redis: str, report: Report | None) -> list[dict[str, str]]:
+    """A host's rows: one; with several databases, one for each of them."""
+    row = dict.fromkeys(COLUMNS, "") | {"host": member.name, "redis": redis}
+    if report is None:
+        return [row]
+    if report.now is None:
+        return [row | {"last good backup": NO_ANSWER}]
+    schedules = (member.settings.backup_daily, member.settings.backup_weekly)
+    row["next run"] = f"{min(schedule.next_after(report.now) for schedule in schedules):%a %H:%M}"
+    return [row | _database_row(name, report, report.now) for name in _databases(member.settings, report)]
+
+
+def _databases(settings: Settings, report: Report) -> list[str]:
+    """Those that are to be backed up; where that means all, those that were, the app's own first."""
+    if settings.backup_databases != "all":
+        return list(settings.backup_databases)
+    dumps = [manifest for manifests in report.manifests.values() for manifest in manifests]
+    seen = {each["database"] for each in (*dumps, *report.last_runs)} - {settings.postgres_database}
+    return [settings.postgres_database, *sorted(seen)]
+
+
+def _database_row(database: str, report: Report, now: datetime) -> dict[str, str]:
+    def own(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [entry for entry in entries if entry.get("database") == database]
+
+    tiers = {tier: own(manifests) for tier, manifests in report.manifests.items()}
+    # Those of the longer tiers are some of these by a second name.
+    made = sorted(tiers.get("daily", []) + tiers.get("weekly", []), key=lambda one: one["started"], reverse=True)
+    last_runs, tests = own(report.last_runs), own(report.restore_tests)
+    row = {
+        "database": database,
+        "last good backup": "NONE",
+        "kept": ", ".join(f"{len(manifests)} {tier}" for tier, manifests in tiers.items() if manifests),
+        "last run": last_runs[0]["state"] if last_runs else "never",
+        "restore test": f"{tests[0]['verdict']} {tests[0]['tested'][:10]}" if tests else "never",
+    }
+    if made:
+        row["last good backup"] = made[0]["dump"]
+        row["age"] = _age(now, made[0]["dump"])
+        row["size"] = _size(made[0]["bytes"]) + _trend(made)
+    return row
+
+
+def _age(now: datetime, dump: str) -> str:
+    stamp = dump.rsplit("_", 2)[1:]  # NAME_YYYY-MM-DD_HH-MM-SS.sql.gz, by the host's own clock
+    made = datetime.strptime(f"{stamp[0]}_{stamp[1][:8]}", "%Y-%m-%d_%H-%M-%S")
+    hours = (now - made).total_seconds() / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} d"
+
+
+def _size(amount: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def _trend(manifests: list[dict[str, Any]]) -> str:
+    """How much larger the newest dump is than the median of the seven before it."""
+    before = sorted(manifest["bytes"] for manifest in manifests[1:8])
+    if not before or not before[len(before) // 2]:
+        return ""
+    return f" ({(manifests[0]['bytes'] / before[len(before) // 2] - 1) * 100:+.0f} %)"
+
+
+def _print(rows: list[dict[str, str]]) -> None:
+    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]
+    widths = {column: max(len(row[column]) for row in table) for column in COLUMNS}
+    for row in table:
+        print("  ".join(row[column].ljust(widths[column]) for column in COLUMNS).rstrip())

@@ -1,0 +1,100 @@
+"""What a host's backups are: how old the newest good one is, and the report that `make status` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+from typing_extensions import override
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """The age in hours of the newest good dump, by the host's clock (None: there is none), and by database what its
+    last run died of (empty: it did not)."""
+
+    hours: float | None = None
+    last_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+class BackupFreshness(FactBase[Freshness]):
+    """Given the link to the newest good dump and where each database's run writes its end to, return the Freshness."""
+
+    @override
+    def command(self, latest: str, state_dir: str) -> StringCommand:
+        return StringCommand(
+            "date +%s; stat -Lc %Y --", QuoteString(latest), "2>/dev/null || echo none;",
+            *_each_file("status", state_dir, "status*.json"), "; true",
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> Freshness:
+        return Freshness()
+
+    @override
+    def process(self, output: list[str]) -> Freshness:
+        now, modified, *status = output
+        last_runs = [json.loads(line.removeprefix("status=")) for line in status]
+        return Freshness(
+            (int(now) - int(modified)) / 3600 if modified != "none" else None,
+            {
+                run["database"]: (run["message"] or "it gave no reason") if run["state"] == "failed" else ""
+                for run in last_runs
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A host's own words on its backups: its clock, each database's last run and last restore test, and by tier
+    the manifests of its dumps, the newest first."""
+
+    now: datetime | None = None
+    last_runs: tuple[dict[str, Any], ...] = ()
+    restore_tests: tuple[dict[str, Any], ...] = ()
+    manifests: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+
+
+class BackupReport(FactBase[Report]):
+    """Given where runs write about themselves and where each tier's dumps lie, return the Report."""
+
+    @override
+    def command(self, state_dir: str, tiers: Mapping[str, str]) -> StringCommand:
+        parts = ["date +now=%Y-%m-%dT%H:%M:%S;"]
+        for kind in ("status", "restore-test"):
+            parts += [*_each_file(kind, state_dir, f"{kind}*.json"), ";"]
+        for tier, directory in tiers.items():
+            parts += [*_each_file(tier, directory, "*.json", but="*.restore-test.json"), ";"]
+        return StringCommand(*parts, "true")
+
+    @staticmethod
+    @override
+    def default() -> Report:
+        return Report()
+
+    @override
+    def process(self, output: list[str]) -> Report:
+        found: dict[str, list[str]] = {}
+        for key, _, value in (line.partition("=") for line in output):
+            found.setdefault(key, []).append(value)
+        now = datetime.fromisoformat(found.pop("now")[0])
+        read = {kind: tuple(map(json.loads, texts)) for kind, texts in found.items()}
+        return Report(
+            now,
+            read.pop("status", ()),
+            read.pop("restore-test", ()),
+            {tier: tuple(sorted(each, key=lambda one: one["started"], reverse=True)) for tier, each in read.items()},
+        )
+
+
+def _each_file(kind: str, directory: str, pattern: str, but: str = "") -> list[str | QuoteString]:
+    """A command that prints every such file of a directory in one line, `KIND=` before it."""
+    return [
+        "find", QuoteString(directory), "-maxdepth 1 -type f -name", QuoteString(pattern), "! -name", QuoteString(but),
+        f"""-exec sh -c 'for f; do echo "{kind}=$(tr -d "\\n" < "$f")"; done' - {{}} + 2>/dev/null""",
+    ]  # fmt: skip

@@ -1,0 +1,127 @@
+"""What a host has of Redis before a deploy, and what speaks against ours there. Pure.
+
+A Redis is ours when its redis.conf says "Managed by the deploy" (mode package), or when it is in the container
+of our name (mode compose). Whatever else listens on the port is somebody's, and is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from provision.settings import Settings
+
+SERVICE = "redis-server.service"
+DEBIANS_PORT = 6379  # where the package of Debian listens until somebody changes it
+OLDEST_COMPOSE = (2, 20)  # the first whose files can include others
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A process that listens on the port; `unit` is what systemd runs it in."""
+
+    process: str
+    pid: str
+    user: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host as Redis would find it.
+
+    `redis_conf` is Debian's /etc/redis/redis.conf: missing, ours, as Debian ships it, or changed by somebody.
+    `published_by` are the containers, as "name (image)", that publish the port; `containers` has ours when it is
+    there, running or not. `compose_files` are a person's own Compose files in the app's directory, with
+    whether they include ours.
+    """
+
+    listeners: tuple[Listener, ...] = ()
+    redis_conf: Literal["missing", "ours", "debian", "changed"] = "missing"
+    service_is_on: bool = False
+    docker_answers: bool = False
+    compose_version: tuple[int, ...] = ()
+    published_by: tuple[str, ...] = ()
+    has_container: bool = False
+    has_compose_entry: bool = False
+    compose_files: tuple[tuple[str, bool], ...] = ()
+
+
+Holder = Literal["nobody", "package", "compose", "debian", "stranger"]
+
+
+def holder(site: Site, settings: Settings) -> Holder:
+    """Whose Redis listens on the port: ours of one mode, Debian's that never was ours, or none of these."""
+    if not site.listeners:
+        return "nobody"
+    if site.published_by:
+        ours = all(name.split()[0] == settings.redis_container for name in site.published_by)
+        return "compose" if ours and {each.process for each in site.listeners} <= {"docker-proxy", ""} else "stranger"
+    if all(each.unit == SERVICE for each in site.listeners):
+        return "package" if site.redis_conf == "ours" else "debian"
+    return "stranger"
+
+
+def is_on_another_port(site: Site) -> bool:
+    """Whether Debian's Redis runs, was never ours, and listens on another port than the one that ours shall have."""
+    debians = site.service_is_on and site.redis_conf in ("debian", "changed")
+    return debians and not any(each.unit == SERVICE for each in site.listeners)
+
+
+def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
+    """Why ours cannot be there, in one sentence with the remedy; None where nothing speaks against it.
+
+    `keys` is how many the Redis on the port holds, or Debian's on another; None where that cannot be known.
+    """
+    mode, found, counters = settings.redis_mode, holder(site, settings), _counters(keys)
+    if mode == "external":
+        ours = found in ("package", "compose")
+        stays = f"; this project's Redis there, with {counters}, stays as it is, and limits count anew" if ours else ""
+        return (
+            "redis_mode = 'external', so Redis is somebody else's server, and no host has the role redis: take it out"
+            f" of that group{stays}"
+        )
+    if mode == "compose" and not (site.docker_answers and site.compose_version >= OLDEST_COMPOSE):
+        lacks = "no Compose 2.20 or newer" if site.docker_answers else "no Docker engine that answers"
+        return (
+            f"redis_mode = 'compose', and there is {lacks}: install them (`apt-get install docker.io docker-compose` on"
+            " Debian 13, or Docker's own packages), start docker, or set redis_mode = 'package'"
+        )
+    if found == "stranger":
+        return (
+            f"redis_port = {settings.redis_port} is held by {_who(site)}, which is no Redis of this project: stop it,"
+            " or choose another redis_port"
+        )
+    if settings.redis_take_over:
+        return None
+    if found in ("package", "compose") and found != mode and keys != 0:
+        data = "/var/lib/redis" if found == "package" else f"the Docker volume {settings.redis_container}-data"
+        return (
+            f"redis_mode = {mode!r}, and this project's Redis of mode {found!r} runs there with {counters}: the limits"
+            f" would count anew, and its data stay unused in {data}. To go on, set redis_take_over = True for this"
+            " host, and take it out again afterwards"
+        )
+    elsewhere = is_on_another_port(site)
+    has_keys = (found == "debian" or elsewhere) and keys != 0
+    if has_keys or (site.redis_conf == "changed" and (mode == "package" or elsewhere)):
+        what = f"with {counters}" if has_keys else "with a redis.conf that somebody changed"
+        return (
+            f"there is a Redis of Debian's package already, {what}, that this project never set up: to hand it over,"
+            " set redis_take_over = True for this host (redis.conf is kept as redis.conf.previous, its data stay in"
+            " /var/lib/redis), or choose another host"
+        )
+    return None
+
+
+def _who(site: Site) -> str:
+    if site.published_by:
+        return f"the container {', '.join(site.published_by)}"
+    return ", ".join(
+        f"{each.process} (pid {each.pid}, user {each.user}, {each.unit or 'no unit'})" if each.process
+        else "something that has no process here"
+        for each in site.listeners
+    )  # fmt: skip
+
+
+def _counters(keys: int | None) -> str:
+    return "counters in it" if keys is None else f"{keys} key(s)"

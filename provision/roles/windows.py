@@ -1,0 +1,47 @@
+"""The backups of a Windows host: the same settings, run by the Task Scheduler."""
+
+from __future__ import annotations
+
+from pyinfra import logger
+from pyinfra.api.deploy import deploy
+from pyinfra.context import host
+
+from provision.settings import Settings
+from provision.windows import layout, operations
+
+
+@deploy("Windows backup")
+def windows_backup(settings: Settings) -> None:
+    """Directories and scripts that only administrators may change, a pg_dump.exe, two scheduled tasks."""
+    operations.elevated(name="Make sure that we are an administrator")
+    operations.postgres_client(
+        name="Find pg_dump.exe",
+        pg_dump=settings.windows_pg_dump or "",
+        winget_package=settings.windows_winget_package if settings.windows_allow_winget else None,
+    )
+    operations.placed(
+        name="Write the backup scripts and their password file",
+        entries=[*layout.directories(settings), *layout.files(settings)],
+    )
+    for task in layout.tasks(settings):
+        operations.scheduled_task(name=f"Schedule {task.name}", wanted=task, mark=layout.mark(settings))
+    operations.backup_made(
+        name="Make the first backup",
+        script=layout.backup_script(settings), places=[*layout.tiers(settings).values()],
+        pattern=layout.dump_pattern(settings),
+    )  # fmt: skip
+
+
+@deploy("Windows app")
+def windows_app(settings: Settings, variables: dict[str, str]) -> None:
+    """The app's directory and its `.env`: our (quoted) variables set, every other line kept."""
+    operations.placed(name="Lay out the app's directory", entries=[operations.Directory(settings.windows_app_dir)])
+    operations.variables_set(
+        name="Set the app's variables in .env, keeping every other line",
+        path=settings.windows_env_file, variables=variables, reader=settings.windows_app_account,
+    )  # fmt: skip
+
+
+def windows_redis() -> None:
+    """Say why there is nothing to do here."""
+    logger.warning(f"{host.print_prefix}{layout.REDIS_SENTENCE}")

@@ -1,0 +1,56 @@
+"""A TCP connection as a host sees the network, opened through the connection that pyinfra already has.
+
+What must be true from a host (the database answers there, with that password) can so be asked before
+anything is installed on it, with nothing but its sshd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from paramiko import SSHException
+from pyinfra.api import Host
+from pyinfra.connectors.local import LocalConnector
+
+TIMEOUT_SECONDS = 15
+
+
+class TunnelError(Exception):
+    """The host cannot reach that address; the text says why."""
+
+
+def connect(host: Host, address: str, port: int) -> socket.socket:
+    """Given a connected host, return a socket to address:port as seen from it. Raise TunnelError."""
+    if isinstance(host.connector, LocalConnector):
+        try:
+            return socket.create_connection((address, port), TIMEOUT_SECONDS)
+        except OSError as error:
+            raise TunnelError(f"{address}:{port} cannot be reached: {error.strerror or error}") from None
+    transport = host.connector.client.get_transport()
+    try:
+        channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=TIMEOUT_SECONDS)
+    except (SSHException, EOFError) as error:
+        raise TunnelError(
+            f"{address}:{port} cannot be reached from there ({error}); if its sshd forbids"
+            " forwarding, allow it for this user (AllowTcpForwarding local in sshd_config)"
+        ) from None
+    # A real socket in between: TLS needs one, and a channel is none.
+    ours, theirs = socket.socketpair()
+    ours.settimeout(TIMEOUT_SECONDS)
+    for read, write, end in ((theirs.recv, channel.sendall, channel), (channel.recv, theirs.sendall, theirs)):
+        threading.Thread(target=_pump, args=(read, write, end), daemon=True).start()
+    return ours
+
+
+def _pump(read: Callable[[int], bytes], write: Callable[[bytes], Any], end: Any) -> None:
+    try:
+        while data := read(65536):
+            write(data)
+    except OSError:
+        pass  # one side went away; the other is told by the shutdown below
+    with contextlib.suppress(OSError, EOFError):
+        end.shutdown(socket.SHUT_WR)

@@ -1,0 +1,1 @@
+"""The whole deploy on pyinfra's `@fake` hosts: no server, every role of every environment."""

@@ -1,0 +1,56 @@
+"""`fleet("production")`: that environment on `@fake` hosts, with secrets that nothing else looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pyinfra.api import Host
+
+from provision import changes, database, inventory, preflight, secrets
+from provision.redis_state import quoted
+from provision.settings import SECRET_SETTINGS, Settings
+from tests.deploy.fake import Fleet
+
+SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_SETTINGS}
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run keeps in its modules, as a process of its own would find it."""
+    monkeypatch.setattr(preflight, "_members", {})
+    changes._found.clear()
+    monkeypatch.setattr(secrets, "read", lambda name, *_: SecretStr(SECRETS[name]))
+
+
+@pytest.fixture(autouse=True)
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | Exception], None]:
+    """The stand-in for `provision.database.ask`: PostgreSQL 15 answers; `postgresql(18)`, or an exception, instead."""
+
+    def answer(with_this: int | Exception) -> None:
+        def ask(_: Host, __: Settings) -> database.Server:
+            if isinstance(with_this, Exception):
+                raise with_this
+            return database.Server(with_this, f"PostgreSQL {with_this}.1")
+
+        monkeypatch.setattr(database, "ask", ask)
+
+    answer(15)
+    return answer
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Fleet]:
+    def make(environment: str) -> Fleet:
+        monkeypatch.setattr(inventory, "INVENTORIES", tmp_path)
+        return Fleet.of(environment, tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def secret_texts() -> list[str]:
+    """The beginning of each secret, as it shows whatever the quoting, and as redis-cli is sent it."""
+    return [shape for name in SECRETS for shape in (f"zq-{name}", quoted(f"zq-{name}").strip('"'))]

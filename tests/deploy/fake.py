@@ -1,0 +1,172 @@
+"""An environment of `inventories/`, its hosts replaced by `@fake` ones that answer what a test has written down.
+
+`@fake` carries no TCP connection, so the database, which a deploy asks through the host's sshd, is a
+stand-in for `provision.database.ask`: see `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api import State
+from pyinfra.api.state import StateStage
+from pyinfra.context import ctx_state
+from pyinfra_cli.util import PYTHON_CODES
+
+from provision import inventory, layout
+from provision import run as runs
+from provision.dotenv import merge
+from provision.files import Directory, Entry, File
+from provision.inventory import PROJECT, ROLES
+from provision.redis_state import directives
+from provision.settings import Settings
+
+Answers = dict[str, Any]
+
+
+def debian(codename: str = "bookworm", version: int = 12) -> Answers:
+    """What a fresh Debian says of itself; to everything else it gives an empty answer."""
+    return {
+        "uname -s; id -u": [
+            "Linux", "0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
+            f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
+        ],
+        "site 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
+    }  # fmt: skip
+
+
+@dataclass
+class Fleet:
+    """The hosts of an environment, by the names that `inventories/` gives them, without `@fake/`."""
+
+    root: Path
+    environment: str
+    groups: dict[str, list[str]]
+    answers: dict[str, Answers] = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, environment: str, root: Path) -> Fleet:
+        found = runpy.run_path(str(PROJECT / "inventories" / f"{environment}.py"))
+        shutil.copytree(PROJECT / "inventories/group_data", root / "group_data")
+        fleet = cls(root, environment, {role: [] for role in ROLES})
+        for role in ROLES:
+            for entry in found[role]:
+                name, data = entry if isinstance(entry, tuple) else (entry, {})
+                if name.startswith("@winssh/"):
+                    continue  # Windows is asked in PowerShell: tests/windows deploys it
+                name = name.removeprefix("@")
+                fleet.groups[role].append(name)
+                fleet.data[name] = data
+                fleet.answers.setdefault(name, debian())
+        return fleet
+
+    @property
+    def hosts(self) -> list[str]:
+        return list(self.answers)
+
+    def groups_of(self, name: str) -> list[str]:
+        return [role for role, names in self.groups.items() if name in names]
+
+    def deploy_already(self) -> None:
+        """Let every host answer as after a deploy."""
+        self.write()
+        for member in inventory.read(self.environment):
+            name = member.name.removeprefix("@fake/")
+            self.answers[name] = deployed(member.settings, self.groups_of(name))
+
+    def write(self) -> Path:
+        """The inventory file; a host whose data has an `ssh_hostname` is a real one."""
+        lines = []
+        for role, names in self.groups.items():
+            entries = [(self.shown(name), {**self._fake(name), **self.data[name]}) for name in names]
+            lines.append(f"{role} = {entries!r}\n")
+        path = self.root / f"{self.environment}.py"
+        path.write_text("".join(lines), encoding="utf-8")
+        PYTHON_CODES.pop(str(path), None)  # pyinfra compiles a file once in a process
+        return path
+
+    def shown(self, name: str) -> str:
+        return name if "ssh_hostname" in self.data[name] else f"@fake/{name}"
+
+    def _fake(self, name: str) -> dict[str, Any]:
+        return {"fake_responses": self.answers[name], "fake_delay": 0, "fake_delay_jitter": 0}
+
+    def run(self, *options: str) -> runs.Outcome:
+        return runs.pyinfra(self.write(), *options)
+
+    def steps(self, outcome: runs.Outcome, name: str) -> list[str]:
+        return [step.name for step in outcome.steps if step.host == self.shown(name)]
+
+
+def state() -> State:
+    """The state that the last run left behind."""
+    return ctx_state.get()
+
+
+def commands() -> list[str]:
+    """Every command that was sent to any host in the last run."""
+    return [command for host in state().inventory for command in getattr(host.connector, "executed_commands", [])]
+
+
+def began() -> bool:
+    """Whether the last run came to its first operation."""
+    return ctx_state.isset() and state().current_stage >= StateStage.Execute
+
+
+def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") -> Answers:
+    """What a Debian host says after a deploy: everything is there, and nothing is to be done."""
+    entries: list[Entry] = []
+    if "redis" in groups:
+        entries += [*layout.redis_files(settings, app_is_here="app" in groups), layout.redis_kernel(settings)]
+        entries += [layout.redis_compose_entry(settings)] if settings.redis_mode == "compose" else []
+    if "app" in groups:
+        entries += layout.app_files(settings)
+        entries.append(File(layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
+    if "backup" in groups:
+        entries += layout.backup_directories(settings, app_is_here="app" in groups) + layout.backup_files(settings)
+        entries += layout.no_main_cluster(settings)
+    packages = [
+        "redis-server", "redis-tools", "cron", "logrotate", "isal", "util-linux", "postgresql-client-15",
+        "postgresql-15",
+    ]  # fmt: skip
+    return {
+        **debian(codename),
+        "dpkg-query": [f"{package} installed" for package in packages],
+        "stat $1 --printf": [line for entry in entries for line in stat_lines(entry)],
+        f"cat {layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
+        "getent passwd": [settings.app_user, settings.backup_user],
+        "sysctl vm.overcommit_memory 2": "vm.overcommit_memory = 1",
+        "SubState redis-server.service": ["Id=redis-server.service", "SubState=running"],
+        "UnitFileState redis-server.service": ["Id=redis-server.service", "UnitFileState=enabled"],
+        "SubState cron.service": ["Id=cron.service", "SubState=running"],
+        "UnitFileState cron.service": ["Id=cron.service", "UnitFileState=enabled"],
+        "redis-cli -h 127.0.0.1": redis_lines(settings),
+        "config --hash redis": ["running redis 0123", "redis 0123"],
+        "stat -Lc %Y": ["2000", "1000"],
+    }
+
+
+def env_of(settings: Settings) -> str:
+    """A `.env` with a person's lines in it."""
+    return merge("# ours\nPORT=3000\n", layout.app_variables(settings))
+
+
+def redis_lines(settings: Settings) -> list[str]:
+    """What redis-cli prints when the operator asks for the configuration and the users."""
+    config = directives(layout.redis_config(settings).content)
+    pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
+    return ["OK", "--8<--", *pairs, "--8<--", *layout.redis_users(settings).content.splitlines()]
+
+
+def stat_lines(entry: Entry) -> list[str]:
+    """What `stat` and `sha256sum` print about a file or a directory that is as it should be."""
+    kind = "directory" if isinstance(entry, Directory) else "regular file"
+    lines = [f"{kind}\t{entry.mode:o}\t{entry.user}\t{entry.group}\t{entry.path}"]
+    if isinstance(entry, File):
+        lines.append(f"{entry.sha256}  {entry.path}")
+    return lines

@@ -1,0 +1,356 @@
+"""Every environment of `inventories/` deploys: which operations each role brings, in order, and then nothing to do."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+
+import pytest
+
+from provision.commands import plan
+from provision.files import File
+from tests.deploy.fake import Fleet, commands, debian, stat_lines
+
+Fleets = Callable[[str], Fleet]
+ENVIRONMENTS = ["local", "sandbox", "staging", "production"]
+
+REDIS = [
+    "Redis | Install Redis from the distribution",
+    "Redis | Let the kernel give Redis memory to fork",
+    "Redis | Apply the kernel's memory setting now",
+    "Redis | Try the new configuration with a server aside",
+    "Redis | Write Redis' configuration and its users",
+    "Redis | Run Redis, now and after every boot",
+    "Redis | Bring the running Redis to its configuration",
+]
+CONTAINER = [
+    "Redis | Install redis-cli, to ask the Redis in the container",
+    *REDIS[1:3],
+    "Redis | Try the new configuration in a container aside",
+    "Redis | Write the Compose file, Redis' configuration and its users",
+    "Redis | Run Redis' container, now and after a boot",
+    REDIS[6],
+]
+APP = [
+    "App | Install redis-cli, to ask Redis from where the app stands",
+    "App | Create the user that the app runs as",
+    "App | Lay out the app's directory and its rate limiters",
+    "App | Set the app's variables in .env, keeping every other line",
+]
+CLIENT = [
+    "PostgreSQL client | Install the pg_dump of the server's major version",
+    "PostgreSQL client | Keep PostgreSQL's package from starting a server of its own",
+    "PostgreSQL client | Install the server that restore tests start for themselves",
+]
+BACKUP = [
+    "Backup | Install cron, logrotate and the compressor",
+    "Backup | Create the user that owns the dumps",
+    "Backup | Lay out the directories of the backups",
+    "Backup | Write the backup scripts, their password file and their schedule",
+    "Backup | Run cron, now and after every boot",
+    "Backup | Make a backup where there is no fresh one",
+]
+WRITES = (
+    "apt-get", "useradd", "install -d", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
+    "memory=1", "touch", "runuser",
+)  # fmt: skip
+STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP]}
+
+
+def steps_of(role: str, hosts: Fleet, name: str) -> list[str]:
+    in_container = role == "redis" and hosts.data[name].get("redis_mode") == "compose"
+    return CONTAINER if in_container else STEPS[role]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_each_host_gets_the_steps_of_its_roles_in_order(environment: str, fleet: Fleets):
+    hosts = fleet(environment)
+    outcome = hosts.run("--dry")
+    assert outcome.exit_code == 0 and outcome.failed_hosts == ()
+    for name in hosts.hosts:
+        assert hosts.steps(outcome, name) == [
+            step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)
+        ]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_everything_is_to_be_done_on_a_fresh_host(environment: str, fleet: Fleets):
+    assert {step.changes for step in fleet(environment).run("--dry").steps} == {True}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_deploy_runs_to_its_end_on_every_host(environment: str, fleet: Fleets):
+    outcome = fleet(environment).run("-y")
+    assert (outcome.exit_code, outcome.failed_hosts) == (0, ())
+    assert not [step for step in outcome.steps if step.failed]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_nothing_is_to_be_done_after_a_deploy(environment: str, fleet: Fleets):
+    hosts = fleet(environment)
+    hosts.deploy_already()
+    outcome = hosts.run("--dry")
+    assert outcome.exit_code == 0 and outcome.steps
+    assert [(step.host, step.name, step.differences) for step in outcome.steps if step.changes] == []
+
+
+def test_one_host_can_be_all_with_redis_in_a_container(fleet: Fleets):
+    hosts = fleet("staging")
+    (name,) = hosts.hosts
+    hosts.data[name] = {"redis_mode": "compose"}
+    first = hosts.steps(hosts.run("--dry"), name)
+    hosts.deploy_already()
+    assert [(step.name, step.differences) for step in hosts.run("--dry").steps if step.changes] == []
+    # The app's directory belongs to its group, and Redis' step comes first.
+    assert first.index(APP[1].replace("App", "Redis")) < first.index(CONTAINER[4]) < first.index(APP[2])
+
+
+def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.deploy_already()
+    outcome = hosts.run("-y")
+    writes = (
+        "apt-get",
+        "useradd",
+        "install -d",
+        "mktemp",
+        "systemctl start",
+        "systemctl restart",
+        "sysctl -w",
+        "touch",
+    )
+    sent = [command for command in commands() if any(word in command for word in writes)]
+    assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
+
+
+def test_a_limit_leaves_the_other_hosts_alone(fleet: Fleets):
+    hosts = fleet("production")
+    outcome = hosts.run("--dry", "--limit", "@fake/db1.example.com")
+    assert {step.host for step in outcome.steps} == {"@fake/db1.example.com"}
+
+
+def test_a_dry_run_changes_nothing(fleet: Fleets):
+    hosts = fleet("staging")
+    hosts.run("--dry")
+    assert not [command for command in commands() if any(word in command for word in WRITES)]
+
+
+def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.answers["app1.example.com"] = {**debian(), "useradd": {"success": False, "stderr": "useradd: no space left"}}
+    outcome = hosts.run("-y")
+    assert (outcome.exit_code, outcome.failed_hosts) == (1, ("@fake/app1.example.com",))
+    assert [(s.host, s.name) for s in outcome.steps if s.failed] == [("@fake/app1.example.com", APP[1])]
+    done = [step.name for step in outcome.steps if step.host == "@fake/app2.example.com" and step.changes]
+    assert done == APP
+
+
+def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
+    hosts = fleet("sandbox")
+    hosts.answers["redis1"] = {"uname -s; id -u": debian()["uname -s; id -u"][:-1]}
+    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step]
+
+
+def test_a_client_that_the_release_lacks_comes_from_postgresqls_own_repository(
+    fleet: Fleets, postgresql: Callable[[int], None]
+):
+    postgresql(17)
+    hosts = fleet("production")
+    hosts.answers["db1.example.com"]["apt-helper download-file"] = ["15", "16", "17"]
+    steps = hosts.steps(hosts.run("--dry"), "db1.example.com")
+    assert steps[: len(CLIENT) + 1] == [
+        "PostgreSQL client | Add PostgreSQL's own package repository, signed by its key",
+        *CLIENT,
+    ]
+
+
+def test_a_repository_that_somebody_has_set_up_is_used_as_it_is(fleet: Fleets, postgresql: Callable[[int], None]):
+    postgresql(17)
+    hosts = fleet("production")
+    hosts.answers["db1.example.com"]["apt-helper download-file"] = ["15", "16", "17"]
+    hosts.answers["db1.example.com"]["for f in /etc/apt/sources.list"] = ["/etc/apt/sources.list.d/pgdg.list"]
+    assert hosts.steps(hosts.run("--dry"), "db1.example.com")[: len(CLIENT)] == CLIENT
+
+
+# --- What a person changed by hand --------------------------------------------------------------------
+
+
+def pending(hosts: Fleet) -> list[tuple[str, tuple[str, ...]]]:
+    outcome = hosts.run("--dry")
+    assert outcome.exit_code == 0
+    return [(step.name, step.differences) for step in outcome.steps if step.changes]
+
+
+@pytest.fixture
+def deployed(fleet: Fleets) -> Fleet:
+    hosts = fleet("staging")
+    hosts.deploy_already()
+    return hosts
+
+
+def answers(hosts: Fleet) -> dict:
+    return hosts.answers["staging.example.com"]
+
+
+AGED = ("2000", "1000")  # now, and when the newest dump was made
+
+
+def status(database: str, state: str, message: str | None = None) -> str:
+    """What a run of the backup has left in its status file, as the fact prints it."""
+    return f"status={json.dumps({'database': database, 'state': state, 'message': message})}"
+
+
+@pytest.mark.parametrize(
+    ("path", "was", "now", "step"),
+    [
+        ("/etc/cron.d/medaction-backup", "644", "666", BACKUP[3]),
+        ("/opt/medaction/backups", "750", "755", BACKUP[2]),
+        ("/opt/medaction/.env", "640", "644", APP[3]),
+        ("/etc/redis/users.acl", "640", "644", REDIS[4]),
+    ],
+)
+def test_a_changed_mode_is_told(path: str, was: str, now: str, step: str, deployed: Fleet):
+    lines = answers(deployed)["stat $1 --printf"]
+    at = next(i for i, line in enumerate(lines) if line.endswith(f"\t{path}"))
+    lines[at] = lines[at].replace(f"\t{was}\t", f"\t{now}\t")
+    assert pending(deployed) == [(step, (f"{path}: mode is 0{now}, should be 0{was}",))]
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("/etc/cron.d/medaction-backup", BACKUP[3]),
+        ("/opt/medaction/scripts/restore-database.sh", BACKUP[3]),
+        ("/etc/medaction/pgpass", BACKUP[3]),
+        ("/opt/medaction/lib/security/rate-limiter-redis.ts", APP[2]),
+    ],
+)
+def test_a_changed_file_is_told(path: str, step: str, deployed: Fleet):
+    lines = answers(deployed)["stat $1 --printf"]
+    at = next(i for i, line in enumerate(lines) if line.endswith(f"  {path}"))
+    lines[at] = "0" * 64 + f"  {path}"
+    assert pending(deployed) == [(step, (f"{path}: its content differs",))]
+
+
+def test_every_changed_file_of_a_step_is_told(deployed: Fleet):
+    lines = answers(deployed)["stat $1 --printf"]
+    lines[:] = [line for line in lines if "/scripts/" not in line or line.startswith("directory")]
+    ((_, differences),) = pending(deployed)
+    assert differences == (
+        "/opt/medaction/scripts/backup-database.sh: is missing",
+        "/opt/medaction/scripts/restore-database.sh: is missing",
+    )
+
+
+def edit_env(hosts: Fleet, edit: Callable[[str], str]) -> None:
+    """Let the host's `.env` be another, its hash too."""
+    lines = answers(hosts)["cat /opt/medaction/.env"]
+    text = edit("\n".join(lines[:-1]) + "\n")
+    lines[:-1] = text.splitlines()
+    found = answers(hosts)["stat $1 --printf"]
+    at = next(i for i, line in enumerate(found) if line.endswith("  /opt/medaction/.env"))
+    found[at] = stat_lines(File("/opt/medaction/.env", text))[1]
+
+
+def test_a_changed_value_of_env_is_told_by_its_name_alone(deployed: Fleet):
+    edit_env(deployed, lambda text: text.replace('REDIS_URL="redis://', 'REDIS_URL="redis://zq-other'))
+    ((name, differences),) = pending(deployed)
+    assert name == APP[3] and differences[0] == "/opt/medaction/.env: REDIS_URL is not what the settings say"
+    assert "zq-" not in "".join(differences)
+
+
+def test_a_persons_own_line_in_env_is_no_difference(deployed: Fleet):
+    edit_env(deployed, lambda text: "THEIRS=1\n" + text)
+    assert pending(deployed) == []
+
+
+def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.deploy_already()
+    hosts.answers["app1.example.com"]["cat /opt/medaction/.env"] = ["REDIS_URL=cut"]
+    hosts.answers["app1.example.com"]["echo '/opt/medaction/.env cannot be read"] = {"success": False}
+    outcome = hosts.run("-y")
+    assert outcome.failed_hosts == ("@fake/app1.example.com",)
+    assert not [command for command in commands() if "write /opt/medaction/.env" in command]
+
+
+@pytest.mark.parametrize(
+    ("service", "state", "step"),
+    [
+        ("cron", ("SubState", "dead"), BACKUP[4]),
+        ("redis-server", ("SubState", "failed"), REDIS[5]),
+        ("redis-server", ("UnitFileState", "disabled"), REDIS[5]),
+    ],
+)
+def test_a_stopped_or_disabled_service_is_told(service: str, state: tuple[str, str], step: str, deployed: Fleet):
+    answers(deployed)[f"{state[0]} {service}.service"] = [f"Id={service}.service", f"{state[0]}={state[1]}"]
+    assert [name for name, _ in pending(deployed)] == [step]
+
+
+@pytest.mark.parametrize("package", ["isal", "postgresql-client-15", "redis-server"])
+def test_a_missing_package_is_told(package: str, deployed: Fleet):
+    answers(deployed)["dpkg-query"].remove(f"{package} installed")
+    assert (f"not installed: {package}",) in [differences for _, differences in pending(deployed)]
+
+
+def test_an_interrupted_installation_is_finished(deployed: Fleet):
+    answers(deployed)["dpkg-query"].append("interrupted")
+    assert ("a package installation was interrupted",) in [differences for _, differences in pending(deployed)]
+
+
+def test_a_redis_that_runs_with_another_value_is_told(deployed: Fleet):
+    lines = answers(deployed)["redis-cli -h 127.0.0.1"]
+    lines[lines.index("maxmemory-policy") + 1] = "volatile-lru"
+    assert pending(deployed) == [
+        (REDIS[6], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
+    ]
+
+
+def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
+    answers(deployed)["redis-cli -h 127.0.0.1"] = ["WRONGPASS invalid username-password pair or user is disabled."]
+    assert pending(deployed) == [
+        (REDIS[6], ("Redis does not let the operator in: it runs with another configuration",))
+    ]
+
+
+def test_a_stale_backup_is_made_anew(deployed: Fleet):
+    answers(deployed)["stat -Lc %Y"] = [str(1000 + 27 * 3600), "1000"]
+    assert pending(deployed) == [(BACKUP[5], ("the newest backup is 27 h old; at most 26 are allowed",))]
+
+
+def test_a_backup_that_failed_last_is_made_anew(deployed: Fleet):
+    answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "failed", "no room")]
+    assert pending(deployed) == [(BACKUP[5], ("the last backup failed: no room",))]
+    answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "ok")]
+    assert pending(deployed) == []
+
+
+@pytest.mark.parametrize(
+    ("last_runs", "told"),
+    [
+        ((), "there was no backup of crm yet"),
+        ((("crm", "failed", "no room"),), "the last backup of crm failed: no room"),
+        ((("crm", "ok"), ("no longer listed", "failed")), ""),
+    ],
+)
+def test_each_database_is_backed_up_not_the_apps_alone(
+    fleet: Fleets, last_runs: tuple[tuple[str, ...], ...], told: str
+):
+    hosts = fleet("staging")
+    hosts.data["staging.example.com"]["backup_databases"] = ["medaction", "crm"]
+    hosts.deploy_already()
+    answers(hosts)["stat -Lc %Y"] = [*AGED, status("medaction", "ok"), *(status(*run) for run in last_runs)]
+    assert pending(hosts) == ([(BACKUP[5], (told,))] if told else [])
+
+
+def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
+    deployed: Fleet, capsys: pytest.CaptureFixture[str]
+):
+    arguments = Namespace(env="staging", limit="", json=False)
+    deployed.write()
+    assert plan.run(arguments) == 0
+    answers(deployed)["stat -Lc %Y"] = ["2000", "none"]
+    deployed.write()
+    assert plan.run(arguments) == 2
+    assert "holds no backup yet" in capsys.readouterr().out

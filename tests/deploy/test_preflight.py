@@ -1,0 +1,145 @@
+"""What makes a deploy impossible is one sentence, said before the first operation on any host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from provision import database
+from provision.run import Outcome
+from tests.deploy.fake import Fleet, began, debian
+
+Fleets = Callable[[str], Fleet]
+
+
+def told(hosts: Fleet, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, *options: str) -> str:
+    """What the run says last. It must have failed before the first operation on any host."""
+    outcome: Outcome = hosts.run("-y", *options)
+    assert outcome.exit_code == 1 and not began()
+    said = capsys.readouterr()
+    text = "\n".join([said.out, said.err, *(record.getMessage() for record in caplog.records)])
+    assert "Traceback" not in text and "exception occurred" not in text
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def sentence(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
+    return lambda hosts, *options: told(hosts, capsys, caplog, *options)
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (["Linux", "0", 'PRETTY_NAME="Alpine Linux v3.20"', "ID=alpine"], "Alpine Linux v3.20"),
+        (["Linux", "0", 'PRETTY_NAME="Fedora Linux 41"', "ID=fedora", 'ID_LIKE="rhel centos"'], "Fedora Linux 41"),
+        (["FreeBSD", "0"], "FreeBSD"),
+        (["Darwin", "501"], "Darwin"),
+    ],
+)
+def test_a_platform_that_is_not_there_yet_is_named(answer: list[str], name: str, fleet: Fleets, sentence: Any):
+    hosts = fleet("production")
+    hosts.answers["app2.example.com"] = {"uname -s; id -u": answer}
+    said = sentence(hosts)
+    assert f"@fake/app2.example.com: {name} is not supported yet; no host was changed" in said
+
+
+@pytest.mark.parametrize("release", ['ID=ubuntu\nID_LIKE=debian\nPRETTY_NAME="Ubuntu 24.04"\nVERSION_CODENAME=noble'])
+def test_debians_family_is_supported(release: str, fleet: Fleets):
+    hosts = fleet("production")
+    hosts.answers["app2.example.com"] = {"uname -s; id -u": ["Linux", "0", *release.splitlines()]}
+    assert hosts.run("--dry").exit_code == 0
+
+
+def test_a_user_who_is_not_root_is_told_how_to_become_it(fleet: Fleets, sentence: Any):
+    hosts = fleet("sandbox")
+    hosts.answers["app2"] = {"uname -s; id -u": ["Linux", "1000", *debian()["uname -s; id -u"][2:]]}
+    assert "@fake/app2: this user is not root; set _sudo = True in inventories/group_data/" in sentence(hosts)
+
+
+def test_a_host_that_refuses_ssh_is_named(fleet: Fleets, sentence: Any):
+    hosts = fleet("production")
+    hosts.data["app2.example.com"] = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_connect_retries": 0}
+    said = sentence(hosts)
+    assert "app2.example.com: cannot be reached (the reason stands above); no host was changed" in said
+    assert "deploy the others with LIMIT=" in said
+
+
+def test_a_host_that_is_not_in_the_limit_need_not_answer(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.data["app2.example.com"] = {"ssh_hostname": "127.0.0.1", "ssh_port": 1}
+    outcome = hosts.run("--dry", "--limit", "@fake/app1.example.com", "--limit", "@fake/db1.example.com")
+    assert outcome.exit_code == 0 and len({step.host for step in outcome.steps}) == 2
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "postgres_password or postgres_user (medaction): 10.0.0.8:5432 refuses the login: wrong password",
+        "postgres_database = 'medaction': 10.0.0.8:5432 has no such database",
+        "postgres_host, postgres_port: 10.0.0.8:5432 cannot be reached from there (Connection refused)",
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_with_the_setting(
+    reason: str, fleet: Fleets, sentence: Any, postgresql: Callable[[Exception], None]
+):
+    """The database is the stand-in of conftest.py: `@fake` carries no connection to a real one."""
+    postgresql(database.DatabaseError(reason))
+    assert f"@fake/db1.example.com: {reason}; no host was changed" in sentence(fleet("production"))
+
+
+def test_a_server_newer_than_any_client_is_told_with_what_there_is(
+    fleet: Fleets, sentence: Any, postgresql: Callable[[int], None]
+):
+    postgresql(99)
+    hosts = fleet("production")
+    hosts.answers["db1.example.com"]["apt-helper download-file"] = ["15", "16", "17", "18"]
+    said = sentence(hosts)
+    assert (
+        "@fake/db1.example.com: the server at 10.0.0.8 is PostgreSQL 99, and postgresql-client-99 cannot be had:"
+        " Debian GNU/Linux 12 (bookworm) does not carry it" in said
+    )
+    assert "has clients 15, 16, 17, 18; no host was changed" in said
+
+
+def test_a_repository_that_cannot_be_read_is_told_as_such(
+    fleet: Fleets, sentence: Any, postgresql: Callable[[int], None]
+):
+    postgresql(17)
+    said = sentence(fleet("production"))
+    assert "postgres_apt_repository = https://apt.postgresql.org/pub/repos/apt cannot be read from there" in said
+
+
+def test_a_client_that_is_installed_already_needs_no_repository(fleet: Fleets, postgresql: Callable[[int], None]):
+    postgresql(17)
+    hosts = fleet("production")
+    hosts.answers["db1.example.com"]["dpkg-query"] = ["postgresql-client-17 installed"]
+    assert hosts.run("--dry").exit_code == 0
+
+
+def test_a_host_without_the_backup_role_is_not_asked_for_the_database(
+    fleet: Fleets, postgresql: Callable[[Exception], None]
+):
+    postgresql(database.DatabaseError("was asked"))
+    assert fleet("production").run("--dry", "--limit", "app").exit_code == 0
+
+
+def test_the_faults_of_all_settings_are_told_before_any_question(fleet: Fleets, sentence: Any):
+    hosts = fleet("production")
+    hosts.data["app2.example.com"] = {"redis_port": 70000}
+    hosts.data["db1.example.com"] = {"backup_daily_at": "25:00", "redis_max_memroy_mb": 1}
+    said = sentence(hosts)
+    for part in (
+        "@fake/app2.example.com: redis_port = 70000",
+        "@fake/db1.example.com: backup_daily_at = '25:00'",
+        "did you mean redis_max_memory_mb?",
+        "no host was touched",
+    ):
+        assert part in said
+
+
+def test_a_fault_of_a_host_outside_the_limit_stops_the_run_too(fleet: Fleets, sentence: Any):
+    hosts = fleet("production")
+    hosts.data["app2.example.com"] = {"redis_port": 70000}
+    assert "redis_port = 70000" in sentence(hosts, "--limit", "@fake/app1.example.com")

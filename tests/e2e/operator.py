@@ -1,0 +1,87 @@
+"""Who deploys: runs the project's commands, and looks at the hosts over plain ssh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from provision import secrets
+from provision.inventory import PROJECT
+from provision.private import PrivateInput
+from provision.redis_state import quoted
+from tests.sandbox import docker
+
+Done = subprocess.CompletedProcess[str]
+NOTHING = PrivateInput("")
+
+
+class Operator:
+    """Runs commands in a checkout (this one, or a copy with other inventories) and on the sandbox's hosts."""
+
+    def __init__(self, checkout: Path = PROJECT, environment: str = "sandbox") -> None:
+        self.checkout, self.environment = checkout, environment
+        self.environ = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *argv: str, timeout: float = 300) -> Done:
+        return subprocess.run(
+            argv, cwd=self.checkout, env=self.environ, timeout=timeout, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+
+    def python(self, *arguments: str, timeout: float = 300) -> Done:
+        done = self.run(sys.executable, *arguments, timeout=timeout)
+        assert done.returncode == 0, done.stdout
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of the project's commands in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "provision", *arguments, "--env", self.environment],
+            cwd=self.checkout, env={**self.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+
+    def command(self, name: str, limit: str = "") -> Done:
+        return self.run(sys.executable, "-m", "provision", name, "--env", self.environment, "--limit", limit)
+
+    def deploy(self, limit: str = "") -> Done:
+        """Deploy, which must succeed."""
+        done = self.command("deploy", limit)
+        assert done.returncode == 0, done.stdout
+        return done
+
+    def plan(self, limit: str = "") -> Done:
+        return self.command("plan", limit)
+
+    def on(self, host: str, command: str, stdin: PrivateInput = NOTHING, timeout: float = 120) -> Done:
+        """Run a shell command as root on a host."""
+        return subprocess.run(
+            ["ssh", "-F", str(PROJECT / ".sandbox/ssh_config"), host, command], input="".join(stdin),
+            timeout=timeout, check=False, capture_output=True, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+
+    def read(self, host: str, command: str) -> str:
+        """What a command that must succeed prints on a host."""
+        done = self.on(host, command)
+        assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def postgres(self, sql: str, database: str = "medaction") -> str:
+        """What the superuser of the sandbox's PostgreSQL is answered."""
+        done = self.on("db1", f"runuser -u postgres -- psql -X -At -v ON_ERROR_STOP=1 -d {database}", PrivateInput(sql))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def bare(self, host: str) -> None:
+        """Boot a host anew: nothing was ever deployed to it."""
+        docker.run("rm", "--force", f"medaction-sandbox-{host}")
+        Operator().python("-m", "tests.sandbox", "up")
+
+    def redis(self, host: str, *commands: str, user: str = "operator") -> str:
+        """What a user of Redis (its operator, or the app's) is answered on a host; the password goes on stdin."""
+        setting = "redis_operator_password" if user == "operator" else "redis_password"
+        password = secrets.read(setting, None, "sandbox").get_secret_value()
+        lines = "\n".join([f"AUTH {user} {quoted(password)}", *commands]) + "\n"
+        return self.on(host, "redis-cli", PrivateInput(lines)).stdout

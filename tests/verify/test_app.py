@@ -1,0 +1,41 @@
+"""What the app finds on its host, and what it may do from there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.verify.target import Target
+
+# Redis looks at the right before it looks at the arguments: where one is wrong, these do no harm either.
+FORBIDDEN = ["KEYS *", "FLUSHALL NOTHING", "CONFIG GET *", "GET somebody-elses-key", "ACL LIST", "SHUTDOWN NEVER"]
+
+
+@pytest.mark.parametrize("command", FORBIDDEN, ids=lambda command: command.split()[0])
+def test_redis_denies_the_app_what_it_does_not_need(command: str, app_host: Target) -> None:
+    if app_host.settings.redis_mode == "external":
+        pytest.skip("its users and their rights are somebody else's")
+    assert "NOPERM" in app_host.redis_as_app(command)
+
+
+def test_env_is_for_the_app_alone(app_host: Target) -> None:
+    env, user = f"{app_host.settings.app_dir}/.env", app_host.settings.app_user
+    assert app_host.host.file(env).mode & 0o007 == 0
+    assert app_host.run(f"runuser -u {user} -- test -r {env}").returncode == 0, "the app cannot read its .env"
+    assert app_host.run(f"runuser -u nobody -- test -r {env}").returncode != 0, "anybody can read the .env"
+
+
+def test_limiters_are_where_the_app_imports_them(app_host: Target) -> None:
+    module = app_host.host.file(f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts")
+    for name in ("Login", "Api", "MobileApi", "Reclamation", "Registration", "PasswordReset"):
+        assert f"check{name}RateLimit" in module.content_string
+
+
+@pytest.mark.writes
+def test_two_app_hosts_count_in_the_same_redis(app_hosts: list[Target]) -> None:
+    if len(app_hosts) < 2:
+        pytest.skip(f"needs two app hosts, and there is {len(app_hosts)}")
+    key = f"{app_hosts[0].settings.redis_key_prefix}:verify:{app_hosts[0].member.name}"
+    for expected, target in enumerate(app_hosts, 1):
+        answer = target.redis_as_app(f"INCRBY {key} 1", f"EXPIRE {key} 30").split()
+        assert answer[1] == str(expected), f"{target.member.name} counts elsewhere"
+    app_hosts[0].redis_as_app(f"DEL {key}")
