@@ -1,0 +1,68 @@
+# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups.
+ENV   ?= sandbox
+LIMIT ?=
+OUT   ?=
+JUNIT ?=
+WRITE ?=
+JSON  ?=
+HOST  ?=
+
+PYTHON_   := .venv/bin/python
+PROVISION := $(PYTHON_) -m provision
+NARROWED  := --env '$(ENV)' --limit '$(LIMIT)'
+
+# make turns every failure into exit code 2, except with -q, where a recipe's 1 stays 1 (GNU make manual,
+# "Summary of Options"); the "+" has the recipes run all the same.
+ifeq ($(MAKECMDGOALS),plan)
+MAKEFLAGS += -q
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows bench lint
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+deploy: .venv/.complete $(if $(filter sandbox,$(ENV)),sandbox) ## bring ENV's hosts to what the settings say, and verify them
+	@$(PROVISION) deploy $(NARROWED)
+
+plan: .venv/.complete ## what a deploy would change: exit 0 nothing, 2 changes pending, 1 error
+	+@$(PROVISION) plan $(NARROWED)
+
+verify: .venv/.complete ## prove on ENV's hosts that all is as described (WRITE=1: also what needs a write)
+	@$(PROVISION) verify $(NARROWED) $(if $(JUNIT),--junit '$(JUNIT)') $(if $(WRITE),--write-test)
+
+status: .venv/.complete ## one table: each host's Redis, last good backup, last restore test (JSON=1: for programs)
+	@$(PROVISION) status $(NARROWED) $(if $(JSON),--json)
+
+render: .venv/.complete ## every file that a deploy would write, below OUT, touching no host
+	@$(PROVISION) render $(NARROWED) --out '$(OUT)'
+
+secrets: .venv/.complete ## generate the secrets that ENV lacks
+	@$(PROVISION) secrets --env '$(ENV)'
+
+settings: .venv/.complete ## every setting, its default and its meaning
+	@$(PROVISION) settings
+
+sandbox: .venv/.complete ## boot the disposable hosts
+	@$(PROVISION) secrets --env sandbox
+	@$(PYTHON_) -m tests.sandbox up
+
+sandbox-down: .venv/.complete ## remove them
+	@$(PYTHON_) -m tests.sandbox down
+
+test: .venv/.complete ## everything that proves the project
+	@tools/run-tests
+
+test-windows: .venv/.complete ## the Windows parts on a real Windows host: HOST=Administrator@win1
+	@WINDOWS_HOST='$(HOST)' $(PYTHON_) -m pytest tests/windows/test_real_host.py
+
+bench: .venv/.complete sandbox ## the measurements
+	@$(PYTHON_) -m bench
+
+lint: .venv/.complete ## formatting and the common mistakes
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+.venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
+	+@echo "setting up .venv"
+	+@tools/make-venv
