@@ -37,7 +37,7 @@ def up(inventory: Path = paths.DEFAULT_INVENTORY, report: Report = say) -> list[
         machine.host_cgroups()
         engine.ensure(report)
         present = hosts.existing()
-        _require_ownership([present[host.container] for host in wanted if host.container in present])
+        require_ownership([present[host.container] for host in wanted if host.container in present])
         ssh.ensure_key()
         images.ensure(wanted, report)
         network = _ensure_network(fleet.subnet(wanted))
@@ -116,10 +116,11 @@ def _boot(host: Host, network: str, current: Container | None, report: Report) -
     report(hosts.description(host, action, time.monotonic() - started))
 
 
-def _require_ownership(containers: list[Container]) -> None:
-    """Refuse to take the hosts of another checkout that is still there: somebody may be working with them."""
+def require_ownership(containers: list[Container]) -> None:
+    """Refuse to take running hosts of another checkout that is still there: somebody may be working with them."""
     for container in containers:
-        if container.checkout != str(paths.CHECKOUT) and Path(container.checkout).is_dir():
+        is_anothers = container.checkout != str(paths.CHECKOUT) and Path(container.checkout).is_dir()
+        if is_anothers and container.state == "running":
             raise SandboxError(
                 f"{container.host_name} belongs to the sandbox of {container.checkout}; "
                 f"remove that one first: make -C {container.checkout} sandbox-down"

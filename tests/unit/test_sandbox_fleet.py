@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox import fleet, paths, ssh
+from tests.sandbox import fleet, lifecycle, paths, ssh
 from tests.sandbox.errors import SandboxError
 from tests.sandbox.fleet import Host
+from tests.sandbox.hosts import Container
 from tests.sandbox.profiles import postgresql
 
 BARE = {"sandbox_release": "bookworm", "sandbox_address": "10.213.86.11", "sandbox_profile": "bare"}
@@ -62,14 +63,14 @@ def test_hosts_of_two_networks_are_refused():
 
 
 def test_ssh_config_reaches_each_host_by_name_and_checks_its_key():
-    config = ssh.config({"app1": "10.213.86.11", "db1": "10.213.86.31"}, Path("/work/.sandbox"))
+    config = ssh.config({"app1": "10.213.86.11", "db1": "10.213.86.31"}, Path("/srv/app/.sandbox"))
     assert "Host app1\n    HostName 10.213.86.11\n" in config
-    assert "Host app1 db1\n    User root\n    IdentityFile /work/.sandbox/id_ed25519\n" in config
+    assert "Host app1 db1\n    User root\n    IdentityFile /srv/app/.sandbox/id_ed25519\n" in config
     assert "StrictHostKeyChecking yes" in config
 
 
 def test_connections_are_not_shared_where_the_path_is_too_long_for_a_socket():
-    assert "ControlPath" in ssh.config({"a": "10.0.0.2"}, Path("/work/.sandbox"))
+    assert "ControlPath" in ssh.config({"a": "10.0.0.2"}, Path("/srv/app/.sandbox"))
     assert "ControlPath" not in ssh.config({"a": "10.0.0.2"}, Path("/" + "x" * 60))
 
 
@@ -94,4 +95,19 @@ def test_a_secrets_file_without_the_password_is_named():
 def test_a_quote_in_a_password_stays_inside_its_literal():
     assert postgresql.alter_role("medaction", r"a'; DROP ROLE b; --\'") == (
         "ALTER ROLE medaction PASSWORD 'a''; DROP ROLE b; --\\''';\n"
+    )
+
+
+def _of_another_checkout(checkout: Path, state: str) -> Container:
+    return Container("medaction-sandbox-app1", state, "10.0.0.2", "image", str(checkout), "specification")
+
+
+def test_running_hosts_of_another_checkout_are_refused_with_what_to_do(tmp_path):
+    with pytest.raises(SandboxError, match=f"make -C {tmp_path} sandbox-down"):
+        lifecycle.require_ownership([_of_another_checkout(tmp_path, "running")])
+
+
+def test_hosts_that_nobody_can_be_working_with_are_taken_over(tmp_path):
+    lifecycle.require_ownership(
+        [_of_another_checkout(tmp_path, "exited"), _of_another_checkout(tmp_path / "gone", "running")]
     )
