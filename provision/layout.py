@@ -36,7 +36,7 @@ def redis_files(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     """What Redis' host has of ours; the kernel's and `redis_compose_entry` apart."""
     files: list[Entry] = [redis_config(settings), redis_users(settings)]
     if settings.redis_mode == "package":
-        return files
+        return [*files, *redis_unit(settings)]
     compose = File(settings.redis_compose_file, render("linux/compose/compose.redis.yaml.j2", settings))
     return [
         Directory(posixpath.dirname(settings.redis_config_dir), mode=0o700),
@@ -45,6 +45,18 @@ def redis_files(settings: Settings, *, app_is_here: bool) -> list[Entry]:
         app_dir(settings, settings.app_user if app_is_here else "root"),
         compose,
     ]
+
+
+def redis_unit(settings: Settings) -> list[Entry]:
+    """Has systemd start Redis once the network is up, where it needs more of it than loopback.
+
+    systemd reads it by itself when it matters: at the next boot.
+    """
+    if not settings.redis_needs_network:
+        return []
+    directory = "/etc/systemd/system/redis-server.service.d"
+    text = render("linux/systemd/redis-server.conf.j2", settings)
+    return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 
 
 def redis_compose_entry(settings: Settings) -> File:
@@ -111,7 +123,7 @@ def postgres_repository(settings: Settings, codename: str) -> list[Entry]:
 
 def backup_directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     """Where the dumps, their logs and their password lie. The app can reach none of it."""
-    user = settings.backup_user
+    user, test_dir = settings.backup_user, settings.backup_restore_test_dir
     return [
         app_dir(settings, settings.app_user if app_is_here else "root"),
         Directory(f"{settings.app_dir}/scripts", "root", "root", 0o755),
@@ -120,6 +132,7 @@ def backup_directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
         Directory(settings.backup_state_dir, user, user, 0o750),
         Directory(settings.backup_log_dir, user, user, 0o750),
         *(Log(path, user, user) for path in settings.backup_logs),
+        *([] if test_dir == settings.backup_dir else [Directory(test_dir, user, user, 0o700)]),
         Directory(settings.backup_config_dir, "root", user, 0o750),
     ]
 

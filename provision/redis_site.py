@@ -7,10 +7,12 @@ of our name (mode compose). Whatever else listens on the port is somebody's, and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal
 
 from provision.settings import Settings
 
+OPERATOR = "operator"  # our own user of each Redis of ours
 SERVICE = "redis-server.service"
 DEBIANS_PORT = 6379  # where the package of Debian listens until somebody changes it
 OLDEST_COMPOSE = (2, 20)  # the first whose files can include others
@@ -30,6 +32,7 @@ class Listener:
 class Site:
     """A host as Redis would find it.
 
+    `addresses` are those of its interfaces; empty where they cannot be asked. `users` are those in our users.acl.
     `redis_conf` is Debian's /etc/redis/redis.conf: missing, ours, as Debian ships it, or changed by somebody.
     `published_by` are the containers, as "name (image)", that publish the port; `containers` has ours when it is
     there, running or not. `compose_files` are a person's own Compose files in the app's directory, with
@@ -41,6 +44,8 @@ class Site:
     service_is_on: bool = False
     docker_answers: bool = False
     compose_version: tuple[int, ...] = ()
+    addresses: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
     published_by: tuple[str, ...] = ()
     has_container: bool = False
     has_compose_entry: bool = False
@@ -81,6 +86,14 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             "redis_mode = 'external', so Redis is somebody else's server, and no host has the role redis: take it out"
             f" of that group{stays}"
         )
+    absent = _absent_addresses(site, settings)
+    if absent:
+        named = "redis_bind" if settings.redis_bind else "redis_host"
+        return (
+            f"{named}: Redis is to listen on {', '.join(absent)}, and this host's addresses are"
+            f" {', '.join(sorted(site.addresses))}. Mend {named}, or bring the address up first; in redis_bind a"
+            " leading '-' marks one that may be missing"
+        )
     if mode == "compose" and not (site.docker_answers and site.compose_version >= OLDEST_COMPOSE):
         lacks = "no Compose 2.20 or newer" if site.docker_answers else "no Docker engine that answers"
         return (
@@ -94,6 +107,13 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
         )
     if settings.redis_take_over:
         return None
+    others = site.users - {"default", OPERATOR, settings.redis_user}
+    if mode == "package" and site.redis_conf == "ours" and others:
+        return (
+            f"this project's Redis there serves {', '.join(sorted(others))} already, which {settings.redis_user} would"
+            " lock out: one Redis host serves one app of one environment. Choose another host; or, when that user was"
+            " only renamed, set redis_take_over = True for this host, and take it out again afterwards"
+        )
     if found in ("package", "compose") and found != mode and keys != 0:
         data = "/var/lib/redis" if found == "package" else f"the Docker volume {settings.redis_container}-data"
         return (
@@ -111,6 +131,15 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             " /var/lib/redis), or choose another host"
         )
     return None
+
+
+def _absent_addresses(site: Site, settings: Settings) -> list[str]:
+    """The addresses that Redis would refuse to start without, and that the host does not have."""
+    if not site.addresses:
+        return []
+    present = {ip_address(each) for each in site.addresses}
+    needed = [each for each in settings.redis_listens_on if not each.startswith("-")]
+    return [each for each in needed if not ip_address(each).is_unspecified and ip_address(each) not in present]
 
 
 def _who(site: Site) -> str:

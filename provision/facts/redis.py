@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
-from provision.redis_site import Listener, Site
+from provision.redis_site import OPERATOR, Listener, Site
 from provision.redis_state import Live, quoted, users
 
-OPERATOR = "operator"
 _MARK = "--8<--"
 
 
@@ -74,6 +73,7 @@ def login(operator_password: str) -> str:
 
 # ss names a listener's process only in our own network namespace, and only to root.
 _SITE = r"""port=$1 container=$2 dir=$3
+ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'
 sockets=$(ss -Hltnp "sport = :$port")
 pids=$(echo "$sockets" | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2)
 [ -z "$sockets" ] || [ -n "$pids" ] || printf 'listener\t\t\t\t\n'
@@ -84,7 +84,9 @@ done
 conf=/etc/redis/redis.conf
 if [ -e $conf ]; then
   sum=$(dpkg-query -W -f '${Conffiles}\n' redis-server redis-tools | awk -v conf=$conf '$1 == conf { print $2 }')
-  if head -n 1 $conf | grep -q '^# Managed by the deploy'; then echo conf ours
+  if head -n 1 $conf | grep -q '^# Managed by the deploy'; then
+    echo conf ours
+    sed -n 's/^user \([^ ]*\) .*/user \1/p' /etc/redis/users.acl
   elif [ "$sum" = "$(md5sum $conf | cut -d ' ' -f 1)" ]; then echo conf debian
   else echo conf changed; fi
 fi
@@ -130,6 +132,8 @@ class RedisSite(FactBase[Site]):
             service_is_on="service" in found,
             docker_answers="docker" in found,
             compose_version=tuple(int(part) for part in compose if part.isdigit()),
+            addresses=frozenset(found.get("address", [])),
+            users=frozenset(found.get("user", [])),
             published_by=tuple(found.get("published", [])),
             has_container="container" in found,
             has_compose_entry="entry" in found,

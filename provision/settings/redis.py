@@ -78,6 +78,12 @@ class RedisSettings(BaseModel):
         shared = [] if address is None or address.is_loopback else [self.redis_host]
         return ["127.0.0.1", "-::1", *shared]
 
+    @property
+    def redis_needs_network(self) -> bool:
+        """Whether Redis listens on an address that may come up late in a boot, and does not start without it."""
+        needed = [ipaddress.ip_address(each) for each in self.redis_listens_on if not each.startswith("-")]
+        return any(not each.is_loopback and not each.is_unspecified for each in needed)
+
     # Rules across settings hang on one field each: pydantic runs a model's own rules only when every field
     # is valid, and all faults are to be told at once.
     @field_validator("redis_bind")

@@ -1,4 +1,4 @@
-"""A host that was off at night makes up for it when it is back."""
+"""A host that was off is as it was when it is back, and makes up for the nights it missed."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def test_nights_that_the_host_slept_through_are_caught_up_after_boot(deployed: O
     # One night is made up for once: what is there now is not made again.
     deployed.read("db1", "cd /opt/medaction && runuser -u medaction-backup -- ./scripts/backup-database.sh --if-missed")
     assert deployed.read("db1", store + "ls | grep -c 'medaction_2.*gz$' | head -1").strip() == "2"  # and its roles
+
+
+def test_redis_is_back_after_a_boot_once_the_network_is_up(deployed: Operator) -> None:
+    docker.run("restart", "medaction-sandbox-redis1")
+    deployed.python("-m", "tests.sandbox", "up")
+    order = deployed.read("redis1", "systemctl show redis-server -p After -p Wants")
+    assert all("network-online.target" in line for line in order.splitlines())
+    assert deployed.plan("redis1").returncode == 0

@@ -210,6 +210,21 @@ def test_another_redis_on_the_port_is_not_taken_for_ours(project_copy: Operator)
         project_copy.read("redis1", "systemctl stop e2e-redis")
 
 
+def test_an_address_that_the_host_does_not_have_is_told_before_redis_would_not_start(project_copy: Operator) -> None:
+    settings_of(project_copy, 'redis_bind = ["127.0.0.1", "10.213.86.99"]')
+    for host in ("redis1", "docker1"):
+        told = f"{host}: redis_bind: Redis is to listen on 10.213.86.99, and this host's addresses are 10.213.86"
+        assert_refused(project_copy.command("deploy", host), told)
+
+
+def test_another_app_is_not_locked_out_of_the_redis_that_serves_it(project_copy: Operator, counter: str) -> None:
+    settings_of(project_copy, 'redis_user = "clinic"')
+    assert_refused(
+        project_copy.command("deploy", "redis1"), "redis1: this project's Redis there serves medaction already"
+    )
+    assert project_copy.redis("redis1", f"GET {counter}", user="medaction") == "OK\n4\n"
+
+
 def test_a_redis_of_debians_package_with_data_is_handed_over_by_a_word(project_copy: Operator) -> None:
     edit(project_copy, "sandbox.py", "redis = [", 'redis = ["app1",')
     settings_of(project_copy, 'redis_bind = ["127.0.0.1"]')

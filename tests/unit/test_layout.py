@@ -254,3 +254,21 @@ def test_the_package_repository_is_trusted_for_its_own_key_alone(settings_of: Va
 
 def test_directories_come_with_an_owner_each(settings_of: ValidSettings):
     assert all(entry.user and entry.group for entry in entries(settings_of()) if isinstance(entry, Directory))
+
+
+def test_redis_waits_for_the_network_where_it_does_not_start_without(settings_of: ValidSettings):
+    def units(**values: object) -> list[str]:
+        found = layout.redis_files(settings_of(**values), app_is_here=False)
+        return [entry.path for entry in found if isinstance(entry, File) and "/systemd/" in entry.path]
+
+    assert units(redis_host="10.0.0.5") == ["/etc/systemd/system/redis-server.service.d/medaction.conf"]
+    assert units() == units(redis_bind=["127.0.0.1", "-10.0.0.5"]) == units(redis_bind=["0.0.0.0"]) == []
+
+
+def test_another_directory_for_restore_tests_is_made_for_the_backup_user_alone(settings_of: ValidSettings):
+    def private(**values: object) -> list[str]:
+        made = layout.backup_directories(settings_of(**values), app_is_here=False)
+        return [entry.path for entry in made if (entry.user, entry.mode) == ("medaction-backup", 0o700)]
+
+    assert private(backup_restore_test_dir="/srv/scratch") == ["/srv/scratch"]
+    assert private() == []

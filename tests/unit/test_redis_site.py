@@ -56,6 +56,7 @@ def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
         ("package", ELSEWHERE, 0),
         ("compose", ELSEWHERE, 0),
         ("package", replace(OURS, listeners=(), service_is_on=True), None),
+        ("package", replace(OURS, users=frozenset({"default", "operator", "medaction"})), 5),
     ],
 )
 def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, settings_of: ValidSettings):
@@ -78,6 +79,38 @@ def test_what_speaks_against(mode: str, site: Site, keys: int | None, said: str,
     assert said in (objection(site, settings_of(redis_mode=mode), keys) or "")
 
 
+ADDRESSES = frozenset({"127.0.0.1", "::1", "10.0.0.5", "fd00:0::5"})
+
+
+@pytest.mark.parametrize("mode", ["package", "compose"])
+@pytest.mark.parametrize(
+    "bind", [["127.0.0.1", "10.0.0.5", "fd00::5"], ["127.0.0.1", "-10.0.0.9"], ["0.0.0.0"], ["127.0.0.1", "-::1"]]
+)
+def test_redis_may_listen_where_the_host_is_and_where_it_may_be_missing(
+    mode: str, bind: list[str], settings_of: ValidSettings
+):
+    assert objection(replace(DOCKER, addresses=ADDRESSES), settings_of(redis_mode=mode, redis_bind=bind), None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"redis_bind": ["127.0.0.1", "10.0.0.9"]}, "redis_bind: Redis is to listen on 10.0.0.9"),
+        ({"redis_host": "10.0.0.9"}, "redis_host: Redis is to listen on 10.0.0.9"),
+        ({"redis_host": "10.0.0.9", "redis_mode": "compose"}, "redis_host: Redis is to listen on 10.0.0.9"),
+    ],
+)
+def test_an_address_that_the_host_does_not_have_is_refused(values: dict, named: str, settings_of: ValidSettings):
+    said = objection(replace(DOCKER, addresses=ADDRESSES), settings_of(**values), None) or ""
+    assert said.startswith(named) and "127.0.0.1" in said
+
+
+def test_another_app_is_not_locked_out_of_its_redis(settings_of: ValidSettings):
+    shared = replace(OURS, users=frozenset({"default", "operator", "clinic"}))
+    assert "serves clinic already, which medaction would lock out" in (objection(shared, settings_of(), 5) or "")
+    assert objection(shared, settings_of(redis_take_over=True), 5) is None
+
+
 def test_a_word_lets_a_redis_be_taken_over_and_never_a_strangers(settings_of: ValidSettings):
     settings = settings_of(redis_take_over=True)
     assert objection(DEBIANS, settings, 5) is None and objection(CONTAINER, settings, 5) is None
@@ -92,12 +125,14 @@ def test_somebody_elses_redis_needs_no_host_of_ours(settings_of: ValidSettings):
 
 def test_a_host_is_read_from_one_answer():
     site = RedisSite().process([
+        "address 127.0.0.1", "address ::1", "user operator", "user a",
         "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
         "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
         "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml",
     ])  # fmt: skip
     assert site == Site(
         listeners=(PROXY,), redis_conf="changed", service_is_on=True, docker_answers=True, compose_version=(2, 26, 1),
+        addresses=frozenset({"127.0.0.1", "::1"}), users=frozenset({"operator", "a"}),
         published_by=("theirs (redis:7)",), has_container=True, has_compose_entry=True,
         compose_files=(("/opt/a/compose.yml", True), ("/opt/a/docker-compose.yml", False)),
     )  # fmt: skip
