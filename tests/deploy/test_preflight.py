@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from provision import database
+from provision.commands import plan
 from provision.run import Outcome
 from tests.deploy.fake import Fleet, began, debian
 
@@ -143,3 +145,13 @@ def test_a_fault_of_a_host_outside_the_limit_stops_the_run_too(fleet: Fleets, se
     hosts = fleet("production")
     hosts.data["app2.example.com"] = {"redis_port": 70000}
     assert "redis_port = 70000" in sentence(hosts, "--limit", "@fake/app1.example.com")
+
+
+def test_plan_never_asks_whether_to_go_on_without_a_lost_host(fleet: Fleets, monkeypatch: Any, capsys: Any):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("pyinfra asked"))
+    production = fleet("production")
+    production.data["app2.example.com"] = {"ssh_hostname": "127.0.0.1", "ssh_port": 1}
+    production.write()
+    assert plan.run(Namespace(env="production", limit="", json=False)) == 1
+    said = capsys.readouterr().err
+    assert "app2.example.com: cannot be reached" in said and "{" not in said

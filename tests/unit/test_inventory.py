@@ -250,3 +250,8 @@ def test_each_environment_of_the_project_is_valid(environment: str, monkeypatch:
     monkeypatch.setattr(secrets, "read", lambda *_: SecretStr("x"))
     groups = {group for member in inventory.read(environment) for group in member.groups}
     assert {*inventory.ROLES, environment} <= groups
+
+
+def test_a_host_in_no_role_is_a_fault_and_not_a_deploy_of_nothing(project: Any):
+    project.environment('app = ["one"]\nbackups = ["two"]\n')
+    assert "two: is in no role (redis, app, backup): nothing would be deployed to it" in refusal()

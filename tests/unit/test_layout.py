@@ -272,3 +272,9 @@ def test_another_directory_for_restore_tests_is_made_for_the_backup_user_alone(s
 
     assert private(backup_restore_test_dir="/srv/scratch") == ["/srv/scratch"]
     assert private() == []
+
+
+def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):
+    variables = layout.app_variables(settings_of(redis_host="fd00::5", postgres_host="fd00::8"))
+    assert urlsplit(variables["REDIS_URL"].strip('"')).hostname == "fd00::5"
+    assert urlsplit(variables["DATABASE_URL"].strip('"')).port == 5432

@@ -240,3 +240,31 @@ def test_settings_show_no_secret_when_they_are_printed(settings_of: ValidSetting
 def test_settings_cannot_be_changed_later(settings_of: ValidSettings):
     with pytest.raises(ValueError, match="frozen"):
         settings_of().redis_port = 1
+
+
+def test_a_wrong_app_name_is_one_fault_and_not_one_for_each_name_derived_from_it(faults_of: Faults):
+    assert [fault.setting for fault in faults_of(app_name="../x")] == ["app_name"]
+
+
+def test_a_refused_variable_of_the_app_is_not_shown(faults_of: Faults):
+    assert "zq-hidden" not in repr(faults_of(app_env={"SMTP": "zq-hidden\n"}))
+
+
+def test_rules_across_settings_are_told_beside_otherfaults_of(faults_of: Faults):
+    told = repr(
+        faults_of(
+            redis_port=70000,
+            backup_weekly_retention_days=1,
+            backup_daily_at="01:00",
+            rate_limits_open_without_redis=["zz"],
+        )
+    )
+    assert all(words in told for words in ("70000", "is shorter than", "would meet", "zz"))
+
+
+def test_a_key_that_is_no_text_is_passed_over():
+    assert isinstance(check({1: 2}, lambda *_: SecretStr("x")), Settings)
+
+
+def test_the_app_cannot_be_the_user_that_owns_its_backups(faults_of: Faults):
+    assert "could delete its backups" in repr(faults_of(backup_user="medaction"))
