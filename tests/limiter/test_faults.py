@@ -164,6 +164,12 @@ def test_memory_full_the_policy_decides(redis: RedisServer, node: Callable[..., 
     assert app.count_logs("OOM") == 1
     # A refusal needs no memory: who was over the limit still is, says Redis.
     assert app.run("return limiter.checkRegistrationRateLimit('192.0.2.1')")["reason"] == "limit_reached"
+    # ... and says so too to a process that knows nothing of it, in one batch with somebody who is new.
+    newcomer = node()
+    who = "['192.0.2.8', '192.0.2.1', '192.0.2.7'][i]"
+    paired = newcomer.run(f"return atOnce(3, (i) => limiter.checkRegistrationRateLimit({who}))")
+    local = "redis_away_within_limit"
+    assert [answer["reason"] for answer in paired] == [local, "limit_reached", local]
     redis.operator("CONFIG", "SET", "maxmemory", "64mb")
     until_redis_decides(app)
 

@@ -50,14 +50,23 @@ def test_two_processes_share_a_limit(redis: RedisServer, node: Callable[..., Nod
     assert answers == [True] * 5 + [False]
 
 
-def test_four_processes_of_fifty_never_admit_one_too_many(redis: RedisServer, node: Callable[..., Node]):
-    apps = [node() for _ in range(4)]
+@pytest.mark.parametrize("connected", [True, False], ids=["at work", "just started"])
+def test_four_processes_of_fifty_never_admit_one_too_many(
+    redis: RedisServer, node: Callable[..., Node], connected: bool
+):
+    apps = [node(connected=connected) for _ in range(4)]
     for app in apps:
         app.begin("return atOnce(50, () => limiter.checkCrowdRateLimit('192.0.2.1'))")
     results = [result for app in apps for result in app.result()]
     assert len(results) == 200
     assert sum(result["allowed"] for result in results) == 150
     assert {result["reason"] for result in results} == {"within_limit", "limit_reached"}
+
+
+def test_a_process_that_starts_anew_admits_nobody_again(redis: RedisServer, node: Callable[..., Node]):
+    node().run("await inTurn(5, () => limiter.checkLoginRateLimit('192.0.2.1'))")
+    answer = node(connected=False).run("return limiter.checkLoginRateLimit('192.0.2.1')")
+    assert (answer["allowed"], answer["reason"]) == (False, "limit_reached")
 
 
 def test_a_window_ends_when_it_says(redis: RedisServer, node: Callable[..., Node]):
@@ -100,7 +109,8 @@ def test_headers_say_what_was_decided(redis: RedisServer, node: Callable[..., No
 def test_no_address_is_in_a_key_and_every_key_has_the_prefix(
     redis: RedisServer, node: Callable[..., Node], settings: Settings
 ):
-    node().run("await limiter.checkLoginRateLimit('192.0.2.77'); await limiter.checkLoginRateLimit('jean@example.com')")
+    app = node(connected=False)
+    app.run("await limiter.checkLoginRateLimit('192.0.2.77'); await limiter.checkLoginRateLimit('jean@example.com')")
     keys = redis.counters()
     assert len(keys) == 2
     assert all(key.startswith(f"{settings.redis_key_prefix}:") for key in keys)
@@ -128,6 +138,11 @@ def test_who_counts_as_one_client(
         f"await limiter.checkLoginRateLimit({one!r});return (await limiter.checkLoginRateLimit({other!r})).remaining"
     )
     assert remaining == (3 if are_one_client else 4)
+
+
+def test_a_long_text_for_a_name_costs_no_time(redis: RedisServer, node: Callable[..., Node]):
+    (answer,) = node().run("return atOnce(1, () => limiter.checkLoginRateLimit('%'.repeat(200000) + '\\nx'))")
+    assert answer["remaining"] == 4 and answer["ms"] < 100
 
 
 def test_nothing_connects_at_import(redis: RedisServer, node: Callable[..., Node]):
