@@ -42,6 +42,15 @@ class Redis(FactBase[Live]):
         return Live(answers=True, operator_let_in=True, config=config, users=users(sections[2]))
 
 
+_ASK_PATIENTLY = r"""questions=$(cat)
+for _ in $(seq 50); do
+  answer=$(printf '%s\n' "$questions" | redis-cli -h 127.0.0.1 -p "$1" 2>&1)
+  case $answer in *'Could not connect'*) sleep 0.1 ;; *) break ;; esac
+done
+printf '%s\n' "$answer"
+"""
+
+
 class Keys(FactBase[int | None]):
     """How many keys the server on a loopback port holds; None where it does not tell.
 
@@ -50,7 +59,8 @@ class Keys(FactBase[int | None]):
 
     @override
     def command(self, port: int) -> StringCommand:
-        return StringCommand(f"redis-cli -h 127.0.0.1 -p {port} 2>/dev/null || true")
+        # One that is just starting, as a package's installation leaves it, refuses connections for a moment.
+        return StringCommand("sh -c", QuoteString(_ASK_PATIENTLY), "ask", str(port))
 
     @staticmethod
     @override
