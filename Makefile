@@ -9,7 +9,7 @@ HOST  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
-NARROWED  := --env '$(ENV)' --limit '$(LIMIT)'
+NARROWED  := --env='$(ENV)' --limit='$(LIMIT)'
 
 # make turns every failure into exit code 2, except with -q, where a recipe's 1 stays 1 (GNU make manual,
 # "Summary of Options"); the "+" has the recipes run all the same.
@@ -27,7 +27,7 @@ deploy: .venv/.complete $(if $(filter sandbox,$(ENV)),sandbox) ## bring ENV's ho
 	@$(PROVISION) deploy $(NARROWED)
 
 plan: .venv/.complete ## what a deploy would change: exit 0 nothing, 2 changes pending, 1 error
-	+@$(PROVISION) plan $(NARROWED)
+	+@$(PROVISION) plan $(NARROWED) || { code=$$?; [ $$code = 2 ] && exit 2; exit 1; }
 
 verify: .venv/.complete ## prove on ENV's hosts that all is as described (WRITE=1: also what needs a write)
 	@$(PROVISION) verify $(NARROWED) $(if $(JUNIT),--junit '$(JUNIT)') $(if $(WRITE),--write-test)
@@ -65,4 +65,4 @@ lint: .venv/.complete ## formatting and the common mistakes
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
 	+@echo "setting up .venv"
-	+@tools/make-venv
+	+@tools/make-venv || exit 1

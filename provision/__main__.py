@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 from provision import haste
 from provision.inventory import InventoryError
@@ -21,8 +22,15 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with 1 where argparse would with 2, which is the plan's word for "changes pending"."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"error: {message}\n")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="provision", description=__doc__)
+    parser = _Parser(prog="provision", description=__doc__)
     parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{k}: {v}" for k, v in COMMANDS.items()))
     parser.add_argument("--env", default="sandbox", help="the environment: a file in inventories/")
     parser.add_argument("--limit", default="", help="only these hosts or groups, commas between")

@@ -1,6 +1,7 @@
 """A `.env` that is partly ours and partly a person's: read it, merge it. Pure.
 
-A line is ours when it sets one of the managed names; every other byte is the person's and stays. What
+A line is ours when it sets one of the managed names, but for a comment behind the value; every other byte is the
+person's and stays. What
 counts as a line follows dotenv's own grammar, quoted values over several lines included
 (https://www.npmjs.com/package/dotenv, `LINE` in lib/main.js).
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping
 _ASSIGNMENT = re.compile(
     r"""(?<![^\r\n\ufeff])[ \t]*(?:export\s+)?(?P<name>[\w.-]+)(?:\s*=|:\s)
         (?P<value>\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^#\r\n]*)
-        [ \t]*(?:\#[^\r\n]*)?(?![^\r\n])""",
+        (?P<comment>[ \t]*(?:\#[^\r\n]*)?)(?![^\r\n])""",
     re.ASCII | re.VERBOSE,
 )
 _HEADER = "# Managed by the deploy: these values are put back when they are changed here."
@@ -34,7 +35,9 @@ def merge(text: str, managed: Mapping[str, str]) -> str:
         if name not in managed:
             continue
         parts.append(text[end : match.start()])
-        parts.append(_commented(match[0]) if name in seen else f"{name}={managed[name]}")
+        # Not every reader takes "#" for a comment without a blank before it.
+        comment = f" {match['comment'].strip()}".rstrip()
+        parts.append(_commented(match[0]) if name in seen else f"{name}={managed[name]}{comment}")
         seen.add(name)
         end = match.end()
     merged = "".join(parts) + text[end:]
@@ -52,7 +55,7 @@ def differing(text: str, managed: Mapping[str, str]) -> list[str]:
     """The managed names whose value is missing, other, or set more than once in a `.env`."""
     values: dict[str, list[str]] = {}
     for match in _assignments(text):
-        values.setdefault(match["name"], []).append(match[0])
+        values.setdefault(match["name"], []).append(match[0].removesuffix(match["comment"]).rstrip(" \t"))
     return [name for name, value in managed.items() if values.get(name) != [f"{name}={value}"]]
 
 

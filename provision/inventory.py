@@ -76,6 +76,13 @@ def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
             fault = Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it")
             faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
         checked = check(data, lambda name, reference: secrets.read(name, reference, environment))
+        if isinstance(checked, Settings) and _is_far_from_redis(checked, host.groups):
+            fault = Fault(
+                "redis_host",
+                repr(checked.redis_host),
+                "is this host itself, and it has no role redis: name the shared one",
+            )
+            faults.setdefault((fault, _where("redis_host", host, environment)), []).append(host.name)
         if isinstance(checked, Settings):
             members.append(Member(host.name, tuple(host.groups), checked, data, is_windows(host)))
         else:
@@ -90,6 +97,11 @@ def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
     if not members:
         raise InventoryError(f"{_shown(path_of(environment))} lists no host")
     return members
+
+
+def _is_far_from_redis(settings: Settings, groups: Iterable[str]) -> bool:
+    """Whether a host's app would look for Redis on the host itself, where this environment puts none."""
+    return "app" in groups and "redis" not in groups and settings.redis_mode != "external" and settings.redis_is_local
 
 
 def secrets_pointed_at(environment: str) -> set[str]:

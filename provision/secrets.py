@@ -60,7 +60,10 @@ def generate_missing(environment: str, names: list[str]) -> list[str]:
     What is there stays, to the byte. The file is 0600 from its first byte and replaced in one step.
     """
     path = file_of(environment)
-    text = _read_private(path) if path.exists() else ""
+    try:
+        text = _read_private(path) if path.exists() else ""
+    except UnicodeError:
+        raise SecretError(f"{path.relative_to(PROJECT)} is not UTF-8 text: convert it, such as with iconv") from None
     missing = [name for name in names if name not in _parse(text)]
     if not missing:
         return []

@@ -14,6 +14,8 @@ def run(arguments: Namespace) -> int:
     if not arguments.out:
         raise inventory.InventoryError("say where to: make render ENV=... OUT=directory")
     out = Path(arguments.out)
+    if out.exists() and not out.is_dir():
+        raise inventory.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
     for member in inventory.read(arguments.env, arguments.limit):
         for name, content in rendered(member).items():
             path = out / member.name / name

@@ -1,15 +1,20 @@
-"""Which of some users a host has, and the groups of one."""
+"""The groups of a user."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
 
-class _Names(FactBase[frozenset[str]]):
-    """What a command prints, one name a line."""
+class GroupsOf(FactBase[frozenset[str]]):
+    """Given a user name, return its groups, whatever the host knows them from (files, LDAP, ...).
+
+    A user has one at least: none means that there is no such user.
+    """
+
+    @override
+    def command(self, user: str) -> StringCommand:
+        return StringCommand("id -nG --", QuoteString(user), "2>/dev/null | tr ' ' '\\n'; true")
 
     @staticmethod
     @override
@@ -19,19 +24,3 @@ class _Names(FactBase[frozenset[str]]):
     @override
     def process(self, output: list[str]) -> frozenset[str]:
         return frozenset(output)
-
-
-class KnownUsers(_Names):
-    """Given user names, return those that the host knows, whatever it knows them from (files, LDAP, ...)."""
-
-    @override
-    def command(self, users: Sequence[str]) -> StringCommand:
-        return StringCommand("getent passwd --", *(QuoteString(user) for user in users), "| cut -d: -f1; true")
-
-
-class GroupsOf(_Names):
-    """Given a user name, return its groups; none where there is no such user."""
-
-    @override
-    def command(self, user: str) -> StringCommand:
-        return StringCommand("id -nG --", QuoteString(user), "2>/dev/null | tr ' ' '\\n'; true")

@@ -24,7 +24,11 @@ trap 'rm -f "$part"' EXIT
 cat >"$part"
 [ "$(stat -c %s "$part")" = "$2" ] || { echo "$1: the connection was cut, nothing was changed" >&2; exit 1; }
 chown "$3" "$part"; chmod "$4" "$part"; sync "$part"
-if [ "$5" = keep ] && [ -e "$1" ]; then cp -p "$1" "$part.previous"; mv -fT "$part.previous" "$1.previous"; fi
+if [ "$5" = keep ] && [ -e "$1" ]; then
+  # For the same readers as the new one: what a person made readable by all may hold secrets.
+  cp "$1" "$part.previous"; chown "$3" "$part.previous"; chmod "$4" "$part.previous"
+  mv -fT "$part.previous" "$1.previous"
+fi
 mv -fT "$part" "$1"; sync "$(dirname "$1")"
 """
 

@@ -12,18 +12,26 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
 from provision.changes import note
-from provision.facts.users import GroupsOf, KnownUsers
+from provision.facts.users import GroupsOf
 
 
 @operation()
 def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
-    """The host knows this user; where it does not, it gets one that nobody can log in as, and its group."""
-    if user not in host.get_fact(KnownUsers, users=(user,)):
-        note(host, f"there is no user {user}")
+    """The host knows this user, in a group of that name; a new one is a user that nobody can log in as."""
+    groups = host.get_fact(GroupsOf, user=user)
+    if user in groups:
+        return
+    note(host, f"{user} is not in a group of its name" if groups else f"there is no user {user}")
+    name = QuoteString(user)
+    # `groupadd --force` is content with a group that is there already.
+    yield StringCommand("groupadd --system --force --", name)
+    if groups:
+        yield StringCommand("usermod --append --groups", name, "--", name)
+    else:
+        home_dir = ["--home-dir", QuoteString(home)]
         yield StringCommand(
-            "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin",
-            "--home-dir", QuoteString(home), "--", QuoteString(user),
-        )  # fmt: skip
+            "useradd --system --gid", name, "--no-create-home --shell /usr/sbin/nologin", *home_dir, "--", name
+        )
 
 
 @operation()

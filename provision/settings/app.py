@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from provision.settings.fields import AbsolutePath, EnvironmentName, Line, Name, User
+from provision.settings.fields import AbsolutePath, EnvironmentName, EnvironmentValue, Name, User
 
 # Directories of /etc and /var/log that belong to packages: `/etc/<app_name>` is made ours, owner and mode.
 _TAKEN = frozenset(
@@ -27,12 +27,6 @@ def _not_taken(value: str) -> str:
     return value
 
 
-def _quotable(value: str) -> str:
-    if all(quote in value for quote in "'\"`"):
-        raise ValueError("holds all three of ' \" `: no .env parser can read that; encode the value")
-    return value
-
-
 class AppSettings(BaseModel):
     app_name: Annotated[Name, AfterValidator(_not_taken)] = Field(
         "medaction", description="The app's name; every path, user and file name derives from it."
@@ -45,7 +39,7 @@ class AppSettings(BaseModel):
         default_factory=lambda data: data["app_name"],
         description="The system user that the app runs as; it may read `.env`, never the backups.",
     )
-    app_env: dict[EnvironmentName, Annotated[Line, AfterValidator(_quotable)]] = Field(
+    app_env: dict[EnvironmentName, EnvironmentValue] = Field(
         default_factory=dict,
         description="Further variables for the app's `.env`, written as they stand (Next.js expands $NAME in them).",
     )

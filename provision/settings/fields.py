@@ -71,6 +71,12 @@ def _bind_address(value: str) -> str:
     return value
 
 
+def _quotable(value: str) -> str:
+    if all(quote in value for quote in "'\"`"):
+        raise ValueError("holds all three of ' \" `: no .env parser can read that; encode the value")
+    return value
+
+
 def _secret(value: Any) -> Any:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and re.search(r"[\x00\r\n]", text):
@@ -91,6 +97,7 @@ Line = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "must be one line of text 
 EnvironmentName = Annotated[
     str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be a variable name: letters, digits and '_'")
 ]
+EnvironmentValue = Annotated[Line, AfterValidator(_quotable)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Count = Annotated[int, Field(strict=True, ge=1)]

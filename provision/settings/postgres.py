@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from provision.secrets import PROJECT
-from provision.settings.fields import AbsolutePath, Host, Line, Port, Secret
+from provision.settings.fields import AbsolutePath, EnvironmentValue, Host, Line, Port, Secret
 
 
 def _repository(value: str) -> str:
@@ -35,10 +35,10 @@ class PostgresSettings(BaseModel):
     )
     postgres_host: Host = Field("127.0.0.1", description="The server's name or address, as seen from each host.")
     postgres_port: Port = Field(5432, description="The server's TCP port.")
-    postgres_database: Line = Field(
+    postgres_database: EnvironmentValue = Field(
         default_factory=lambda data: data["app_name"], description="The database to use and to dump."
     )
-    postgres_user: Line = Field(
+    postgres_user: EnvironmentValue = Field(
         default_factory=lambda data: data["app_name"], description="The role that the app and the dump connect as."
     )
     postgres_password: Secret = Field(description="That role's password: `env:NAME`, `file:PATH` or `command:...`.")

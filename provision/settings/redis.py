@@ -75,8 +75,14 @@ class RedisSettings(BaseModel):
         if self.redis_bind:
             return self.redis_bind
         address = _address(self.redis_host)
-        shared = [] if address is None or address.is_loopback else [self.redis_host]
+        shared = [] if address is None or self.redis_is_local else [self.redis_host]
         return ["127.0.0.1", "-::1", *shared]
+
+    @property
+    def redis_is_local(self) -> bool:
+        """Whether `redis_host` is a host's own loopback."""
+        address = _address(self.redis_host)
+        return self.redis_host == "localhost" or (address is not None and address.is_loopback)
 
     @property
     def redis_needs_network(self) -> bool:
@@ -102,6 +108,19 @@ class RedisSettings(BaseModel):
         loopback = {"127.0.0.1", "0.0.0.0"} if mode == "compose" else {"127.0.0.1", "-127.0.0.1", "0.0.0.0"}
         if addresses and not loopback & set(addresses):
             raise ValueError("must hold 127.0.0.1 too: the deploy and the verification ask Redis there")
+        return addresses
+
+    @field_validator("redis_bind")
+    @classmethod
+    def _hold_each_once(cls, addresses: list[str]) -> list[str]:
+        # A second socket on the same address and port is an error, at which Redis ends.
+        seen = [ipaddress.ip_address(each.removeprefix("-")) for each in addresses]
+        for address in seen:
+            if seen.count(address) > 1:
+                raise ValueError(f"holds {address} twice: Redis would not start")
+            of_its_family = [each for each in seen if each.version == address.version]
+            if address.is_unspecified and len(of_its_family) > 1:
+                raise ValueError(f"holds {address} beside others that it includes: Redis would not start")
         return addresses
 
     @field_validator("redis_tls")

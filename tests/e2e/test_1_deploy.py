@@ -49,3 +49,15 @@ def test_deploy_works_for_an_administrator_with_sudo(project_copy: Operator) -> 
     project_copy.on("app1", "sed -i 's/^REDIS_URL=.*/REDIS_URL=/' /opt/medaction/.env")
     project_copy.on("db1", "rm /etc/cron.d/medaction-backup")
     assert "2 change(s)" in project_copy.deploy().stdout
+
+
+@pytest.mark.parametrize(
+    "made", ["groupadd medaction", "useradd --gid users --shell /bin/bash medaction"], ids=["group", "user"]
+)
+def test_user_or_group_that_was_there_before_stays_and_serves(operator: Operator, made: str) -> None:
+    operator.bare("app2")
+    operator.read("app2", made)
+    before = operator.read("app2", "getent passwd medaction; true")
+    operator.deploy("app2")  # its verification reads .env as that user
+    assert operator.read("app2", "getent passwd medaction").startswith(before)
+    assert operator.plan("app2").returncode == 0

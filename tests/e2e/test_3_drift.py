@@ -74,8 +74,10 @@ def test_lines_of_a_persons_env_survive(deployed: Operator) -> None:
     before = deployed.read("app1", "cat /opt/medaction/.env")
     deployed.read("app1", f"cat >> /opt/medaction/.env <<'END'\n{mine}END")
     deployed.read("app1", "sed -i 's/^POSTGRES_PORT=.*/POSTGRES_PORT=1/' /opt/medaction/.env")
+    deployed.read("app1", "chmod 0644 /opt/medaction/.env")
     deployed.deploy("app1")
     assert deployed.read("app1", "cat /opt/medaction/.env") == before + mine
+    assert deployed.read("app1", "stat -c '%a %G' /opt/medaction/.env.previous") == "640 medaction\n"
     assert "POSTGRES_PORT=1\n" in deployed.read("app1", "cat /opt/medaction/.env.previous")
     deployed.read("app1", "mv /opt/medaction/.env.previous /opt/medaction/.env")
     deployed.deploy("app1")

@@ -58,9 +58,10 @@ class Project:
         return file
 
     def environment(self, inventory_text: str, name: str = "staging", **group_data: str) -> None:
-        """An environment with all its secrets."""
+        """An environment with all its secrets, and a Redis that its hosts share."""
         self.write(f"inventories/{name}.py", inventory_text)
-        for group, text in group_data.items():
+        everywhere = group_data.pop("all", "") + '\nredis_host = "10.0.0.5"\n'
+        for group, text in {**group_data, "all": everywhere}.items():
             self.write(f"inventories/group_data/{group}.py", text)
         self.write(f".secrets/{name}.env", "".join(f"{key}={value}\n" for key, value in SECRETS.items()))
 

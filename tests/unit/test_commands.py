@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     if shutil.which("make") is None or not (PROJECT / ".venv/.complete").exists():
         pytest.skip("needs make and the .venv that it sets up")
     right, wrong = tmp_path_factory.mktemp("right"), tmp_path_factory.mktemp("wrong")
-    references = "".join(f'{name} = "env:HOME"\n' for name in SECRET_SETTINGS)
+    references = 'redis_host = "10.0.0.5"\n' + "".join(f'{name} = "env:HOME"\n' for name in SECRET_SETTINGS)
     for directory, values in ((right, references), (wrong, f"{references}redis_port = 70000\n")):
         (directory / "group_data").mkdir()
         (directory / "staging.py").write_text(FLEET)
@@ -68,6 +68,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
         "": right,
         "plan ENV=nope": right,
         "plan ENV=staging LIMIT=none": right,
+        "plan ENV=staging LIMIT=-x": right,
+        "plan ENV=staging PYTHON_=/nowhere/python": right,
         "plan ENV=staging": wrong,
     }
     # -o: a test sets nothing up, least of all in a .venv that a checkout shares with another.
@@ -93,6 +95,12 @@ def test_a_plan_of_an_unknown_environment_ends_with_1(made: dict[str, tuple[int,
 def test_a_plan_of_no_host_ends_with_1(made: dict[str, tuple[int, str, str]]):
     code, _, error = made["plan ENV=staging LIMIT=none"]
     assert code == 1 and "LIMIT=none matches no host of staging" in error
+
+
+def test_a_plan_that_could_not_be_made_never_ends_as_one_with_changes(made: dict[str, tuple[int, str, str]]):
+    assert made["plan ENV=staging PYTHON_=/nowhere/python"][0] == 1
+    code, _, error = made["plan ENV=staging LIMIT=-x"]
+    assert code == 1 and "LIMIT=-x matches no host of staging" in error
 
 
 def test_a_plan_with_wrong_settings_ends_with_1(made: dict[str, tuple[int, str, str]]):
@@ -247,6 +255,13 @@ def test_render_without_a_directory_says_what_to_write(project: Any):
     project.environment(FLEET)
     with pytest.raises(InventoryError, match="OUT=directory"):
         render.run(arguments())
+
+
+def test_render_does_not_take_a_file_for_its_directory(project: Any, tmp_path: Path):
+    project.environment(FLEET)
+    (tmp_path / "file").touch()
+    with pytest.raises(InventoryError, match="is a file: name a directory"):
+        render.run(arguments(out=str(tmp_path / "file")))
 
 
 def test_secrets_generates_what_is_missing_and_prints_names_only(

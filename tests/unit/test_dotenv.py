@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from provision.dotenv import differing, merge
+from provision.dotenv import differing, merge, values
 
 MANAGED = {"REDIS_URL": '"redis://app:p%40ss@10.0.0.5:6379"', "POSTGRES_USER": "'medaction'"}
 BLOCK = "".join(f"{name}={value}\n" for name, value in MANAGED.items())
@@ -61,8 +61,6 @@ def test_a_value_that_is_set_already_is_replaced_in_its_place():
         "export\tREDIS_URL='redis://old'",
         "REDIS_URL: redis://old",
         "REDIS_URL=",
-        "REDIS_URL= # none yet",
-        'REDIS_URL="redis://old" # the old one',
         "REDIS_URL='it''s",
         'REDIS_URL="begun\nand = ended\n"',
         "REDIS_URL=`begun\nREDIS_URL=inside`",
@@ -72,6 +70,21 @@ def test_a_value_that_is_set_already_is_replaced_in_its_place():
 )
 def test_an_assignment_is_recognised_however_it_is_written(line: str):
     assert merge(f"A=1\n{line}\nB=2\n", {"REDIS_URL": "'new'"}) == "A=1\nREDIS_URL='new'\nB=2\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("REDIS_URL= # none yet", "REDIS_URL='new' # none yet"),
+        ('REDIS_URL="redis://old" # ask Paul: "why?"', "REDIS_URL='new' # ask Paul: \"why?\""),
+        ("REDIS_URL=old#er", "REDIS_URL='new' #er"),
+    ],
+)
+def test_a_comment_behind_a_value_of_ours_stays(line: str, after: str):
+    merged = merge(f"{line}\n", {"REDIS_URL": "'new'"})
+    assert merged == f"{after}\n" and values(merged)["REDIS_URL"] == "new"
+    assert differing(merged, {"REDIS_URL": "'new'"}) == []
+    assert merge(merged, {"REDIS_URL": "'new'"}) == merged
 
 
 @pytest.mark.parametrize(
@@ -173,7 +186,8 @@ def _generated(dice: random.Random) -> tuple[str, str]:
         elif name in seen:
             expected.append("# " + piece.replace("\n", "\n# "))
         else:
-            expected.append(f"{name}={MANAGED[name]}")
+            comment = " # why" if piece.endswith("# why") else ""
+            expected.append(f"{name}={MANAGED[name]}{comment}")
             seen.add(name)
     text, kept = (end.join(p.replace("\n", end) for p in each) + end * bool(each) for each in (pieces, expected))
     return text, kept

@@ -252,6 +252,13 @@ def test_each_environment_of_the_project_is_valid(environment: str, monkeypatch:
     assert {*inventory.ROLES, environment} <= groups
 
 
+@pytest.mark.parametrize("redis", ["127.0.0.1", "::1", "localhost"])
+def test_an_app_host_is_not_sent_to_itself_for_a_redis_that_is_elsewhere(redis: str, project: Any):
+    project.environment('app = ["one"]\nredis = ["two"]\n', staging=f'redis_host = "{redis}"\n')
+    assert f"one: redis_host = '{redis}': is this host itself, and it has no role redis" in refusal()
+    assert "two:" not in refusal()
+
+
 def test_a_host_in_no_role_is_a_fault_and_not_a_deploy_of_nothing(project: Any):
     project.environment('app = ["one"]\nbackups = ["two"]\n')
     assert "two: is in no role (redis, app, backup): nothing would be deployed to it" in refusal()

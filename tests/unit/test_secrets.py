@@ -177,6 +177,13 @@ def test_what_is_there_stays_to_the_byte(text: str, project: Any):
     assert file.read_bytes().startswith(text.encode()) and text_of(None)
 
 
+def test_nothing_is_added_to_a_file_that_cannot_be_read(project: Any):
+    file = project.write(".secrets/staging.env", "postgres_password=café\n".encode("latin-1"))
+    with pytest.raises(SecretError, match=r"\.secrets/staging\.env is not UTF-8 text"):
+        secrets.generate_missing("staging", ["redis_password"])
+    assert file.read_bytes() == b"postgres_password=caf\xe9\n"
+
+
 def test_the_generated_file_is_private_from_its_first_byte(project: Any, monkeypatch: pytest.MonkeyPatch):
     modes = []
     really_open = os.open

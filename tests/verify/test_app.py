@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provision import layout
 from tests.verify.target import Target
 
 # Redis looks at the right before it looks at the arguments: where one is wrong, these do no harm either.
@@ -18,16 +19,18 @@ def test_redis_denies_the_app_what_it_does_not_need(command: str, app_host: Targ
 
 
 def test_env_is_for_the_app_alone(app_host: Target) -> None:
-    env, user = f"{app_host.settings.app_dir}/.env", app_host.settings.app_user
-    assert app_host.host.file(env).mode & 0o007 == 0
+    env, user = layout.env_file(app_host.settings), app_host.settings.app_user
+    for path in (env, f"{env}.previous"):
+        modes = app_host.text(f"if [ -e {path} ]; then stat -c %a {path}; fi").split()
+        assert all(int(mode, 8) & 0o007 == 0 for mode in modes), f"anybody can read {path}"
     assert app_host.run(f"runuser -u {user} -- test -r {env}").returncode == 0, "the app cannot read its .env"
     assert app_host.run(f"runuser -u nobody -- test -r {env}").returncode != 0, "anybody can read the .env"
 
 
 def test_limiters_are_where_the_app_imports_them(app_host: Target) -> None:
-    module = app_host.host.file(f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts")
-    for name in ("Login", "Api", "MobileApi", "Reclamation", "Registration", "PasswordReset"):
-        assert f"check{name}RateLimit" in module.content_string
+    path = f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts"
+    (wanted,) = [entry for entry in layout.app_files(app_host.settings) if entry.path == path]
+    assert app_host.host.file(path).sha256sum == wanted.sha256, "its limits are not those of the settings"
 
 
 @pytest.mark.writes
