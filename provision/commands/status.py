@@ -130,7 +130,7 @@ def _database_row(database: str, report: Report, now: datetime) -> dict[str, str
         "database": database,
         "last good backup": "NONE",
         "kept": ", ".join(f"{len(manifests)} {tier}" for tier, manifests in tiers.items() if manifests),
-        "last run": last_runs[0]["state"] if last_runs else "never",
+        "last run": _worst(run["state"] for run in last_runs),
         "restore test": f"{tests[0]['verdict']} {tests[0]['tested'][:10]}" if tests else "never",
     }
     if made:
@@ -138,6 +138,11 @@ def _database_row(database: str, report: Report, now: datetime) -> dict[str, str
         row["age"] = _age(now, made[0]["dump"])
         row["size"] = _size(made[0]["bytes"]) + _trend(made)
     return row
+
+
+def _worst(states: Iterable[str]) -> str:
+    """Of the last runs of the tiers the one to look at: a failure is not made good by another tier's success."""
+    return max(states, key=lambda state: ("ok", "running", "failed").index(state), default="never")
 
 
 def _age(now: datetime, dump: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,15 +15,15 @@ from typing_extensions import override
 
 @dataclass(frozen=True)
 class Freshness:
-    """The age in hours of the newest good dump, by the host's clock (None: there is none), and by database what its
-    last run died of (empty: it did not)."""
+    """The age in hours of the newest good dump, by the host's clock (None: there is none), and by database and tier
+    what its last run died of (empty: it did not)."""
 
     hours: float | None = None
-    last_failures: Mapping[str, str] = field(default_factory=dict)
+    last_failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 class BackupFreshness(FactBase[Freshness]):
-    """Given the link to the newest good dump and where each database's run writes its end to, return the Freshness."""
+    """Given the link to the newest good dump and where each run writes its end to, return the Freshness."""
 
     @override
     def command(self, latest: str, state_dir: str) -> StringCommand:
@@ -39,11 +40,13 @@ class BackupFreshness(FactBase[Freshness]):
     @override
     def process(self, output: list[str]) -> Freshness:
         now, modified, *status = output
-        last_runs = [json.loads(line.removeprefix("status=")) for line in status]
+        last_runs = _objects((line.removeprefix("status=") for line in status), "database", "tier", "state", "message")
         return Freshness(
             (int(now) - int(modified)) / 3600 if modified != "none" else None,
             {
-                run["database"]: (run["message"] or "it gave no reason") if run["state"] == "failed" else ""
+                (run["database"], run["tier"]): (run["message"] or "it gave no reason")
+                if run["state"] == "failed"
+                else ""
                 for run in last_runs
             },
         )
@@ -51,8 +54,8 @@ class BackupFreshness(FactBase[Freshness]):
 
 @dataclass(frozen=True)
 class Report:
-    """A host's own words on its backups: its clock, each database's last run and last restore test, and by tier
-    the manifests of its dumps, the newest first."""
+    """A host's own words on its backups: its clock, each database's last run of each tier and last restore test, and
+    by tier the manifests of its dumps, the newest first."""
 
     now: datetime | None = None
     last_runs: tuple[dict[str, Any], ...] = ()
@@ -83,18 +86,38 @@ class BackupReport(FactBase[Report]):
         for key, _, value in (line.partition("=") for line in output):
             found.setdefault(key, []).append(value)
         now = datetime.fromisoformat(found.pop("now")[0])
-        read = {kind: tuple(map(json.loads, texts)) for kind, texts in found.items()}
+        last_runs = _objects(found.pop("status", []), "database", "state")
+        tests = _objects(found.pop("restore-test", []), "database", "verdict", "tested")
+        manifests = {tier: _objects(texts, "database", "dump", "bytes", "started") for tier, texts in found.items()}
         return Report(
             now,
-            read.pop("status", ()),
-            read.pop("restore-test", ()),
-            {tier: tuple(sorted(each, key=lambda one: one["started"], reverse=True)) for tier, each in read.items()},
+            tuple(last_runs),
+            tuple(tests),
+            {
+                tier: tuple(sorted(each, key=lambda one: one["started"], reverse=True))
+                for tier, each in manifests.items()
+            },
         )
+
+
+def _objects(texts: Iterable[str], *names: str) -> list[dict[str, Any]]:
+    """The JSON objects among these texts that have all of these members.
+
+    A file that is damaged, or somebody else's, is as good as missing: what it should say is said to be unknown, and
+    the next run writes it anew.
+    """
+    found = []
+    for text in texts:
+        with contextlib.suppress(json.JSONDecodeError):
+            read = json.loads(text)
+            if isinstance(read, dict) and all(name in read for name in names):
+                found.append(read)
+    return found
 
 
 def _each_file(kind: str, directory: str, pattern: str, but: str = "") -> list[str | QuoteString]:
     """A command that prints every such file of a directory in one line, `KIND=` before it."""
     return [
         "find", QuoteString(directory), "-maxdepth 1 -type f -name", QuoteString(pattern), "! -name", QuoteString(but),
-        f"""-exec sh -c 'for f; do echo "{kind}=$(tr -d "\\n" < "$f")"; done' - {{}} + 2>/dev/null""",
+        f"""-exec sh -c 'for f; do printf "%s\\n" "{kind}=$(tr -d "\\n" < "$f")"; done' - {{}} + 2>/dev/null""",
     ]  # fmt: skip

@@ -196,9 +196,9 @@ def answers(hosts: Fleet) -> dict:
 AGED = ("2000", "1000")  # now, and when the newest dump was made
 
 
-def status(database: str, state: str, message: str | None = None) -> str:
+def status(database: str, state: str, message: str | None = None, tier: str = "daily") -> str:
     """What a run of the backup has left in its status file, as the fact prints it."""
-    return f"status={json.dumps({'database': database, 'state': state, 'message': message})}"
+    return f"status={json.dumps({'database': database, 'tier': tier, 'state': state, 'message': message})}"
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,23 @@ def test_a_stale_backup_is_made_anew(deployed: Fleet):
 
 def test_a_backup_that_failed_last_is_made_anew(deployed: Fleet):
     answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "failed", "no room")]
-    assert pending(deployed) == [(BACKUP[5], ("the last backup failed: no room",))]
+    assert pending(deployed) == [(BACKUP[5], ("the last daily backup failed: no room",))]
     answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "ok")]
+    assert pending(deployed) == []
+
+
+def test_a_weekly_backup_that_failed_is_made_anew_whatever_the_daily_one_did(deployed: Fleet):
+    failed = status("medaction", "failed", "no room", "weekly")
+    answers(deployed)["stat -Lc %Y"] = [*AGED, failed, status("medaction", "ok")]
+    assert pending(deployed) == [(BACKUP[5], ("the last weekly backup failed: no room",))]
+    deployed.run("-y")
+    runs = [command for command in commands() if command.startswith("runuser")]
+    assert len(runs) == 1 and "--tier weekly >> /var/log/medaction/backup-weekly.log" in runs[0]
+
+
+@pytest.mark.parametrize("damaged", ["status=", "status={", "status=[]", 'status={"state": "ok"}'])
+def test_a_damaged_status_file_is_as_good_as_none(damaged: str, deployed: Fleet):
+    answers(deployed)["stat -Lc %Y"] = [*AGED, damaged]
     assert pending(deployed) == []
 
 
@@ -330,7 +345,7 @@ def test_a_backup_that_failed_last_is_made_anew(deployed: Fleet):
     ("last_runs", "told"),
     [
         ((), "there was no backup of crm yet"),
-        ((("crm", "failed", "no room"),), "the last backup of crm failed: no room"),
+        ((("crm", "failed", "no room"),), "the last daily backup of crm failed: no room"),
         ((("crm", "ok"), ("no longer listed", "failed")), ""),
     ],
 )

@@ -108,21 +108,30 @@ class Host:
         return sorted(path.name for path in directory.glob("medaction_[0-9]*.sql.gz"))
 
     def status(self) -> dict:
-        return json.loads(Path(self.settings.backup_status_file).read_text(encoding="utf-8"))
+        """What the last run wrote about itself, of whichever tier."""
+        files = Path(self.settings.backup_state_dir).glob("status*.json")
+        return json.loads(max(files, key=lambda path: path.stat().st_mtime_ns).read_text(encoding="utf-8"))
 
     def manifest(self, dump: Path | None = None) -> dict:
         dump = dump or self.latest.resolve()
         return json.loads(dump.with_name(f"{dump.name}.json").read_text(encoding="utf-8"))
 
-    def plant(self, *stamps: str, tier: str = "daily") -> None:
-        """Put dumps of other days there."""
+    def plant(self, *stamps: str, tier: str = "daily", manifest: bool = True, verdict: str = "") -> None:
+        """Put dumps of other days there, with what a good run leaves beside them and a restore test may."""
         directory = self.backups if tier == "daily" else self.backups / tier
         directory.mkdir(exist_ok=True)
         give_to_user(directory)
         for stamp in stamps:
             path = directory / f"medaction_{stamp}.sql.gz"
-            path.write_bytes(b"")
-            give_to_user(path)
+            beside = {".json": manifest, ".restore-test.json": verdict}
+            for file, text in {
+                path: "",
+                **{Path(f"{path}{end}"): "{}" for end, there in beside.items() if there},
+            }.items():
+                file.write_text(text)
+                give_to_user(file)
+            if verdict:
+                Path(f"{path}.restore-test.json").write_text(f'{{\n  "verdict": "{verdict}"\n}}\n')
 
     def published(self) -> dict[str, tuple[int, str]]:
         """Everything that stands under a final name, and what `latest` points to."""
@@ -136,7 +145,11 @@ class Host:
     def leftovers(self) -> list[str]:
         """Files and processes that a run should have taken with it."""
         files = [str(path) for path in self.backups.rglob("*") if ".part" in path.name or ".run" in path.name]
-        return files + [line for line in processes() if str(self.directory) in line]
+        return files + self.processes()
+
+    def processes(self) -> list[str]:
+        """What runs on this host: the scripts and all that they start inherit its PATH."""
+        return [line for line in processes() if str(self.directory) in line or str(self.shims) in _path_of(line)]
 
 
 def settings_below(directory: Path, **values: object) -> Settings:
@@ -195,6 +208,13 @@ def processes() -> list[str]:
         except OSError:
             continue  # it ended while we looked
     return found
+
+
+def _path_of(process: str) -> str:
+    try:
+        return Path(f"/proc/{process.split(maxsplit=1)[0]}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""  # it ended while we looked, or is somebody else's
 
 
 def running(host: Host, tool: str) -> list[int]:

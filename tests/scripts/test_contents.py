@@ -165,6 +165,27 @@ def test_database_that_fails_keeps_no_other_from_its_dump(host: Host) -> None:
     assert '"absente" does not exist' in host.told.read_text()
 
 
+@pytest.mark.fault
+def test_databases_that_could_not_be_listed_are_a_failure_and_the_apps_own_is_dumped(host: Host) -> None:
+    host.configure(backup_databases="all")
+    host.shim("psql", '[[ "$*" != *datistemplate* ]] || exit 2; exec "${real[@]}" "$@"')
+    done = host.backup()
+    assert done.returncode == 1 and "the server did not tell its databases" in done.stderr, done.stderr
+    assert len(host.dumps()) == 1
+    assert (host.status()["state"], host.status()["database"]) == ("failed", host.database)
+    assert "did not tell its databases" in host.told.read_text()
+    host.unshim()
+    assert host.backup().returncode == 0 and host.status()["state"] == "ok"
+
+
+@pytest.mark.fault
+def test_password_file_that_cannot_be_read_is_told_to_those_who_watch(host: Host) -> None:
+    host.configure(backup_databases="all")
+    Path(host.settings.backup_pgpass_file).unlink()
+    assert host.backup().returncode != 0
+    assert host.status()["state"] == "failed" and "pgpass" in host.told.read_text()
+
+
 def test_check_knows_all_databases_that_there_are_and_no_others(host: Host) -> None:
     host.configure(backup_databases="all")
     closed, dropped = host.cluster.new_database(), host.cluster.new_database()
@@ -213,10 +234,10 @@ def test_first_dump_of_a_month_and_year_is_kept_longer_without_room_of_its_own(h
 def test_dump_leaves_with_all_that_accompanies_it(host: Host) -> None:
     for day in (3, 2, 1):
         host.good_backup(before=at(NOON + timedelta(days=-40 * day)))
-    host.plant(*(stamp(day) for day in (5, 6, 7)))
+    host.plant(*(stamp(day) for day in (1, 2, 3)))
     host.good_backup(before=at(NOON))
     names = {path.name.split(".sql.gz")[0] for path in host.backups.glob("medaction_2*")}
-    assert names == {f"medaction_{stamp(day)}" for day in (0, 5, 6, 7)}
+    assert names == {f"medaction_{stamp(day)}" for day in (0, 1, 2, 3)}
 
 
 def test_size_far_from_the_median_is_a_warning(host: Host) -> None:
@@ -244,7 +265,7 @@ def test_check_is_critical_without_a_dump_or_with_an_old_one(host: Host) -> None
 
 def test_check_does_not_believe_a_dump_without_manifest_or_from_the_future(host: Host) -> None:
     host.good_backup(before=at(NOON + timedelta(days=300)))
-    host.plant(stamp(0.1))
+    host.plant(stamp(0.1), manifest=False)
     done = host.backup("--check", before=at(NOON))
     assert done.returncode == 2 and "from the future" in done.stdout and "there is no good dump" in done.stdout
 
@@ -254,7 +275,7 @@ def test_check_warns_of_a_failed_run_and_of_one_that_was_cut_off(host: Host) -> 
     host.shim("igzip", "exit 1")
     assert host.backup().returncode == 1
     done = host.backup("--check")
-    assert done.returncode == 1 and "the last run failed: igzip ended with exit code 1" in done.stdout
+    assert done.returncode == 1 and "the last daily run failed: igzip ended with exit code 1" in done.stdout
     host.unshim()
     with half_way(host) as run:
         assert "cut off" not in host.backup("--check").stdout
@@ -263,6 +284,28 @@ def test_check_warns_of_a_failed_run_and_of_one_that_was_cut_off(host: Host) -> 
     done = host.backup("--check")
     assert done.returncode == 1 and "was cut off in step dump" in done.stdout
     run.communicate()
+
+
+def test_check_is_not_soothed_by_a_daily_run_after_a_weekly_one_that_failed(host: Host) -> None:
+    host.shim("igzip", "exit 1")
+    assert host.backup("--tier", "weekly").returncode == 1
+    host.unshim()
+    host.good_backup()
+    done = host.backup("--check")
+    assert done.returncode == 1 and "the last weekly run failed: igzip" in done.stdout
+    host.good_backup("--tier", "weekly")
+    assert host.backup("--check").returncode == 0
+
+
+def test_check_misses_a_weekly_tier_that_has_ceased(host: Host) -> None:
+    host.plant(*(stamp(day) for day in range(1, 9)))
+    host.good_backup(before=at(NOON))
+    assert host.backup("--check", before=at(NOON)).returncode == 0
+    host.plant(stamp(9))
+    done = host.backup("--check", before=at(NOON))
+    assert done.returncode == 1 and "no weekly dump for 9 days" in done.stdout
+    host.good_backup("--tier", "weekly", before=at(NOON))
+    assert host.backup("--check", before=at(NOON)).returncode == 0
 
 
 def test_check_knows_the_restore_tests(host: Host) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from .cluster import ROLE, fingerprint
 from .host import Host, ended, send, until
+from .test_retention import NOON, at
 
 
 @pytest.fixture
@@ -114,6 +116,39 @@ def test_named_twice_the_live_database_is_replaced_and_the_old_one_kept(may_crea
     assert fingerprint(host.cluster, host.database) == before
     kept = [name for name in databases(host) if name.startswith(f"{host.database}_before_")]
     assert len(kept) == 1 and fingerprint(host.cluster, kept[0]) == damaged
+
+
+@pytest.mark.fault
+def test_replacing_a_database_with_the_longest_name_takes_no_other_for_it(may_create: Host) -> None:
+    """PostgreSQL cuts a name off after 63 bytes: what is added to it then is lost."""
+    host, name = may_create, "é" * 31 + "x"
+    host.cluster.new_database(name, template="template0")
+    try:
+        host.good_backup()
+        wanted = fingerprint(host.cluster, host.database)
+        host.cluster.ask(name, "CREATE TABLE theirs (id int)")
+        refused = host.restore("--into", name + "y", "--overwrite", name + "y")
+        assert refused.returncode == 2 and "63 bytes" in refused.stderr
+        assert host.cluster.ask(name, "SELECT count(*) FROM theirs") == "0"
+        done = host.restore("--into", name, "--overwrite", name)
+        assert done.returncode == 0, done.stderr
+        assert fingerprint(host.cluster, name) == wanted
+        assert len([each for each in databases(host) if each.startswith("é")]) == 2
+    finally:
+        for each in databases(host):
+            if each.startswith("é"):
+                host.cluster.drop_database(each)
+
+
+def test_newest_dump_is_the_last_one_made_and_not_one_from_a_clock_that_was_ahead(host: Host) -> None:
+    host.good_backup(before=at(NOON + timedelta(days=30)))
+    made = host.good_backup(before=at(NOON))
+    for arguments in (["--into", host.cluster.new_database(template="template0")], ["--test"]):
+        done = host.restore(*arguments, before=at(NOON))
+        assert done.returncode == 0 and made.name in done.stderr, done.stderr
+    host.latest.unlink()
+    done = host.backup("--verify", before=at(NOON))
+    assert done.returncode == 0 and made.name in done.stderr, done.stderr
 
 
 @pytest.mark.fault

@@ -134,6 +134,32 @@ def test_roles_come_back_with_their_grants(host: Host) -> None:
         host.cluster.ask("postgres", "DROP ROLE lecteurs")
 
 
+def test_index_that_was_never_finished_is_no_difference(host: Host) -> None:
+    """pg_dump leaves out what a failed CREATE INDEX CONCURRENTLY has left behind."""
+    with pytest.raises(AssertionError, match="could not create unique index"):
+        host.cluster.ask(host.database, 'CREATE UNIQUE INDEX CONCURRENTLY twice ON "Réclamations" ((1))')
+    assert (
+        host.cluster.ask(host.database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'twice'::regclass") == "f"
+    )
+    host.good_backup()
+    done = host.restore("--test")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.fault
+def test_a_program_of_the_apps_is_never_taken_for_a_servers(host: Host) -> None:
+    """cron's line stands in the app's directory, where the app may write."""
+    dump = host.good_backup()
+    manifest = dump.with_name(f"{dump.name}.json")
+    manifest.write_text(re.sub(r'"server_version": "[^"]*"', '"server_version": "99.1"', manifest.read_text()))
+    planted = host.app_dir / "initdb"
+    planted.write_text("#!/bin/sh\ntouch was-run\necho 'initdb (PostgreSQL) 99.1'\n")
+    planted.chmod(0o755)
+    done = host.restore("--test", PATH="/usr/bin:/bin")
+    assert done.returncode == 1 and "install postgresql-99" in done.stderr, done.stderr
+    assert not (host.app_dir / "was-run").exists()
+
+
 def test_extension_of_an_older_version_is_no_difference(host: Host) -> None:
     host.cluster.ask(host.database, "CREATE EXTENSION hstore VERSION '1.4'")
     host.good_backup()
@@ -169,7 +195,7 @@ def test_stopped_test_leaves_no_server_and_the_next_one_takes_its_files_away(hos
     )
     os.kill(run.pid, number)
     assert ended(run).returncode != 0
-    until(lambda: not [line for line in processes() if str(host.directory) in line], "no process is left")
+    until(lambda: not host.processes(), "no process is left")
     host.good_backup()
     done = host.restore("--test")
     assert done.returncode == 0, done.stderr

@@ -27,9 +27,9 @@ def ages(host: Host, tier: str = "daily", moment: datetime = NOON) -> list[int]:
 
 
 def test_dumps_older_than_the_tiers_days_go(host: Host) -> None:
-    host.plant(*(stamp(day) for day in (1, 2, 29, 30.5, 31, 50)))
+    host.plant(*(stamp(day) for day in (1, 2, 3, 29, 30.5, 31, 50)))
     host.good_backup(before=at(NOON))
-    assert ages(host) == [0, 1, 2, 29]
+    assert ages(host) == [0, 1, 2, 3, 29]
 
 
 def test_environment_overrides_the_days(host: Host) -> None:
@@ -39,9 +39,24 @@ def test_environment_overrides_the_days(host: Host) -> None:
 
 
 def test_the_minimum_stays_however_old(host: Host) -> None:
-    host.plant(*(stamp(day) for day in (20, 40, 45, 46, 47)))
-    host.good_backup(before=at(NOON))
-    assert ages(host) == [0, 20, 40]
+    host.plant(*(stamp(day) for day in (1.2, 2.4, 3.6, 4.8)))
+    host.good_backup(before=at(NOON), BACKUP_RETENTION_DAYS="1")
+    assert ages(host) == [0, 1, 2]
+
+
+def test_only_good_dumps_count_to_the_minimum(host: Host) -> None:
+    host.plant(stamp(1.2), manifest=False)
+    host.plant(stamp(2.4), verdict="failed")
+    host.plant(*(stamp(day) for day in (3.6, 4.8, 6)))
+    host.good_backup(before=at(NOON), BACKUP_RETENTION_DAYS="1")
+    assert ages(host) == [0, 1, 2, 3, 4]
+
+
+def test_the_newest_dump_that_was_proven_stays(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1.2, 2.4, 3.6, 6)))
+    host.plant(*(stamp(day) for day in (4.8, 7.2)), verdict="ok")
+    host.good_backup(before=at(NOON), BACKUP_RETENTION_DAYS="1")
+    assert ages(host) == [0, 1, 2, 4]
 
 
 def test_each_tier_is_pruned_by_its_own_days_alone(host: Host) -> None:
@@ -79,10 +94,10 @@ def test_what_others_put_there_stays(host: Host) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    "leap", [timedelta(hours=1), timedelta(days=365), -timedelta(hours=1), -timedelta(days=365)], ids=str
+    "leap", [timedelta(days=days) for days in (1 / 24, 2, 10, 30, 365, -1 / 24, -10, -365)], ids=str
 )
 def test_a_leap_of_the_clock_removes_nothing_and_overwrites_nothing(host: Host, leap: timedelta) -> None:
-    host.plant(*(stamp(day) for day in range(30)))
+    host.plant(*(stamp(day) for day in range(30)), stamp(29.5))
     before = host.dumps()
     dump = host.good_backup(before=at(NOON + leap))
     assert set(host.dumps()) == {*before, dump.name}
@@ -99,6 +114,14 @@ def test_a_clock_that_stays_a_year_ahead_is_believed_after_the_minimum_of_good_d
         assert len(host.dumps()) == 30 + night + 1
     host.good_backup(before=at(later + timedelta(days=3)))
     assert len(host.dumps()) == 4
+
+
+@pytest.mark.fault
+def test_weekly_dumps_do_not_go_by_a_leap_either(host: Host) -> None:
+    host.plant(*(stamp(7 * week) for week in range(13)), tier="weekly")
+    before = host.dumps("weekly")
+    dump = host.good_backup("--tier", "weekly", before=at(NOON + timedelta(days=80)))
+    assert host.dumps("weekly") == [*before, dump.name]
 
 
 @pytest.mark.fault

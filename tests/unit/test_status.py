@@ -67,6 +67,16 @@ def test_each_database_has_a_row_of_its_own(rows):
         assert other["kept"] == "1 weekly"
 
 
+def test_failure_of_one_tier_is_not_made_good_by_another(rows):
+    runs = [
+        {"database": "medaction", "tier": tier, "state": state}
+        for tier, state in (("daily", "ok"), ("weekly", "failed"))
+    ]
+    for told in (runs, runs[::-1]):
+        (row,) = rows(Report(NOW, last_runs=tuple(told)))
+        assert row["last run"] == "failed"
+
+
 def test_database_without_any_backup_is_told(rows):
     (row,) = rows(Report(NOW))
     assert (row["last good backup"], row["last run"], row["age"]) == ("NONE", "never", "")
@@ -81,8 +91,12 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     """The fact's own command, run here."""
     (tmp_path / "state").mkdir()
     (tmp_path / "it's here").mkdir()
-    (tmp_path / "state/status.json").write_text('{\n  "database": "medaction",\n  "state": "ok"\n}\n')
-    (tmp_path / "state/restore-test.json").write_text('{"verdict": "ok"}')
+    run = {"database": "back\\slash", "state": "failed", "message": "two\nlines"}
+    (tmp_path / "state/status.json").write_text(json.dumps(run, indent=2))
+    (tmp_path / "state/status.weekly.json").write_text("")
+    tested = {"database": "medaction", "verdict": "ok", "tested": "2026-06-14T04:00:00Z"}
+    (tmp_path / "state/restore-test.json").write_text(json.dumps(tested))
+    (tmp_path / "it's here/somebody-elses.json").write_text('{"a": 1}')
     for day in ("2026-06-14", "2026-06-15"):
         made = manifest(day)
         path = tmp_path / "it's here" / f"{made['dump']}.json"
@@ -93,7 +107,7 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     command = fact.command(state_dir=str(tmp_path / "state"), tiers=tiers).get_raw_value()
     printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     report = fact.process(printed.splitlines())
-    assert report.last_runs == ({"database": "medaction", "state": "ok"},)
-    assert report.restore_tests == ({"verdict": "ok"},)
+    assert report.last_runs == (run,)
+    assert report.restore_tests == (tested,)
     assert [each["started"][:10] for each in report.manifests["daily"]] == ["2026-06-15", "2026-06-14"]
     assert set(report.manifests) == {"daily"}
