@@ -120,7 +120,10 @@ def test_dump_in_each_mode_restores_equal_to_the_source(database: None, project_
     assert manifest["content"]["tables"]["public.reclamations"] == int(rows) > 30_000
     project_copy.read("docker1", IN_APP_DIR + "./scripts/restore-database.sh --into restored")
     require_equal_to_the_source(project_copy, "restored")
+    unused = "docker volume ls --quiet --filter dangling=true"
+    before = project_copy.read("docker1", unused)
     project_copy.read("docker1", IN_APP_DIR + "./scripts/restore-database.sh --test")
+    assert project_copy.read("docker1", unused) == before, "the restored data were left behind"
     assert (
         json.loads(project_copy.read("docker1", "cat /var/lib/medaction-backup/restore-test.json"))["verdict"] == "ok"
     )
