@@ -35,7 +35,7 @@ def windows_backup(settings: Settings) -> None:
 @deploy("Windows app")
 def windows_app(settings: Settings, variables: dict[str, str]) -> None:
     """The app's directory and its `.env`: our (quoted) variables set, every other line kept."""
-    operations.placed(name="Lay out the app's directory", entries=[operations.Directory(settings.windows_app_dir)])
+    operations.placed(name="Lay out the app's directory", entries=[layout.app_directory(settings)])
     operations.variables_set(
         name="Set the app's variables in .env, keeping every other line",
         path=settings.windows_env_file, variables=variables, reader=settings.windows_app_account,

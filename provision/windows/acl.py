@@ -8,7 +8,8 @@ An access list is written and read as SDDL (MS-DTYP 2.5.1).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 SYSTEM = "S-1-5-18"
 ADMINISTRATORS = "S-1-5-32-544"
@@ -17,6 +18,7 @@ _SIDS = {
     "LS": "S-1-5-19", "NS": "S-1-5-20", "CO": "S-1-3-0", "OW": "S-1-3-4", "IU": "S-1-5-4",
     "IS": "S-1-5-32-568", "BG": "S-1-5-32-546", "SU": "S-1-5-6", "NU": "S-1-5-2",
 }  # fmt: skip
+_RELATIVE = {"LA": 500, "LG": 501, "DA": 512, "DU": 513, "DG": 514, "DC": 515, "DD": 516}
 _NAMES = {
     SYSTEM: "SYSTEM", ADMINISTRATORS: "Administrators", "S-1-5-32-545": "Users", "S-1-1-0": "Everyone",
     "S-1-5-11": "Authenticated Users",
@@ -28,27 +30,62 @@ _WORDS = {0x1F01FF: "full control", 0x120089: "read", 0x1200A9: "read and execut
 
 @dataclass(frozen=True)
 class Private:
-    """SYSTEM and the administrators have full control, `readers` (SIDs) may read, nobody else anything.
+    """SYSTEM and the administrators have full control, `readers` may read, `writers` change, nobody else anything.
 
-    Nothing is inherited from the directory above; what lies in a directory inherits from it.
+    Nothing is inherited from the directory above; what lies in a directory inherits from it. Accounts are names until
+    `resolved`, SIDs afterwards.
     """
 
     readers: tuple[str, ...] = ()
+    writers: tuple[str, ...] = ()
     directory: bool = False
+
+    @property
+    def accounts(self) -> set[str]:
+        """The names among the accounts."""
+        return {each for each in (*self.readers, *self.writers) if not each.startswith("S-1-")}
+
+    def resolved(self, sids: Mapping[str, str]) -> Private:
+        """The same with each name's SID in its place."""
+        readers, writers = (tuple(sids.get(name, name) for name in names) for names in (self.readers, self.writers))
+        return replace(self, readers=readers, writers=writers)
 
     @property
     def sddl(self) -> str:
         flags = "OICI" if self.directory else ""
         read = "0x1200a9" if self.directory else "FR"
-        full = "".join(f"(A;{flags};FA;;;{sid})" for sid in ("SY", "BA"))
-        return "D:PAI" + full + "".join(f"(A;{flags};{read};;;{sid})" for sid in self.readers)
+        rights = [("FA", ("SY", "BA")), (read, self.readers), ("0x1301bf", self.writers)]
+        return "D:PAI" + "".join(f"(A;{flags};{right};;;{sid})" for right, sids in rights for sid in sids)
+
+
+@dataclass(frozen=True)
+class Shared(Private):
+    """A directory that every user may read, and where `writers` may make what is then theirs.
+
+    They cannot rename or remove it or what others made in it: what runs as SYSTEM lies below. (Below the root of a
+    drive Windows lets every user do that with what inherits its access.)
+    """
+
+    directory: bool = True
+
+    @property
+    def sddl(self) -> str:
+        read = "".join(f"(A;OICI;{right};;;{sid})" for right, sid in (("FA", "SY"), ("FA", "BA"), ("0x1200a9", "BU")))
+        # To add files and directories, in this one alone; full control of what one has made.
+        write = "".join(f"(A;;0x1200af;;;{sid})" for sid in self.writers)
+        return f"D:PAI{read}{write}" + ("(A;OICIIO;FA;;;CO)" if self.writers else "")
 
 
 def differences(path: str, wanted: Private, found_sddl: str) -> list[str]:
-    """What is different about a path's access list, a sentence each."""
+    """What is different about a path's owner and access list, a sentence each."""
     want, _ = _parse(wanted.sddl)
     found, protected = _parse(found_sddl)
-    told = [] if protected else [f"{path}: its access is inherited from the directory above"]
+    found = {(kind, flags, mask, _as_wanted(sid, want)) for kind, flags, mask, sid in found}
+    owner = re.match(r"O:(S-[0-9-]+|[A-Z]{2})", found_sddl)
+    # Whoever owns it may always change the list.
+    is_safe = owner is not None and _SIDS.get(owner[1], owner[1]) in (SYSTEM, ADMINISTRATORS)
+    told = [] if is_safe else [f"{path}: belongs to {owner[1] if owner else 'nobody'}, should to the administrators"]
+    told += [] if protected else [f"{path}: its access is inherited from the directory above"]
     told += [f"{path}: {_words(entry)}, and should not" for entry in sorted(found - want)]
     told += [f"{path}: missing: {_words(entry)}" for entry in sorted(want - found)]
     return told
@@ -66,6 +103,12 @@ def _parse(sddl: str) -> tuple[set[tuple[str, str, int, str]], bool]:
         pairs = sorted(pair for pair in re.findall("..", flags) if pair != "ID")
         entries.add((kind, "".join(pairs), _mask(rights), _SIDS.get(sid, sid)))
     return entries, "P" in match[1]
+
+
+def _as_wanted(sid: str, want: set[tuple[str, str, int, str]]) -> str:
+    """A domain's or machine's well-known account (MS-DTYP 2.4.2.4), which SDDL names without saying whose it is."""
+    number = _RELATIVE.get(sid)
+    return next((each for *_, each in want if number and re.fullmatch(rf"S-1-5-21-.*-{number}", each)), sid)
 
 
 def _mask(rights: str) -> int:

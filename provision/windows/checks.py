@@ -14,6 +14,7 @@ from provision.windows import acl, layout, powershell, task
 from provision.windows.facts import read_tasks
 from provision.windows.operations import File
 
+GAVE_WAY = 75  # the script's own: the other tier's run, which started at the same moment, made the dump
 HAS_NOT_RUN = 267011  # SCHED_S_TASK_HAS_NOT_RUN
 RUNNING = 267009  # SCHED_S_TASK_RUNNING
 
@@ -40,6 +41,8 @@ def files(run: Callable[[str], Any], settings: Settings) -> list[str]:
         paths = [entry.path for entry in entries[start : start + 3]]
         found |= ask(run, "paths", paths=paths)
     told = []
+    names = sorted({name for entry in entries if entry.access for name in entry.access.accounts})
+    sids = ask(run, "accounts", names=names) if names else {}
     for entry in entries:
         there = found.get(entry.path)
         if there is None:
@@ -48,7 +51,7 @@ def files(run: Callable[[str], Any], settings: Settings) -> list[str]:
         if isinstance(entry, File) and there["sha256"] != entry.sha256:
             told.append(f"{entry.path}: its content differs")
         if entry.access is not None:
-            told += acl.differences(entry.path, entry.access, there["sddl"])
+            told += acl.differences(entry.path, entry.access.resolved(sids), there["sddl"])
     return told
 
 
@@ -68,7 +71,7 @@ def tasks(run: Callable[[str], Any], settings: Settings) -> list[str]:
         # COM gives the last moment of 1899 for "never".
         if there["next_run"] < "1900":
             told.append(f"{wanted.path}: has no next run")
-        if there["last_result"] not in (0, HAS_NOT_RUN, RUNNING):
+        if there["last_result"] not in (0, GAVE_WAY, HAS_NOT_RUN, RUNNING):
             told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with code {there['last_result']}")
     return told
 

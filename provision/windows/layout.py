@@ -8,7 +8,7 @@ from __future__ import annotations
 from provision.render import render
 from provision.settings import Settings
 from provision.windows import powershell
-from provision.windows.acl import Private
+from provision.windows.acl import Private, Shared
 from provision.windows.operations import Directory, Entry, File
 from provision.windows.task import Action, Task, Trigger
 
@@ -24,21 +24,34 @@ def mark(settings: Settings) -> str:
 
 
 def directories(settings: Settings) -> list[Entry]:
-    """The app's directory, and those of the backups, which administrators alone may enter."""
-    private = Private(directory=True)
-    names = (settings.windows_config_dir, settings.windows_log_dir, *tiers(settings).values())
+    """The app's directory, and those of the backups, which administrators and the tasks' own user alone may enter."""
+    runner = _runner(settings)
+    read, change = Private(readers=runner, directory=True), Private(writers=runner, directory=True)
     return [
-        Directory(settings.windows_app_dir),
+        app_directory(settings),
         # What runs as SYSTEM must not be writable by anybody else, wherever the app's directory lies.
-        Directory(settings.windows_script_dir, private),
-        *(Directory(name, private) for name in names),
+        Directory(settings.windows_script_dir, read),
+        Directory(settings.windows_config_dir, read),
+        *(Directory(name, change) for name in (settings.windows_log_dir, *tiers(settings).values())),
     ]
+
+
+def app_directory(settings: Settings) -> Directory:
+    """The same whichever role lays it out."""
+    app = () if settings.windows_app_account is None else (settings.windows_app_account,)
+    return Directory(settings.windows_app_dir, Shared(writers=app))
+
+
+def _runner(settings: Settings) -> tuple[str, ...]:
+    """The account that the tasks run as, where it is not one that may do everything anyway."""
+    is_system = tasks(settings)[0].runs_as_system
+    return () if is_system else (settings.windows_task_user,)
 
 
 def files(settings: Settings) -> list[Entry]:
     """The scripts, and the password file that they read."""
     pgpass = render("linux/pgpass.j2", settings).encode()
-    return [File(settings.windows_pgpass_file, pgpass, Private()), *scripts(settings)]
+    return [File(settings.windows_pgpass_file, pgpass, Private(_runner(settings))), *scripts(settings)]
 
 
 def scripts(settings: Settings) -> list[File]:
@@ -46,6 +59,7 @@ def scripts(settings: Settings) -> list[File]:
         File(
             rf"{settings.windows_script_dir}\{name}",
             powershell.file_bytes(script(name, settings)),
+            Private(_runner(settings)),
         )
         for name in ("backup-database.ps1", "restore-database.ps1")
     ]
@@ -116,7 +130,8 @@ def tasks(settings: Settings) -> list[Task]:
         task(name, f"The daily backup of {settings.postgres_database}.", settings.backup_daily, ""),
         task(
             f"{name} Weekly", f"The weekly backup of {settings.postgres_database}.", settings.backup_weekly,
-            f" -Tier weekly -RetentionDays {days}",
+            # Both start at once after a night that the host was off: this one waits until the other is done.
+            f" -Tier weekly -RetentionDays {days} -WaitMinutes 60",
         ),
     ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
@@ -49,10 +49,8 @@ Entry = File | Directory
 @operation()
 def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
     """Every entry is on the host as described. Directories come before what lies in them."""
-    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    if found is None:
-        raise OperationError("the host did not say what lies at its paths")
-    for entry in entries:
+    found = _paths(*(entry.path for entry in entries))
+    for entry in _resolved(entries):
         there = found.get(entry.path)
         content_differs = isinstance(entry, File) and (there is None or there["sha256"] != entry.sha256)
         access_told = _access_told(entry, there)
@@ -99,8 +97,8 @@ def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -
 
     SYSTEM, the administrators and the account `reader` may read it.
     """
-    access = acl.Private(() if reader is None else (_sid(reader),))
-    there = (host.get_fact(Paths, paths=(path,)) or {}).get(path)
+    access = acl.Private(() if reader is None else (reader,))
+    there = _paths(path).get(path)
     text = _read_text(path) if there else ""
     ending = "\r\n" if "\r\n" in text else "\n"
     plain = text.replace("\r\n", "\n")
@@ -161,7 +159,7 @@ def _read_text(path: str) -> str:
 @operation()
 def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[StringCommand, None, None]:
     """There is a complete dump in one of `places`; else `script` makes one now, and its failure fails the step."""
-    if script not in (host.get_fact(Paths, paths=(script,)) or {}):
+    if script not in _paths(script):
         # Not there before the first deploy.
         newest = None
     else:
@@ -198,6 +196,20 @@ def _access_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
 
 def _sddl(entry: Entry) -> str | None:
     return None if entry.access is None else entry.access.sddl
+
+
+def _paths(*names: str) -> dict[str, dict[str, str]]:
+    found = host.get_fact(Paths, paths=names)
+    if found is None:  # not the same as "nothing is there"
+        raise OperationError("the host did not say what lies at its paths")
+    return found
+
+
+def _resolved(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with each account in an access list as its SID there."""
+    names = {name for entry in entries if entry.access for name in entry.access.accounts}
+    sids = {name: _sid(name) for name in sorted(names)}
+    return [replace(entry, access=entry.access.resolved(sids)) if entry.access else entry for entry in entries]
 
 
 def _tasks(folder: str) -> dict[str, dict[str, str]]:

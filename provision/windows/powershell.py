@@ -25,6 +25,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 LONGEST_COMMAND = 8000  # cmd.exe's 8,191, less what sshd puts before it: `c:\windows\system32\cmd.exe /c "..."`
 # Bypass: the scripts that a deploy puts on a host must run where Windows' default policy allows none.
 RUN = "powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -OutputFormat Text"
+RUN_FILE = "try {{ & {} }} catch {{ [Console]::Error.WriteLine($_.Exception.Message); exit 1 }}\nexit $LASTEXITCODE"
 _SINGLE_QUOTES = "'\u2018\u2019\u201a\u201b"
 _ANSWER = "winssh:"
 
@@ -75,7 +76,8 @@ def command_of_file(path: str) -> str:
     Not `-File path`: a path with a space would need quotes that cmd.exe and PowerShell, either of which may be
     sshd's shell, read differently.
     """
-    return f"{RUN} -EncodedCommand {encode(f'& {quote(path)}{chr(10)}exit $LASTEXITCODE')}"
+    # A file that may not run, or that a virus scanner has taken away, leaves no exit code behind: `exit $null` is 0.
+    return f"{RUN} -EncodedCommand {encode(RUN_FILE.format(quote(path)))}"
 
 
 def file_bytes(script: str) -> bytes:

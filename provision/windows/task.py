@@ -12,6 +12,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from provision.schedule import WEEKDAYS, Schedule, TimeOfDay
@@ -100,6 +101,10 @@ class Task:
     @property
     def path(self) -> str:
         return rf"{self.folder}\{self.name}"
+
+    @property
+    def runs_as_system(self) -> bool:
+        return _account(self.user, {}) == SYSTEM
 
     @property
     def service_account(self) -> bool:
@@ -224,6 +229,11 @@ def _calendar_words(trigger: ET.Element) -> str:
     at = str(TimeOfDay(int(clock[1]), int(clock[2]))) if clock else "an unknown time"
     if clock and clock[3] not in (None, "00"):
         at += f":{clock[3]}"
+    # Absolute time does not follow summer time, and a date that is still to come is no schedule yet.
+    if boundary.endswith("Z"):
+        at += " UTC"
+    if boundary[:10] > date.today().isoformat():
+        at += f" from {boundary[:10]}"
     if _child(trigger, "ScheduleByDay") is not None:
         days = int(_text(trigger, "ScheduleByDay/DaysInterval") or 1)
         return f"daily at {at}" if days == 1 else f"every {days} days at {at}"

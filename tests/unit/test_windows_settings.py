@@ -22,11 +22,17 @@ def test_another_app_has_names_of_its_own():
     assert layout.tasks(found)[0].path == "\\SoinsPlus\\SoinsPlus Backup"
 
 
+def test_each_tier_has_its_own_minimum_in_the_script():
+    found = settings(backup_daily_minimum_kept=14, backup_weekly_minimum_kept=20)
+    text = layout.script("backup-database.ps1", found)
+    assert "$DailyMinimumKept = 14\n" in text and "$WeeklyMinimumKept = 20\n" in text
+
+
 def test_the_tasks_start_when_cron_would():
     first, second = layout.tasks(settings(backup_daily_at="03:15", backup_weekly_day="monday"))
     assert str(first.triggers[0].schedule) == "daily at 03:15"
     assert str(second.triggers[0].schedule) == "mondays at 01:00"
-    assert second.action.arguments.endswith("-Tier weekly -RetentionDays 90")
+    assert second.action.arguments.endswith("-Tier weekly -RetentionDays 90 -WaitMinutes 60")
     assert '-ExecutionPolicy Bypass -File "C:\\MedAction\\scripts\\backup-database.ps1"' in first.action.arguments
 
 

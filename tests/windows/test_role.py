@@ -69,6 +69,33 @@ def test_an_account_that_may_read_env_is_named_by_its_sid(standin: StandIn):
     assert any("knows no account" in told for told in deploy(standin.data, _role(unknown), dry=True).told)
 
 
+def test_tasks_of_a_named_user_can_read_the_scripts_and_write_the_backups(standin: StandIn):
+    found, sid = settings(windows_task_user="WIN1\\sauvegarde"), "S-1-5-21-11-22-33-1001"
+    assert not deploy(standin.data, lambda: windows_backup(found)).failed
+
+    def rights(path: str) -> str:
+        return os.getxattr(standin.file(path), "user.sddl").decode().partition(f";;;{sid})")[0].rpartition(";")[2]
+
+    for path in (found.windows_script_dir, found.windows_config_dir):
+        assert rights(path) == "0x1200a9", path
+    assert rights(found.windows_pgpass_file) == "0x120089"
+    for path in (found.windows_backup_dir, f"{found.windows_backup_dir}\\weekly", found.windows_log_dir):
+        assert rights(path) == "0x1301bf", path
+    assert deploy(standin.data, lambda: windows_backup(found), dry=True).changes == 0
+
+
+def test_an_apps_directory_that_others_may_rename_is_told_and_mended(standin: StandIn):
+    """As it is made below the root of a drive of Windows 11, which lets all users modify what inherits from it."""
+    found = default_settings()
+    assert not deploy(standin.data, _role(found)).failed
+    as_inherited = b"D:AI(A;OICIID;FA;;;BA)(A;OICIID;FA;;;SY)(A;OICIID;0x1200a9;;;BU)(A;OICIID;0x1301bf;;;AU)"
+    os.setxattr(standin.file(found.windows_app_dir), "user.sddl", as_inherited)
+    result = deploy(standin.data, _role(found))
+    assert not result.failed
+    assert any("Authenticated Users has modify" in told and "should not" in told for told in result.told)
+    assert deploy(standin.data, _role(found), dry=True).changes == 0
+
+
 def test_without_rights_nothing_is_changed_and_it_is_said(standin: StandIn):
     standin.set("host", elevated=False)
     result = deploy(standin.data, lambda: windows_backup(default_settings()))

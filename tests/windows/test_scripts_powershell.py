@@ -183,7 +183,8 @@ def test_stale_partial_files_are_swept_and_other_peoples_stay(host: Host):
 
 def test_what_is_too_old_goes_and_the_minimum_stays(host: Host):
     for day in range(1, 29):
-        (host.backups / f"medaction_2020-01-{day:02}_02-00-00.sql.gz").touch()
+        for end in ("", ".json"):
+            (host.backups / f"medaction_2020-01-{day:02}_02-00-00.sql.gz{end}").touch()
     assert host.run("backup-database.ps1").returncode == GOOD
     assert len(host.dumps()) == 29  # a leap of years: nothing is removed
     now = time.time()
@@ -191,7 +192,8 @@ def test_what_is_too_old_goes_and_the_minimum_stays(host: Host):
         path.unlink()
     for day in range(1, 60):
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now - day * 86400))
-        (host.backups / f"medaction_{stamp}.sql.gz").touch()
+        for end in ("", ".json"):
+            (host.backups / f"medaction_{stamp}.sql.gz{end}").touch()
     assert host.run("backup-database.ps1").returncode == GOOD
     assert 28 <= len(host.dumps()) <= 33
 
@@ -226,6 +228,7 @@ def test_a_full_disk_publishes_nothing(host: Host):
         [*limit, *host.argv("backup-database.ps1")], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode != GOOD and host.dumps() == []
+    assert "started, keeping" in done.stderr, "it did not come to the disk"
 
 
 def test_no_secret_is_said(host: Host):

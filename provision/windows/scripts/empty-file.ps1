@@ -3,4 +3,5 @@ if (Test-Path -LiteralPath $request.path) { Remove-Item -LiteralPath $request.pa
 $null = New-Item -ItemType File -Path $request.path
 $acl = Get-Acl -LiteralPath $request.path
 $acl.SetSecurityDescriptorSddlForm($request.sddl, 'Access')
+$acl.SetOwner((New-Object Security.Principal.SecurityIdentifier 'S-1-5-32-544'))
 Set-Acl -LiteralPath $request.path -AclObject $acl

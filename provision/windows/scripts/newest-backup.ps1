@@ -8,8 +8,13 @@ foreach ($place in $request.places) {
     }
 }
 if ($newest) {
-    & $request.script -Verify -File $newest.FullName
-    $complete = $LASTEXITCODE -eq 0
+    # A script that is damaged can say nothing of the dump; that is no reason not to mend the script.
+    try {
+        & $request.script -Verify -File $newest.FullName
+        $complete = $LASTEXITCODE -eq 0
+    } catch {
+        $complete = $false
+    }
     $age = ((Get-Date) - $newest.LastWriteTime).TotalHours
     Send-Answer @{ path = $newest.FullName; bytes = $newest.Length; age_hours = $age; complete = $complete }
 } else {

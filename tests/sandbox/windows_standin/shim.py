@@ -286,7 +286,8 @@ def script_of(machine, command):
     if not match or len(command) > 8191:
         raise Failure(f"'{command[:40]}' is not recognized as an internal or external command")
     script = base64.b64decode(match[2]).decode("utf-16-le")
-    named = re.fullmatch(r"& ('.*')\nexit \$LASTEXITCODE", script)
+    caught = r"try \{ & ('.*') \} catch \{ \[Console\]::Error\.WriteLine\(\$_\.Exception\.Message\); exit 1 \}"
+    named = re.fullmatch(rf"{caught}\nexit \$LASTEXITCODE", script)
     if not named:
         return script
     if "-ExecutionPolicy Bypass" not in match[1]:
