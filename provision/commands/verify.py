@@ -47,7 +47,8 @@ def verdicts(environment: str, hosts: list[str], junit: str = "", options: list[
         report = Path(junit) if junit else Path(directory) / "verify.xml"
         command = [
             sys.executable, "-m", "pytest", "tests/verify", "-q", "--no-header", "-p", "no:cacheprovider",
-            "--inventory", str(inventory.path_of(environment)), "--limit", ",".join(hosts),
+            "--inventory", str(inventory.path_of(environment)),
+            f"--limit={','.join(hosts)}",  # in one word: pytest takes one that begins with "@" for a file's name
             f"--junitxml={report.absolute()}", *(options or []),
         ]  # fmt: skip
         environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -13,43 +13,28 @@ from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
 
-@dataclass(frozen=True)
-class Freshness:
-    """The age in hours of the newest good dump, by the host's clock (None: there is none), and by database and tier
-    what its last run died of (empty: it did not)."""
+class BackupsDue(FactBase[dict[str, str]]):
+    """Given the backup script and where dumps go, return why a run is due (in words), and of which tier.
 
-    hours: float | None = None
-    last_failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-
-class BackupFreshness(FactBase[Freshness]):
-    """Given the link to the newest good dump and where each run writes its end to, return the Freshness."""
+    The script itself says it, as it says it to monitoring; where there is none yet, a first run is due.
+    """
 
     @override
-    def command(self, latest: str, state_dir: str) -> StringCommand:
+    def command(self, script: str, backup_dir: str) -> StringCommand:
         return StringCommand(
-            "date +%s; stat -Lc %Y --", QuoteString(latest), "2>/dev/null || echo none;",
-            *_each_file("status", state_dir, "status*.json"), "; true",
+            "if [ -x", QuoteString(script), "]; then", QuoteString(script), "--overdue;",
+            "else printf '%s\\t%s\\n' daily", QuoteString(f"{backup_dir} holds no backup yet"), "; fi",
         )  # fmt: skip
 
     @staticmethod
     @override
-    def default() -> Freshness:
-        return Freshness()
+    def default() -> dict[str, str]:
+        return {}
 
     @override
-    def process(self, output: list[str]) -> Freshness:
-        now, modified, *status = output
-        last_runs = _objects((line.removeprefix("status=") for line in status), "database", "tier", "state", "message")
-        return Freshness(
-            (int(now) - int(modified)) / 3600 if modified != "none" else None,
-            {
-                (run["database"], run["tier"]): (run["message"] or "it gave no reason")
-                if run["state"] == "failed"
-                else ""
-                for run in last_runs
-            },
-        )
+    def process(self, output: list[str]) -> dict[str, str]:
+        lines = (line.partition("\t") for line in output)
+        return {reason: tier for tier, _, reason in lines if reason}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ class BackupWatchSettings(BaseModel):
     def backup_restore_test(self) -> schedule.Schedule:
         return schedule.weekly(self.backup_restore_test_day, self.backup_restore_test_at)
 
+    @field_validator("backup_restore_test_dir")
+    @classmethod
+    def _lies_apart_from_the_app(cls, directory: str, info: ValidationInfo) -> str:
+        if directory == info.data.get("app_dir"):
+            raise ValueError("is the app's own directory (app_dir): the app could change what is tested there")
+        return directory
+
     @field_validator("backup_restore_test_host")
     @classmethod
     def _production_is_spared(cls, host: str, info: ValidationInfo) -> str:

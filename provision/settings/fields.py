@@ -18,8 +18,8 @@ from provision.schedule import WEEKDAYS, TimeOfDay
 
 # Directories that every system has, and that are not for an app to own (Filesystem Hierarchy Standard 3.0, chapter 3).
 _OF_THE_SYSTEM = re.compile(
-    r"/(bin|boot|dev|etc|home|lib|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|)"
-    r"(/(backups|bin|cache|include|lib|local|lock|log|mail|opt|run|sbin|share|spool|src|tmp))?"
+    r"/(bin|boot|dev|etc|home|lib|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|)(/(lib|log|bin|sbin|local))?"
+    r"|/var/(backups|cache|lock|mail|opt|run|spool|tmp)|/usr/(include|share|src)|/run/lock|/dev/shm"
 )
 
 

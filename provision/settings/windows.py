@@ -43,7 +43,9 @@ class WindowsSettings(BaseModel):
         description="Where a Windows host keeps its dumps.",
     )
     windows_app_account: Line | None = Field(
-        None, description="The Windows account that the app runs as, which may read `.env`, such as `WIN1\\medaction`."
+        None,
+        description="The Windows account that the app runs as, such as `WIN1\\medaction`: it may read `.env`, and write"
+        " in the app's directory.",
     )
     windows_pg_dump: WindowsPath | None = Field(
         None, description="The pg_dump.exe to use; by default those that PostgreSQL's installer has put there."

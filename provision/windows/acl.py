@@ -60,10 +60,10 @@ class Private:
 
 @dataclass(frozen=True)
 class Shared(Private):
-    """A directory that every user may read, and where `writers` may make what is then theirs.
+    """A directory that every user may read; `writers` may add to it, and change what lies in it and inherits from it.
 
-    They cannot rename or remove it or what others made in it: what runs as SYSTEM lies below. (Below the root of a
-    drive Windows lets every user do that with what inherits its access.)
+    They cannot rename or remove it, nor what has an access list of its own: what runs as SYSTEM lies below. (Below the
+    root of a drive Windows lets every user do that with what inherits its access.)
     """
 
     directory: bool = True
@@ -71,9 +71,9 @@ class Shared(Private):
     @property
     def sddl(self) -> str:
         read = "".join(f"(A;OICI;{right};;;{sid})" for right, sid in (("FA", "SY"), ("FA", "BA"), ("0x1200a9", "BU")))
-        # To add files and directories, in this one alone; full control of what one has made.
-        write = "".join(f"(A;;0x1200af;;;{sid})" for sid in self.writers)
-        return f"D:PAI{read}{write}" + ("(A;OICIIO;FA;;;CO)" if self.writers else "")
+        # To add files and directories, in this one alone; to modify, in what is below.
+        write = "".join(f"(A;;0x1200af;;;{sid})(A;OICIIO;0x1301bf;;;{sid})" for sid in self.writers)
+        return f"D:PAI{read}{write}"
 
 
 def differences(path: str, wanted: Private, found_sddl: str) -> list[str]:

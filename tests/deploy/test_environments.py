@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -193,14 +193,6 @@ def answers(hosts: Fleet) -> dict:
     return hosts.answers["staging.example.com"]
 
 
-AGED = ("2000", "1000")  # now, and when the newest dump was made
-
-
-def status(database: str, state: str, message: str | None = None, tier: str = "daily") -> str:
-    """What a run of the backup has left in its status file, as the fact prints it."""
-    return f"status={json.dumps({'database': database, 'tier': tier, 'state': state, 'message': message})}"
-
-
 @pytest.mark.parametrize(
     ("path", "was", "now", "step"),
     [
@@ -314,49 +306,21 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
     ]
 
 
-def test_a_stale_backup_is_made_anew(deployed: Fleet):
-    answers(deployed)["stat -Lc %Y"] = [str(1000 + 27 * 3600), "1000"]
-    assert pending(deployed) == [(BACKUP[5], ("the newest backup is 27 h old; at most 26 are allowed",))]
-
-
-def test_a_backup_that_failed_last_is_made_anew(deployed: Fleet):
-    answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "failed", "no room")]
-    assert pending(deployed) == [(BACKUP[5], ("the last daily backup failed: no room",))]
-    answers(deployed)["stat -Lc %Y"] = [*AGED, status("medaction", "ok")]
-    assert pending(deployed) == []
-
-
-def test_a_weekly_backup_that_failed_is_made_anew_whatever_the_daily_one_did(deployed: Fleet):
-    failed = status("medaction", "failed", "no room", "weekly")
-    answers(deployed)["stat -Lc %Y"] = [*AGED, failed, status("medaction", "ok")]
-    assert pending(deployed) == [(BACKUP[5], ("the last weekly backup failed: no room",))]
+def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
+    due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
+    answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
+    assert pending(deployed) == [(BACKUP[5], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
-    assert len(runs) == 1 and "--tier weekly >> /var/log/medaction/backup-weekly.log" in runs[0]
+    assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [
+        ("daily", "/var/log/medaction/backup.log"), ("weekly", "/var/log/medaction/backup-weekly.log"),
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("damaged", ["status=", "status={", "status=[]", 'status={"state": "ok"}'])
-def test_a_damaged_status_file_is_as_good_as_none(damaged: str, deployed: Fleet):
-    answers(deployed)["stat -Lc %Y"] = [*AGED, damaged]
+@pytest.mark.parametrize("said", ["", "no tab in it", "bash: broken"])
+def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, deployed: Fleet):
+    answers(deployed)["--overdue"] = [said]
     assert pending(deployed) == []
-
-
-@pytest.mark.parametrize(
-    ("last_runs", "told"),
-    [
-        ((), "there was no backup of crm yet"),
-        ((("crm", "failed", "no room"),), "the last daily backup of crm failed: no room"),
-        ((("crm", "ok"), ("no longer listed", "failed")), ""),
-    ],
-)
-def test_each_database_is_backed_up_not_the_apps_alone(
-    fleet: Fleets, last_runs: tuple[tuple[str, ...], ...], told: str
-):
-    hosts = fleet("staging")
-    hosts.data["staging.example.com"]["backup_databases"] = ["medaction", "crm"]
-    hosts.deploy_already()
-    answers(hosts)["stat -Lc %Y"] = [*AGED, status("medaction", "ok"), *(status(*run) for run in last_runs)]
-    assert pending(hosts) == ([(BACKUP[5], (told,))] if told else [])
 
 
 def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
@@ -365,7 +329,7 @@ def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     arguments = Namespace(env="staging", limit="", json=False)
     deployed.write()
     assert plan.run(arguments) == 0
-    answers(deployed)["stat -Lc %Y"] = ["2000", "none"]
+    answers(deployed)["--overdue"] = debian()["--overdue"]
     deployed.write()
     assert plan.run(arguments) == 2
     assert "holds no backup yet" in capsys.readouterr().out

@@ -62,9 +62,9 @@ class Operator:
             timeout=timeout, check=False, capture_output=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
 
-    def read(self, host: str, command: str) -> str:
+    def read(self, host: str, command: str, stdin: PrivateInput = NOTHING) -> str:
         """What a command that must succeed prints on a host."""
-        done = self.on(host, command)
+        done = self.on(host, command, stdin)
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 

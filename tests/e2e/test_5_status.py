@@ -37,7 +37,9 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
     finally:
         deployed.read("db1", "mv /etc/medaction/pgpass.away /etc/medaction/pgpass")
     planned = deployed.plan("db1")
-    assert planned.returncode == 2 and "the last daily backup failed: cannot connect" in planned.stdout, planned.stdout
+    assert planned.returncode == 2 and "medaction: the last daily run failed: cannot connect" in planned.stdout, (
+        planned.stdout
+    )
     deployed.deploy("db1")
     assert _status(deployed)["db1"]["last run"] == "ok"
 

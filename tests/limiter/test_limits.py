@@ -69,6 +69,17 @@ def test_a_process_that_starts_anew_admits_nobody_again(redis: RedisServer, node
     assert (answer["allowed"], answer["reason"]) == (False, "limit_reached")
 
 
+def test_a_process_that_is_busy_at_its_start_admits_nobody_again(redis: RedisServer, node: Callable[..., Node]):
+    """As Next.js is when it is cold: its own stall is not taken for Redis' silence."""
+    node().run("await inTurn(5, () => limiter.checkLoginRateLimit('192.0.2.1'))")
+    answer = node(connected=False).run(
+        "const check = limiter.checkLoginRateLimit('192.0.2.1');"
+        "for (const end = performance.now() + 600; performance.now() < end;);"
+        "return check"
+    )
+    assert (answer["allowed"], answer["reason"]) == (False, "limit_reached")
+
+
 def test_a_window_ends_when_it_says(redis: RedisServer, node: Callable[..., Node]):
     app = node()
     refused = app.run("return inTurn(4, () => limiter.checkMomentRateLimit('192.0.2.1'))")[-1]

@@ -297,6 +297,33 @@ def test_check_is_not_soothed_by_a_daily_run_after_a_weekly_one_that_failed(host
     assert host.backup("--check").returncode == 0
 
 
+def overdue(host: Host, **options) -> list[list[str]]:
+    done = host.backup("--overdue", **options)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_a_deploy_is_told_which_tiers_need_a_run(host: Host) -> None:
+    """Whatever `--check` finds that a run would mend, so that a deploy never ends with a check that is red."""
+    assert overdue(host) == [["daily", "medaction: there is no good dump: run backup-database.sh and read its log"]]
+    host.good_backup(before=at(NOON))
+    assert overdue(host, before=at(NOON)) == []
+    assert overdue(host, before=at(NOON + timedelta(hours=27)))[0][0] == "daily"
+    host.plant(*(stamp(day) for day in range(1, 10)))
+    assert [tier for tier, _ in overdue(host, before=at(NOON))] == ["weekly"]
+    host.shim("igzip", "exit 1")
+    assert host.backup("--tier", "weekly", before=at(NOON)).returncode == 1
+    assert "the last weekly run failed: igzip" in overdue(host, before=at(NOON))[0][1]
+    host.unshim()
+    host.good_backup("--tier", "weekly", before=at(NOON))
+    assert overdue(host, before=at(NOON)) == []
+    with half_way(host) as run:
+        run.kill()
+        run.wait()
+    assert [tier for tier, reason in overdue(host) if "cut off" in reason] == ["daily"]
+    run.communicate()
+
+
 def test_check_misses_a_weekly_tier_that_has_ceased(host: Host) -> None:
     host.plant(*(stamp(day) for day in range(1, 9)))
     host.good_backup(before=at(NOON))

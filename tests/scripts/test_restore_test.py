@@ -208,6 +208,7 @@ def test_too_little_space_is_said_before_anything_is_made(host: Host) -> None:
     host.configure(backup_reserve_mb=1_000_000_000)
     done = host.restore("--test")
     assert done.returncode == 1 and "the test needs" in done.stderr
+    assert verdict(host)["verdict"] == "not made", "the dump is not at fault"
 
 
 @pytest.mark.fault

@@ -116,6 +116,22 @@ def test_a_clock_that_stays_a_year_ahead_is_believed_after_the_minimum_of_good_d
     assert len(host.dumps()) == 4
 
 
+def test_waits_that_are_usual_on_a_host_keep_nothing_for_ever(host: Host) -> None:
+    """On Mondays, Wednesdays and Fridays alone, and a minimum that never fits between two weekends."""
+    host.configure(backup_daily_minimum_kept=7)
+    host.plant(*(stamp(day) for day in range(1, 60) if (NOON - timedelta(days=day)).isoweekday() in (1, 3, 5)))
+    host.good_backup(before=at(NOON))
+    assert max(ages(host)) <= 30 and len(host.dumps()) in (13, 14)
+
+
+def test_weeks_without_a_dump_are_one_wait_that_is_not_usual(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1, 2, *range(12, 50))))
+    done = host.backup(before=at(NOON))
+    assert "nothing is removed until 3 good ones follow" in done.stderr and len(host.dumps()) == 41
+    host.good_backup(before=at(NOON + timedelta(days=1)))
+    assert max(ages(host, moment=NOON + timedelta(days=1))) <= 30
+
+
 @pytest.mark.fault
 def test_weekly_dumps_do_not_go_by_a_leap_either(host: Host) -> None:
     host.plant(*(stamp(7 * week) for week in range(13)), tier="weekly")

@@ -84,7 +84,14 @@ ADDRESSES = frozenset({"127.0.0.1", "::1", "10.0.0.5", "fd00:0::5"})
 
 @pytest.mark.parametrize("mode", ["package", "compose"])
 @pytest.mark.parametrize(
-    "bind", [["127.0.0.1", "10.0.0.5", "fd00::5"], ["127.0.0.1", "-10.0.0.9"], ["0.0.0.0"], ["127.0.0.1", "-::1"]]
+    "bind",
+    [
+        ["127.0.0.1", "10.0.0.5", "fd00::5"],
+        ["127.0.0.1", "-10.0.0.9"],
+        ["127.0.0.1", "127.0.0.2"],
+        ["0.0.0.0"],
+        ["127.0.0.1", "-::1"],
+    ],
 )
 def test_redis_may_listen_where_the_host_is_and_where_it_may_be_missing(
     mode: str, bind: list[str], settings_of: ValidSettings

@@ -165,9 +165,20 @@ def test_an_app_named_as_a_redis_user_is_told_which_setting_mends_it(faults_of: 
     assert "is a user of Redis already" in found(faults_of(app_name="operator"), "redis_user")
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/etc", "/usr/", "/opt", "/var/lib", "/usr/local", "/var/tmp"])
+@pytest.mark.parametrize("path", ["/", "//", "/etc", "/usr/", "/opt", "/var/lib", "/usr/local", "/var/tmp", "/dev/shm"])
 def test_a_directory_that_belongs_to_the_system_is_not_taken_over(path: str, faults_of: Faults):
     assert "must be a directory of its own" in found(faults_of(app_dir=path), "app_dir")
+
+
+@pytest.mark.parametrize("path", ["/srv/backups", "/mnt/backups", "/opt/mail", "/srv/tmp", "/var/www"])
+def test_a_directory_of_ones_own_is_fine_whatever_its_name(path: str, settings_of: ValidSettings):
+    assert settings_of(backup_dir=path).backup_dir == path
+
+
+def test_restore_tests_keep_out_of_the_apps_directory(faults_of: Faults):
+    assert "the app's own directory" in found(
+        faults_of(backup_restore_test_dir="/opt/medaction"), "backup_restore_test_dir"
+    )
 
 
 @pytest.mark.parametrize("name", ["ssh", "ssl", "redis", "postgresql", "systemd"])
