@@ -309,6 +309,10 @@ def test_a_deploy_is_told_which_tiers_need_a_run(host: Host) -> None:
     host.good_backup(before=at(NOON))
     assert overdue(host, before=at(NOON)) == []
     assert overdue(host, before=at(NOON + timedelta(hours=27)))[0][0] == "daily"
+    target = host.latest.readlink()
+    host.latest.unlink()
+    assert "medaction_latest.sql.gz" in overdue(host, before=at(NOON))[0][1]
+    host.latest.symlink_to(target)
     host.plant(*(stamp(day) for day in range(1, 10)))
     assert [tier for tier, _ in overdue(host, before=at(NOON))] == ["weekly"]
     host.shim("igzip", "exit 1")

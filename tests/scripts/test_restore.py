@@ -82,6 +82,19 @@ def test_production_that_an_administrator_made_again_is_filled(host: Host) -> No
     assert fingerprint(host.cluster, host.database) == before
 
 
+@pytest.mark.parametrize("form", ["plain", "custom", "directory"])
+def test_extensions_that_an_administrator_made_beforehand_are_no_obstacle(host: Host, form: str) -> None:
+    host.configure(backup_format=form)
+    before = fingerprint(host.cluster, host.database)
+    assert host.backup().returncode == 0
+    host.cluster.drop_database(host.database)
+    host.cluster.ask("postgres", f"CREATE DATABASE {host.database} OWNER {ROLE}")
+    host.cluster.ask(host.database, "CREATE EXTENSION pg_trgm; CREATE EXTENSION citext")
+    done = host.restore("--into", host.database, "--overwrite", host.database)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, host.database) == before
+
+
 def test_missing_database_is_an_instruction_where_the_role_may_not(host: Host) -> None:
     host.good_backup()
     done = host.restore("--into", "neuve")
