@@ -40,6 +40,9 @@ DRIFTS = {
     "a script": Drift(
         "db1", "backup-database.sh: its content", "echo '# mine' >> /opt/medaction/scripts/backup-database.sh"
     ),
+    "a broken script": Drift(
+        "db1", "backup-database.sh: its content", "echo 'if' > /opt/medaction/scripts/backup-database.sh"
+    ),
     "a stopped service": Drift("redis1", "Run Redis", "systemctl stop redis-server"),
     "a disabled service": Drift("db1", "Run cron", "systemctl disable -q cron"),
     "a removed package": Drift("app1", "not installed: redis-tools", "apt-get -qq -y remove redis-tools"),
