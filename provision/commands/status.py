@@ -142,7 +142,8 @@ def _database_row(database: str, report: Report, now: datetime) -> dict[str, str
 
 def _worst(states: Iterable[str]) -> str:
     """Of the last runs of the tiers the one to look at: a failure is not made good by another tier's success."""
-    return max(states, key=lambda state: ("ok", "running", "failed").index(state), default="never")
+    rank = {"running": 1, "failed": 2}
+    return max(states, key=lambda state: rank.get(state, 0), default="never")
 
 
 def _age(now: datetime, dump: str) -> str:
