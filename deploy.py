@@ -6,31 +6,35 @@ host, before the first change on any; then each host gets the roles of its group
 
 from pyinfra import host, state
 
-from provision import layout, preflight
-from provision.roles.app import app
-from provision.roles.backup import backup
-from provision.roles.postgres_client import postgres_client
-from provision.roles.redis import redis_server
-from provision.roles.windows import windows_app, windows_backup, windows_redis
+from provision.app import layout as app_layout
+from provision.app.role import app
+from provision.backup.role import backup
+from provision.debian.preflight import platform
+from provision.engine.preflight import member as member_of
+from provision.postgres.preflight import database_server, require_client_package
+from provision.postgres.role import postgres_client
+from provision.redis.preflight import redis_elsewhere, redis_host
+from provision.redis.role import redis_server
+from provision.windows.role import windows_app, windows_backup, windows_redis
 
-member = preflight.member(host, state)
+member = member_of(host, state)
 settings = member.settings
-system = preflight.platform(host)
+system = platform(host)
 
 if "redis" in member.groups and not system.is_windows:
-    site = preflight.redis_host(host, settings)
+    site = redis_host(host, settings)
 if "app" in member.groups and settings.redis_mode == "external":
-    preflight.redis_elsewhere(host, settings)
+    redis_elsewhere(host, settings)
 if "backup" in member.groups and settings.postgres_mode == "direct":
-    database = preflight.database_server(host, settings)
+    database = database_server(host, settings)
     if not system.is_windows:
-        preflight.client_can_be_had(host, settings, system, database)
+        require_client_package(host, settings, system, database)
 
 if system.is_windows:
     if "redis" in member.groups:
         windows_redis()
     if "app" in member.groups:
-        windows_app(settings, layout.app_variables(settings))
+        windows_app(settings, app_layout.variables(settings))
     if "backup" in member.groups:
         windows_backup(settings)
 else:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 from bench import BenchError, say
-from provision.inventory import InventoryError
-from provision.secrets import SecretError
+from provision.engine.inventory import InventoryError
+from provision.settings.secrets import SecretError
 from tests.sandbox import engine
 from tests.sandbox.errors import SandboxError
 

@@ -1,18 +1,32 @@
 """Servers for an app's rate limits and backups, described in `inventories/`, brought there by pyinfra.
 
-The layers, from the ground up; each only looks down:
+The rooms, from the ground up, each with its modules; a module imports only from its own room and from those that
+stand above it here (`tests/unit/test_map.py`):
 
-    settings/ schedule secrets     what is wanted: typed, checked, secrets wrapped
-    inventory                      which hosts, each with its Settings
-    render layout files dotenv     what that means in files, for every host, without touching one
-    redis_state redis_site postgres_packages
-                                   what a host says of itself, compared with what is wanted
-    facts/                         what is read from a host, one command each
-    operations/                    how a difference is mended, in one step each
-    roles/                         which operations make a Redis, an app host, a backup host
-    preflight                      what is asked of every host before the first change on any
-    run commands/                  what `make` calls: deploy, plan, verify, render, secrets, ...
-    windows/                       the same for Windows hosts: connector, facts, operations
+    winssh       connector powershell
+                     Windows hosts over Windows' own OpenSSH: imports nothing of the project
+    settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
+                 windows render
+                     what is wanted, typed and checked, secrets wrapped; templates filled with it
+    engine       interrupt speed private changes inventory run preflight
+                     all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
+    debian       entries files packages users system tunnel preflight
+                     what every Debian host has; knows no subject
+    app          dotenv layout operations role
+                     the app's directory, its `.env`, its limiters
+    postgres     packages facts server layout preflight role
+                     the server that is dumped, and the client that fits it
+    redis        running existing external facts layout operations preflight role
+                     the shared Redis: what is there already, what should be, how one becomes the other
+    backup       facts layout operations role
+                     backups that run by themselves, and what they say of themselves
+    windows      acl task snippets facts operations layout checks role
+                     the same subjects on a Windows host
+    commands     verify secrets deploy plan status render settings
+                     what `make` calls, one command a file
 
-`deploy.py` beside this package is where pyinfra enters.
+In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;
+`operations` mend a difference, one step each; `preflight` asks what must be true before the first change on any host;
+`role` puts these in order and reads like a table of contents. What lands on hosts lies in `files/` and
+`templates/`, in rooms of the same names. `deploy.py` beside this package is where pyinfra enters.
 """

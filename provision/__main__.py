@@ -7,9 +7,9 @@ import importlib
 import sys
 from typing import NoReturn
 
-from provision import haste
-from provision.inventory import InventoryError
-from provision.secrets import SecretError
+from provision.engine import speed
+from provision.engine.inventory import InventoryError
+from provision.settings.secrets import SecretError
 
 COMMANDS = {
     "deploy": "bring the hosts to what the settings describe, verify them, print a summary",
@@ -51,4 +51,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    haste.leave(main())
+    speed.leave(main())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.backup import BENCH_DIR, host
-from provision.render import render
 from provision.settings import Settings
+from provision.settings.render import render
 
 _DROP = "runuser -u postgres -- dropdb --if-exists restored"
 
@@ -100,7 +100,7 @@ def place(settings: Settings) -> None:
         directories = " ".join(f"{BENCH_DIR}/{form}{tier}" for tier in ("", "/weekly", "/state"))
         host.run(f"install -d -o {user} -g {user} -m 0750 {directories}")
         for script in ("backup-database.sh", "restore-database.sh"):
-            text = render(f"linux/scripts/{script}.j2", variant)
+            text = render(f"backup/{script}.j2", variant)
             host.run(f"install -m 0755 /dev/stdin {BENCH_DIR}/{form}-{script}", text)
     host.run("export DEBIAN_FRONTEND=noninteractive; apt-get -q -y install zstd >/dev/null")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench import BenchError
 from bench.backup import BENCH_DIR, ENVIRONMENT
-from provision import inventory
 from provision.commands import secrets
+from provision.engine import inventory
 from provision.settings import Settings
 from tests.sandbox import fleet, lifecycle, paths
 from tests.sandbox.profiles import postgresql

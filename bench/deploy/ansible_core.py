@@ -15,8 +15,11 @@ from bench import BenchError
 from bench.deploy import ENVIRONMENT
 from bench.deploy.hosts import STATE, names
 from bench.deploy.run import Run, timed
-from provision import dotenv, inventory, layout
-from provision.files import Directory, Entry, File
+from provision.app import dotenv
+from provision.app import layout as app_layout
+from provision.debian.entries import Directory, Entry, File
+from provision.engine import inventory
+from provision.redis import layout as redis_layout
 
 _HERE = Path(__file__).resolve().parent / "ansible"
 _REQUIREMENTS = _HERE / "requirements.txt"
@@ -62,10 +65,10 @@ def deploy() -> Run:
 def _give() -> Path:
     """Render every file, as the project would, and describe them and the hosts. Return the inventory."""
     settings = inventory.read(ENVIRONMENT)[0].settings  # the hosts are alike
-    redis = [layout.redis_config(settings), layout.redis_users(settings)]
-    app = layout.app_files(settings)
-    lines = dotenv.merge("", layout.app_variables(settings))
-    app.append(File(layout.env_file(settings), lines, "root", settings.app_user, 0o640))
+    redis = [redis_layout.config(settings), redis_layout.users(settings)]
+    app = app_layout.files(settings)
+    lines = dotenv.merge("", app_layout.variables(settings))
+    app.append(File(app_layout.env_file(settings), lines, "root", settings.app_user, 0o640))
     shutil.rmtree(_GIVEN, ignore_errors=True)
     _GIVEN.mkdir(mode=0o700, parents=True)  # passwords are in them
     for file in (*redis, *app):

@@ -7,8 +7,8 @@ import difflib
 from bench import BenchError
 from bench.deploy import ENVIRONMENT
 from bench.deploy.hosts import on_each
-from provision import inventory
-from provision.facts.redis import Redis, question
+from provision.engine import inventory
+from provision.redis.facts import Redis, question
 
 _LOOK = r"""cat >/run/question
 echo '== packages'; dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' | sort

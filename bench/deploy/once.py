@@ -17,7 +17,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import make_unix_command_for_host
 
 from bench.deploy import ENVIRONMENT
-from provision import haste, inventory, run
+from provision.engine import inventory, run, speed
 
 
 def main() -> int:
@@ -56,4 +56,4 @@ def lines_of(stdin: str | Iterable[str] | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    haste.leave(main())
+    speed.leave(main())

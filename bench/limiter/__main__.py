@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from provision.render import render
+from provision.settings.render import render
 from tests.limiter.debian import require
 from tests.limiter.deployed import TEMPLATE, redis_url, settings_with
 from tests.limiter.node import Node, bundle, install_packages, make_app

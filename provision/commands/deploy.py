@@ -6,9 +6,9 @@ import sys
 from argparse import Namespace
 from time import monotonic
 
-from provision import inventory
-from provision import run as runs
 from provision.commands import secrets, verify
+from provision.engine import inventory
+from provision.engine import run as runs
 
 # These generate their own secrets; for any other environment that is a person's decision.
 SELF_SERVED = ("sandbox", "local")

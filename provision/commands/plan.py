@@ -8,8 +8,8 @@ import json
 import sys
 from argparse import Namespace
 
-from provision import inventory
-from provision import run as runs
+from provision.engine import inventory
+from provision.engine import run as runs
 
 NOTHING, ERROR, PENDING = 0, 1, 2
 

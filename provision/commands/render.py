@@ -5,8 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from provision import inventory, layout
-from provision.files import Entry, File
+from provision.app import layout as app
+from provision.backup import layout as backup
+from provision.debian.entries import Entry, File
+from provision.engine import inventory
+from provision.redis import layout as redis
 from provision.windows import layout as windows
 
 
@@ -39,12 +42,12 @@ def files_of(member: inventory.Member) -> list[File]:
     """Every file of a Debian host's roles. Of `.env` it is the part that is ours."""
     settings, entries = member.settings, list[Entry]()
     if "redis" in member.groups:
-        entries += [*layout.redis_files(settings, app_is_here="app" in member.groups), layout.redis_kernel(settings)]
-        entries += [layout.redis_compose_entry(settings)] if settings.redis_mode == "compose" else []
+        entries += [*redis.files(settings, app_is_here="app" in member.groups), redis.kernel(settings)]
+        entries += [redis.compose_entry(settings)] if settings.redis_mode == "compose" else []
     if "app" in member.groups:
-        entries += layout.app_files(settings)
-        lines = "".join(f"{name}={value}\n" for name, value in layout.app_variables(settings).items())
-        entries.append(File(layout.env_file(settings), lines, "root", settings.app_user, 0o640))
+        entries += app.files(settings)
+        lines = "".join(f"{name}={value}\n" for name, value in app.variables(settings).items())
+        entries.append(File(app.env_file(settings), lines, "root", settings.app_user, 0o640))
     if "backup" in member.groups:
-        entries += layout.backup_files(settings)
+        entries += backup.files(settings)
     return [entry for entry in entries if isinstance(entry, File)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from provision import inventory, secrets
-from provision.settings import SECRET_SETTINGS
+from provision.engine import inventory
+from provision.settings import SECRET_SETTINGS, secrets
 
 
 def run(arguments: Namespace) -> int:

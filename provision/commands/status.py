@@ -14,10 +14,10 @@ from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
-from provision import inventory
-from provision.facts.backup import BackupReport, Report
-from provision.facts.redis import Redis, question
-from provision.private import PrivateInput
+from provision.backup.facts import BackupReport, Report
+from provision.engine import inventory
+from provision.engine.private import PrivateInput
+from provision.redis.facts import Redis, question
 from provision.settings import Settings
 from provision.windows import facts as windows
 from provision.windows import layout as windows_layout

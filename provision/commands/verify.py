@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provision import inventory
+from provision.engine import inventory
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import ConfigDict, SecretStr, ValidationError
 
-from provision.secrets import SecretError
 from provision.settings.app import AppSettings
 from provision.settings.backup import BackupSettings
 from provision.settings.postgres import PostgresSettings
 from provision.settings.rate_limits import RateLimitSettings
 from provision.settings.redis import RedisSettings
+from provision.settings.secrets import SecretError
 from provision.settings.windows import WindowsSettings
 
 

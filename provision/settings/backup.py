@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from provision import schedule
+from provision.settings import schedule
 from provision.settings.backup_content import BackupContentSettings
 from provision.settings.backup_watch import BackupWatchSettings
 from provision.settings.fields import AbsolutePath, Count, Days, Time, User, Weekday

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from provision import schedule
+from provision.settings import schedule
 from provision.settings.fields import AbsolutePath, Count, Host, Line, Time, Weekday
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from provision.schedule import WEEKDAYS, TimeOfDay
+from provision.settings.schedule import WEEKDAYS, TimeOfDay
 
 # Directories that every system has, and that are not for an app to own (Filesystem Hierarchy Standard 3.0, chapter 3).
 _OF_THE_SYSTEM = re.compile(

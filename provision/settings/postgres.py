@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from provision.secrets import PROJECT
 from provision.settings.fields import AbsolutePath, EnvironmentValue, Host, Line, Port, Secret
+from provision.settings.project import PROJECT
 
 
 def _repository(value: str) -> str:
@@ -60,6 +60,6 @@ class PostgresSettings(BaseModel):
         description="PGDG's package repository, or a mirror of it, for a client that Debian does not have.",
     )
     postgres_apt_key: Annotated[Line, AfterValidator(_key)] = Field(
-        "files/apt.postgresql.org.asc",
+        "files/postgres/apt.postgresql.org.asc",
         description="The file, on this machine, with the key that signs that repository.",
     )

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from provision.settings import Settings
-from provision.windows import acl, layout, powershell, task
+from provision.windows import acl, layout, snippets, task
 from provision.windows.facts import read_tasks
 from provision.windows.operations import File
+from provision.winssh import powershell
 
 GAVE_WAY = 75  # the script's own: the other tier's run, which started at the same moment, made the dump
 HAS_NOT_RUN = 267011  # SCHED_S_TASK_HAS_NOT_RUN
@@ -21,7 +22,7 @@ RUNNING = 267009  # SCHED_S_TASK_RUNNING
 
 def ask(run: Callable[[str], Any], name: str, **arguments: object) -> Any:
     """Run one of our scripts, and return its answer. Raise RuntimeError with what the host said instead."""
-    command = powershell.command(powershell.script(name, arguments))
+    command = powershell.command(snippets.script(name, arguments))
     if command is None:
         raise RuntimeError(f"{name}: its arguments are too long for a command line")
     done = run(command)

@@ -11,8 +11,9 @@ from typing import Any
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
-from provision.facts.backup import Report
-from provision.windows import powershell
+from provision.backup.facts import Report
+from provision.windows import snippets
+from provision.winssh import powershell
 
 
 class _Script(FactBase[Any]):
@@ -20,7 +21,7 @@ class _Script(FactBase[Any]):
     script_name = ""
 
     def _ask(self, **arguments: object) -> StringCommand:
-        return StringCommand(powershell.script(self.script_name, arguments))
+        return StringCommand(snippets.script(self.script_name, arguments))
 
     def process(self, output: list[str]) -> Any:
         try:

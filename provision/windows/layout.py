@@ -1,16 +1,17 @@
 r"""What lies where on a Windows host: every file and task, rendered. The role places it, `make render` prints it.
 
-Pure, as `provision.layout` is for Debian hosts. Scripts are UTF-8 with its mark, and CRLF.
+Pure, as `the layouts of the other rooms` is for Debian hosts. Scripts are UTF-8 with its mark, and CRLF.
 """
 
 from __future__ import annotations
 
-from provision.render import render
 from provision.settings import Settings
-from provision.windows import powershell
+from provision.settings.render import render
+from provision.windows import snippets
 from provision.windows.acl import Private, Shared
 from provision.windows.operations import Directory, Entry, File
 from provision.windows.task import Action, Task, Trigger
+from provision.winssh import powershell
 
 REDIS_SENTENCE = (
     "Redis is not offered on Windows itself: keep Redis on a Debian host of the group `redis`, or set"
@@ -50,7 +51,7 @@ def _runner(settings: Settings) -> tuple[str, ...]:
 
 def files(settings: Settings) -> list[Entry]:
     """The scripts, and the password file that they read."""
-    pgpass = render("linux/pgpass.j2", settings).encode()
+    pgpass = render("backup/pgpass.j2", settings).encode()
     return [File(settings.windows_pgpass_file, pgpass, Private(_runner(settings))), *scripts(settings)]
 
 
@@ -142,9 +143,7 @@ def rendered(settings: Settings) -> dict[str, bytes]:
     shown |= {
         rf"tasks\{task.folder.strip(chr(92))}\{task.name}.xml": task.to_xml().encode() for task in tasks(settings)
     }
-    shown |= {
-        rf"snippets\{name}.ps1": powershell.script(name, {"an": "example"}).encode() for name in powershell.names()
-    }
+    shown |= {rf"snippets\{name}.ps1": snippets.script(name, {"an": "example"}).encode() for name in snippets.names()}
     return {path.replace("\\", "/").replace(":", ""): content for path, content in shown.items()}
 
 

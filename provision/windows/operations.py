@@ -15,11 +15,11 @@ from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operat
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
-from provision.changes import note
-from provision.dotenv import differing, merge
-from provision.windows import acl, powershell, task
-from provision.windows.connector import ANSWERED
+from provision.app.dotenv import differing, merge
+from provision.engine.changes import note
+from provision.windows import acl, snippets, task
 from provision.windows.facts import Accounts, NewestBackup, Paths, PostgresClients, ScheduledTasks
+from provision.winssh.connector import ANSWERED
 
 
 @dataclass(frozen=True)
@@ -233,4 +233,4 @@ def _register(wanted: task.Task, mark: str, *, validate_only: bool) -> StringCom
 
 
 def _script(name: str, /, **arguments: object) -> StringCommand:
-    return StringCommand(powershell.script(name, arguments))
+    return StringCommand(snippets.script(name, arguments))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from provision.schedule import WEEKDAYS, Schedule, TimeOfDay
+from provision.settings.schedule import WEEKDAYS, Schedule, TimeOfDay
 
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 SYSTEM = "S-1-5-18"

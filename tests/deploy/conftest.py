@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 from pyinfra.api import Host
 
-from provision import changes, database, inventory, preflight, secrets
-from provision.redis_state import quoted
-from provision.settings import SECRET_SETTINGS, Settings
+from provision.engine import changes, inventory, preflight
+from provision.postgres import server as database
+from provision.redis.running import quoted
+from provision.settings import SECRET_SETTINGS, Settings, secrets
 from tests.deploy.fake import Fleet
 
 SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_SETTINGS}
@@ -27,7 +28,7 @@ def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def postgresql(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | Exception], None]:
-    """The stand-in for `provision.database.ask`: PostgreSQL 15 answers; `postgresql(18)`, or an exception, instead."""
+    """In place of `postgres.server.ask`: PostgreSQL 15 answers; `postgresql(18)`, or an exception, instead."""
 
     def answer(with_this: int | Exception) -> None:
         def ask(_: Host, __: Settings) -> database.Server:

@@ -1,7 +1,7 @@
 """An environment of `inventories/`, its hosts replaced by `@fake` ones that answer what a test has written down.
 
 `@fake` carries no TCP connection, so the database, which a deploy asks through the host's sshd, is a
-stand-in for `provision.database.ask`: see `conftest.py`.
+stand-in for `provision.postgres.server.ask`: see `conftest.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 from pyinfra_cli.util import PYTHON_CODES
 
-from provision import inventory, layout
-from provision import run as runs
-from provision.dotenv import merge
-from provision.files import Directory, Entry, File
-from provision.inventory import PROJECT, ROLES
-from provision.redis_state import directives
+from provision.app import layout as app_layout
+from provision.app.dotenv import merge
+from provision.backup import layout as backup_layout
+from provision.debian.entries import Directory, Entry, File
+from provision.engine import inventory
+from provision.engine import run as runs
+from provision.engine.inventory import PROJECT, ROLES
+from provision.postgres import layout as postgres_layout
+from provision.redis import layout as redis_layout
+from provision.redis.running import directives
 from provision.settings import Settings
 
 Answers = dict[str, Any]
@@ -123,14 +127,17 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
     """What a Debian host says after a deploy: everything is there, and nothing is to be done."""
     entries: list[Entry] = []
     if "redis" in groups:
-        entries += [*layout.redis_files(settings, app_is_here="app" in groups), layout.redis_kernel(settings)]
-        entries += [layout.redis_compose_entry(settings)] if settings.redis_mode == "compose" else []
+        entries += [
+            *redis_layout.files(settings, app_is_here="app" in groups),
+            redis_layout.kernel(settings),
+        ]
+        entries += [redis_layout.compose_entry(settings)] if settings.redis_mode == "compose" else []
     if "app" in groups:
-        entries += layout.app_files(settings)
-        entries.append(File(layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
+        entries += app_layout.files(settings)
+        entries.append(File(app_layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
     if "backup" in groups:
-        entries += layout.backup_directories(settings, app_is_here="app" in groups) + layout.backup_files(settings)
-        entries += layout.no_main_cluster(settings)
+        entries += backup_layout.directories(settings, app_is_here="app" in groups) + backup_layout.files(settings)
+        entries += postgres_layout.no_main_cluster(settings)
     packages = [
         "redis-server", "redis-tools", "cron", "logrotate", "isal", "util-linux", "postgresql-client-15",
         "postgresql-15",
@@ -139,7 +146,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         **debian(codename),
         "dpkg-query": [f"{package} installed" for package in packages],
         "stat $1 --printf": [line for entry in entries for line in stat_lines(entry)],
-        f"cat {layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
+        f"cat {app_layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
         f"id -nG -- {settings.app_user} ": [settings.app_user],
         f"id -nG -- {settings.backup_user} ": [settings.backup_user],
         "sysctl vm.overcommit_memory 2": "vm.overcommit_memory = 1",
@@ -155,14 +162,14 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
 
 def env_of(settings: Settings) -> str:
     """A `.env` with a person's lines in it."""
-    return merge("# ours\nPORT=3000\n", layout.app_variables(settings))
+    return merge("# ours\nPORT=3000\n", app_layout.variables(settings))
 
 
 def redis_lines(settings: Settings) -> list[str]:
     """What redis-cli prints when the operator asks for the configuration and the users."""
-    config = directives(layout.redis_config(settings).content)
+    config = directives(redis_layout.config(settings).content)
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
-    return ["OK", "--8<--", *pairs, "--8<--", *layout.redis_users(settings).content.splitlines()]
+    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines()]
 
 
 def stat_lines(entry: Entry) -> list[str]:

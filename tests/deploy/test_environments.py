@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from provision.commands import plan
-from provision.files import File
+from provision.debian.entries import File
 from tests.deploy.fake import Fleet, commands, debian, stat_lines
 
 Fleets = Callable[[str], Fleet]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from provision import database
 from provision.commands import plan
-from provision.run import Outcome
+from provision.engine.run import Outcome
+from provision.postgres import server as database
 from tests.deploy.fake import Fleet, began, debian
 
 Fleets = Callable[[str], Fleet]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.inventory import PROJECT
+from provision.engine.inventory import PROJECT
 from tests.e2e.operator import Operator
 
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from provision import secrets
-from provision.inventory import PROJECT
-from provision.private import PrivateInput
-from provision.redis_state import quoted
+from provision.engine.inventory import PROJECT
+from provision.engine.private import PrivateInput
+from provision.redis.running import quoted
+from provision.settings import secrets
 from tests.sandbox import docker
 
 Done = subprocess.CompletedProcess[str]

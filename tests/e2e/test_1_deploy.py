@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision import inventory
+from provision.engine import inventory
 from tests.e2e.operator import Operator
 
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from provision import secrets
-from provision.private import PrivateInput
+from provision.engine.private import PrivateInput
+from provision.settings import secrets
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 

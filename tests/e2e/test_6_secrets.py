@@ -7,9 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from provision import secrets
-from provision.private import PrivateInput
-from provision.settings import SECRET_SETTINGS
+from provision.engine.private import PrivateInput
+from provision.settings import SECRET_SETTINGS, secrets
 from tests.e2e.operator import Operator
 
 HOSTS = ("app1", "app2", "redis1", "docker1", "db1")

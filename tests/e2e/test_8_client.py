@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.private import PrivateInput
+from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 

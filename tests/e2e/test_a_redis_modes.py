@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from provision import secrets
-from provision.inventory import PROJECT
-from provision.private import PrivateInput
+from provision.engine.inventory import PROJECT
+from provision.engine.private import PrivateInput
+from provision.settings import secrets
 from tests.e2e.operator import Done, Operator
 from tests.sandbox import fleet
 

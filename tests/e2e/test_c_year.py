@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from provision.private import PrivateInput
+from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
 # What the handbook and the defaults promise, in days.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.inventory import PROJECT
-from provision.private import PrivateInput
+from provision.engine.inventory import PROJECT
+from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.render import render
 from provision.settings import Settings
+from provision.settings.render import render
 from tests.limiter.debian import require
 from tests.limiter.deployed import TEMPLATE, redis_url, settings_with
 from tests.limiter.node import Node, bundle, install_packages, make_app

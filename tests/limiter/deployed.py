@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from provision import dotenv, layout
+from provision.app import dotenv
+from provision.app import layout as app_layout
 from provision.settings import SECRET_SETTINGS, Settings, check
 from tests.limiter.redis_server import free_port
 
@@ -22,10 +23,10 @@ def settings_with(**values: object) -> Settings:
 
 def env_text(settings: Settings) -> str:
     """The `.env` that a deploy writes for these settings."""
-    return dotenv.merge("", layout.app_variables(settings))
+    return dotenv.merge("", app_layout.variables(settings))
 
 
 def redis_url(settings: Settings, port: int | None = None) -> str:
     """REDIS_URL as it stands in `.env`, without its quotes; `port` leads through a proxy."""
-    url = layout.app_variables(settings)["REDIS_URL"][1:-1]
+    url = app_layout.variables(settings)["REDIS_URL"][1:-1]
     return url.replace(f":{settings.redis_port}", f":{port}") if port else url

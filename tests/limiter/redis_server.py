@@ -8,8 +8,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from provision.render import render
 from provision.settings import Settings
+from provision.settings.render import render
 from tests.limiter.waiting import until
 
 
@@ -22,8 +22,8 @@ class RedisServer:
     def __init__(self, directory: Path, settings: Settings, environment: dict[str, str] | None = None) -> None:
         self.settings, self._directory, self._environment = settings, directory, environment or {}
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "redis.conf").write_text(render("linux/redis/redis.conf.j2", settings))
-        (directory / "users.acl").write_text(render("linux/redis/users.acl.j2", settings))
+        (directory / "redis.conf").write_text(render("redis/redis.conf.j2", settings))
+        (directory / "users.acl").write_text(render("redis/users.acl.j2", settings))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RedisServer:

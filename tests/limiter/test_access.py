@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.redis_state import users
-from provision.render import render
+from provision.redis.running import users
+from provision.settings.render import render
 from tests.limiter.deployed import env_text, redis_url, settings_with
 from tests.limiter.node import PACKAGES, Node, bundle
 from tests.limiter.redis_server import RedisServer
@@ -127,10 +127,10 @@ def test_the_operator_can_look_and_set_but_not_make_users(redis: RedisServer):
 
 def test_redis_lists_the_users_as_they_are_written(redis: RedisServer):
     """A deploy compares the two: a difference in wording alone would make every deploy load them again."""
-    assert users(redis.operator("ACL", "LIST")) == users(render("linux/redis/users.acl.j2", redis.settings))
+    assert users(redis.operator("ACL", "LIST")) == users(render("redis/users.acl.j2", redis.settings))
 
 
 def test_no_password_stands_in_the_users_file(redis: RedisServer):
-    text = render("linux/redis/users.acl.j2", redis.settings)
+    text = render("redis/users.acl.j2", redis.settings)
     assert redis.settings.redis_password.get_secret_value() not in text
     assert redis.settings.redis_operator_password.get_secret_value() not in text

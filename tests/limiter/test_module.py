@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.render import render
+from provision.settings.render import render
 from tests.limiter.deployed import TEMPLATE, redis_url, settings_with
 from tests.limiter.node import HERE, MODULE, Node, bundle, complaints_of_typescript
 from tests.limiter.redis_server import RedisServer

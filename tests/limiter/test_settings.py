@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from provision.render import render
 from provision.settings import check
 from provision.settings.rate_limits import Rate
+from provision.settings.render import render
 from tests.limiter.deployed import settings_with
 
 
@@ -72,7 +72,7 @@ def test_what_an_inventory_adds_joins_the_guides_six():
 def test_the_key_prefix_follows_the_apps_name_and_is_the_users_fence():
     settings = settings_with(app_name="clinic")
     assert settings.redis_key_prefix == "clinic"
-    assert "~clinic:* " in render("linux/redis/users.acl.j2", settings)
+    assert "~clinic:* " in render("redis/users.acl.j2", settings)
 
 
 def only_fault(**values: object):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from provision.render import render
 from provision.settings import Settings
+from provision.settings.render import render
 
 from .cluster import PASSWORD, ROLE, Cluster, bin_dir
 from .unprivileged import PREFIX, USER, give_to_user
@@ -45,9 +45,9 @@ class Host:
             "backup_failure_hook": f'echo "$BACKUP_STEP $BACKUP_EXIT_CODE: $BACKUP_MESSAGE" >> {self.told}',
             **settings,
         })  # fmt: skip
-        self.place("linux/scripts/backup-database.sh.j2", self.app_dir / "scripts/backup-database.sh", 0o755)
-        self.place("linux/scripts/restore-database.sh.j2", self.app_dir / "scripts/restore-database.sh", 0o755)
-        self.place("linux/pgpass.j2", Path(self.settings.backup_pgpass_file), 0o600)
+        self.place("backup/backup-database.sh.j2", self.app_dir / "scripts/backup-database.sh", 0o755)
+        self.place("backup/restore-database.sh.j2", self.app_dir / "scripts/restore-database.sh", 0o755)
+        self.place("backup/pgpass.j2", Path(self.settings.backup_pgpass_file), 0o600)
 
     def place(self, template: str, path: Path, mode: int) -> None:
         path.write_text(render(template, self.settings), encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from provision.render import render
+from provision.settings.render import render
 
 from .host import settings_below
 
@@ -23,7 +23,7 @@ def shellcheck() -> str:
 
 
 def text_of(script: str) -> str:
-    return render(f"linux/scripts/{script}.j2", settings_below(Path("/tmp"), postgres_password=SecretStr("x")))
+    return render(f"backup/{script}.j2", settings_below(Path("/tmp"), postgres_password=SecretStr("x")))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

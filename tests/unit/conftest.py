@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from provision import inventory, secrets
-from provision.settings import SECRET_SETTINGS, Fault, Settings, check
+from provision.engine import inventory
+from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
 
 SECRETS = {name: f"zq-{name}-9f3" for name in SECRET_SETTINGS}
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from provision import run as runs
 from provision.__main__ import main
 from provision.commands import deploy, plan, render, secrets, verify
-from provision.inventory import PROJECT, InventoryError
-from provision.run import Outcome, Step
+from provision.engine import run as runs
+from provision.engine.inventory import PROJECT, InventoryError
+from provision.engine.run import Outcome, Step
 from provision.settings import SECRET_SETTINGS
 
 FLEET = 'app = ["app1"]\nredis = ["redis1"]\nbackup = ["db1"]\n'

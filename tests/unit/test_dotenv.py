@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from provision.dotenv import differing, merge, values
+from provision.app.dotenv import differing, merge, values
 
 MANAGED = {"REDIS_URL": '"redis://app:p%40ss@10.0.0.5:6379"', "POSTGRES_USER": "'medaction'"}
 BLOCK = "".join(f"{name}={value}\n" for name, value in MANAGED.items())

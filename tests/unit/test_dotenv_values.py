@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision.dotenv import values
-from provision.render import dotenv
+from provision.app.dotenv import values
+from provision.settings.render import dotenv
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from provision.facts.files import Paths
+from provision.debian.files import Paths
 
 
 def test_kinds_are_told_in_english_on_a_french_host(tmp_path: Path):

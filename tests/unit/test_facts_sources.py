@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.facts.packages import SourcesNaming
+from provision.postgres.facts import SourcesNaming
 
 KEY = "/etc/apt/keyrings/apt.postgresql.org.asc"
 PGDG = "https://apt.postgresql.org/pub/repos/apt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.files import Directory, File, Found, Log, differences
+from provision.debian.entries import Directory, File, Found, Log, differences
 
 FILE = File("/etc/app.conf", "text\n", "root", "app", 0o640)
 DIRECTORY = Directory("/opt/app", "root", "app", 0o1775)

@@ -11,7 +11,7 @@ import pytest
 RUN = """
 import pyinfra_cli  # it has gevent take the place of threads
 import os, signal, sys, threading
-from provision import interrupt
+from provision.engine import interrupt
 
 {arm}
 threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from provision import inventory, secrets
-from provision.inventory import InventoryError
+from provision.engine import inventory
+from provision.engine.inventory import InventoryError
+from provision.settings import secrets
 
 
 def refusal(limit: str | None = None, environment: str = "staging") -> str:

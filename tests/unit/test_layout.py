@@ -11,10 +11,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
-from provision import layout
+from provision.app import layout as app_layout
+from provision.backup import layout as backup_layout
 from provision.commands import render as command
-from provision.files import Directory, Entry, File, Log
-from provision.inventory import PROJECT, ROLES, Member
+from provision.debian.entries import Directory, Entry, File, Log
+from provision.engine.inventory import PROJECT, ROLES, Member
+from provision.postgres import layout as postgres_layout
+from provision.redis import layout as redis_layout
 from provision.settings import Settings
 
 ValidSettings = Callable[..., Settings]
@@ -33,12 +36,12 @@ def rendered(settings: Settings) -> dict[str, File]:
 
 def entries(settings: Settings) -> list[Entry]:
     return [
-        *layout.app_files(settings),
-        *layout.backup_directories(settings, app_is_here=True),
-        *layout.backup_files(settings),
-        layout.redis_config(settings),
-        layout.redis_users(settings),
-        layout.redis_kernel(settings),
+        *app_layout.files(settings),
+        *backup_layout.directories(settings, app_is_here=True),
+        *backup_layout.files(settings),
+        redis_layout.config(settings),
+        redis_layout.users(settings),
+        redis_layout.kernel(settings),
     ]
 
 
@@ -107,7 +110,7 @@ def test_what_root_runs_or_reads_belongs_to_root(files: dict[str, File]):
 
 
 def test_the_app_can_neither_read_nor_delete_the_backups(settings_of: ValidSettings):
-    placed = {entry.path: entry for entry in layout.backup_directories(settings_of(), app_is_here=True)}
+    placed = {entry.path: entry for entry in backup_layout.directories(settings_of(), app_is_here=True)}
     home, dumps = placed["/opt/medaction"], placed["/opt/medaction/backups"]
     assert home.mode & 0o1000, "without the sticky bit the app could rename the directory of the dumps"
     assert (dumps.user, dumps.group, dumps.mode & 0o007) == ("medaction-backup", "medaction-backup", 0)
@@ -115,17 +118,17 @@ def test_the_app_can_neither_read_nor_delete_the_backups(settings_of: ValidSetti
 
 def test_the_apps_directory_is_the_same_whichever_role_lays_it_out(settings_of: ValidSettings):
     settings = settings_of()
-    assert layout.app_files(settings)[0] == layout.backup_directories(settings, app_is_here=True)[0]
+    assert app_layout.files(settings)[0] == backup_layout.directories(settings, app_is_here=True)[0]
 
 
 def test_without_the_app_on_a_host_no_group_of_its_is_needed(settings_of: ValidSettings):
-    placed = layout.backup_directories(settings_of(app_user="nextjs"), app_is_here=False)
+    placed = backup_layout.directories(settings_of(app_user="nextjs"), app_is_here=False)
     assert "nextjs" not in {entry.group for entry in placed}
 
 
 def test_a_directory_is_made_before_what_lies_in_it(settings_of: ValidSettings):
     settings = settings_of()
-    placed = [*layout.app_files(settings), *layout.backup_directories(settings, app_is_here=True)]
+    placed = [*app_layout.files(settings), *backup_layout.directories(settings, app_is_here=True)]
     paths = [entry.path for entry in placed]
     for i, entry in enumerate(placed):
         parent = entry.path.rsplit("/", 1)[0]
@@ -133,7 +136,7 @@ def test_a_directory_is_made_before_what_lies_in_it(settings_of: ValidSettings):
 
 
 def test_the_logs_belong_to_who_writes_them(settings_of: ValidSettings):
-    logs = [each for each in layout.backup_directories(settings_of(), app_is_here=True) if isinstance(each, Log)]
+    logs = [each for each in backup_layout.directories(settings_of(), app_is_here=True) if isinstance(each, Log)]
     assert {(log.path, log.user) for log in logs} == {
         ("/var/log/medaction/backup.log", "medaction-backup"),
         ("/var/log/medaction/backup-weekly.log", "medaction-backup"),
@@ -150,9 +153,10 @@ def test_two_renders_are_equal(settings_of: ValidSettings):
 
 def test_a_render_in_another_process_is_equal():
     program = (
-        "from provision import layout; from provision.settings import SECRET_SETTINGS, Settings;"
+        "from provision.backup import layout as backup_layout; from provision.redis import layout as redis_layout;"
+        " from provision.settings import SECRET_SETTINGS, Settings;"
         " s = Settings(**dict.fromkeys(SECRET_SETTINGS, 'x'));"
-        " print(*(f.sha256 for f in [*layout.backup_files(s), layout.redis_config(s), layout.redis_users(s)]))"
+        " print(*(f.sha256 for f in [*backup_layout.files(s), redis_layout.config(s), redis_layout.users(s)]))"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=PROJECT,
@@ -185,7 +189,7 @@ def test_nothing_of_the_template_language_is_left(files: dict[str, File]):
 
 def test_the_urls_in_env_give_every_part_back(settings_of: ValidSettings):
     settings = settings_of(**PASSWORDS, redis_host="10.0.0.5", postgres_user="méd:action", postgres_database="a b/c")
-    variables = {name: value.strip("\"'`") for name, value in layout.app_variables(settings).items()}
+    variables = {name: value.strip("\"'`") for name, value in app_layout.variables(settings).items()}
     redis, database = urlsplit(variables["REDIS_URL"]), urlsplit(variables["DATABASE_URL"])
     assert (redis.scheme, redis.username, unquote(redis.password or ""), redis.hostname, redis.port) == (
         "redis", "medaction", PASSWORDS["redis_password"], "10.0.0.5", 6379,
@@ -196,7 +200,7 @@ def test_the_urls_in_env_give_every_part_back(settings_of: ValidSettings):
 
 
 def test_a_persons_own_variable_wins_over_ours(settings_of: ValidSettings):
-    assert layout.app_variables(settings_of(app_env={"POSTGRES_USER": "other"}))["POSTGRES_USER"] == '"other"'
+    assert app_layout.variables(settings_of(app_env={"POSTGRES_USER": "other"}))["POSTGRES_USER"] == '"other"'
 
 
 def test_cron_has_the_daily_and_the_weekly_run_and_nothing_that_cron_would_misread(files: dict[str, File]):
@@ -215,7 +219,7 @@ def test_the_names_of_the_cron_files_are_ones_that_cron_reads(settings_of: Valid
 
 
 def test_the_redis_user_may_touch_the_keys_of_the_limiters(settings_of: ValidSettings):
-    users = layout.redis_users(settings_of(redis_key_prefix="other:prefix")).content
+    users = redis_layout.users(settings_of(redis_key_prefix="other:prefix")).content
     assert " ~other:prefix:* " in users and users.count("~") == 2
 
 
@@ -246,7 +250,7 @@ def test_a_path_with_a_blank_stays_one_word_in_cron(settings_of: ValidSettings):
 
 
 def test_the_package_repository_is_trusted_for_its_own_key_alone(settings_of: ValidSettings):
-    *_, key, source = layout.postgres_repository(settings_of(), "bookworm")
+    *_, key, source = postgres_layout.repository(settings_of(), "bookworm")
     assert isinstance(source, File) and isinstance(key, File)
     assert f"Signed-By: {key.path}\n" in source.content and "Suites: bookworm-pgdg\n" in source.content
     assert "BEGIN PGP PUBLIC KEY BLOCK" in key.content
@@ -258,7 +262,7 @@ def test_directories_come_with_an_owner_each(settings_of: ValidSettings):
 
 def test_redis_waits_for_the_network_where_it_does_not_start_without(settings_of: ValidSettings):
     def units(**values: object) -> list[str]:
-        found = layout.redis_files(settings_of(**values), app_is_here=False)
+        found = redis_layout.files(settings_of(**values), app_is_here=False)
         return [entry.path for entry in found if isinstance(entry, File) and "/systemd/" in entry.path]
 
     assert units(redis_host="10.0.0.5") == ["/etc/systemd/system/redis-server.service.d/medaction.conf"]
@@ -267,7 +271,7 @@ def test_redis_waits_for_the_network_where_it_does_not_start_without(settings_of
 
 def test_another_directory_for_restore_tests_is_made_for_the_backup_user_alone(settings_of: ValidSettings):
     def private(**values: object) -> list[str]:
-        made = layout.backup_directories(settings_of(**values), app_is_here=False)
+        made = backup_layout.directories(settings_of(**values), app_is_here=False)
         return [entry.path for entry in made if (entry.user, entry.mode) == ("medaction-backup", 0o700)]
 
     assert private(backup_restore_test_dir="/srv/scratch") == ["/srv/scratch"]
@@ -275,6 +279,6 @@ def test_another_directory_for_restore_tests_is_made_for_the_backup_user_alone(s
 
 
 def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):
-    variables = layout.app_variables(settings_of(redis_host="fd00::5", postgres_host="fd00::8"))
+    variables = app_layout.variables(settings_of(redis_host="fd00::5", postgres_host="fd00::8"))
     assert urlsplit(variables["REDIS_URL"].strip('"')).hostname == "fd00::5"
     assert urlsplit(variables["DATABASE_URL"].strip('"')).port == 5432

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from provision import postgres_packages
-from provision.facts.packages import ClientMajors, Packages
+from provision.debian.packages import Packages
+from provision.postgres import packages as postgres_packages
+from provision.postgres.facts import ClientMajors
 
 
 @pytest.mark.parametrize(("codename", "major"), [("bookworm", 15), ("trixie", 17)])

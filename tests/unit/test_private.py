@@ -8,7 +8,7 @@ import pytest
 from pyinfra.api.util import get_kwargs_str
 from pyinfra.connectors.util import write_stdin
 
-from provision.private import PrivateInput
+from provision.engine.private import PrivateInput
 
 HIDDEN = "zq-hidden-9f3"
 

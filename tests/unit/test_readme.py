@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from provision.commands.settings import table
-from provision.inventory import PROJECT
+from provision.engine.inventory import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 

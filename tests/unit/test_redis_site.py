@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from provision import layout
-from provision.facts.redis import Container, Keys, RedisSite
-from provision.redis_site import Listener, Site, holder, objection
+from provision.app import layout as app_layout
+from provision.redis import layout as redis_layout
+from provision.redis.existing import Listener, Site, holder, objection
+from provision.redis.facts import Container, Keys, RedisSite
 from provision.settings import Fault, Settings
 
 ValidSettings = Callable[..., Settings]
@@ -170,14 +171,14 @@ def test_a_container_is_that_of_its_compose_file_by_its_hash(answer: list[str], 
 
 def test_the_port_is_published_where_redis_would_listen(settings_of: ValidSettings):
     settings = settings_of(redis_mode="compose", redis_bind=["127.0.0.1", "-::1", "fd00::5"], redis_port=6400)
-    (compose,) = [file for file in layout.redis_files(settings, app_is_here=False) if file.path.endswith(".yaml")]
+    (compose,) = [file for file in redis_layout.files(settings, app_is_here=False) if file.path.endswith(".yaml")]
     ports = [line.split('"')[1] for line in compose.content.splitlines() if ":6400:" in line]
     assert ports == ["127.0.0.1:6400:6400", "[fd00::5]:6400:6400"]
 
 
 def test_only_root_reaches_what_the_container_reads(settings_of: ValidSettings):
     modes = {
-        entry.path: entry.mode for entry in layout.redis_files(settings_of(redis_mode="compose"), app_is_here=False)
+        entry.path: entry.mode for entry in redis_layout.files(settings_of(redis_mode="compose"), app_is_here=False)
     }
     assert modes["/etc/medaction-redis"] == 0o700
 
@@ -185,7 +186,7 @@ def test_only_root_reaches_what_the_container_reads(settings_of: ValidSettings):
 def test_tls_is_for_an_external_redis_alone(faults_of: Faults, settings_of: ValidSettings):
     (fault,) = faults_of(redis_tls=True)
     assert (fault.setting, "external" in fault.reason) == ("redis_tls", True)
-    variables = layout.app_variables(settings_of(redis_mode="external", redis_tls=True, redis_user="default"))
+    variables = app_layout.variables(settings_of(redis_mode="external", redis_tls=True, redis_user="default"))
     assert variables["REDIS_URL"].startswith('"rediss://default:')
 
 

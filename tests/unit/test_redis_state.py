@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from provision import layout
-from provision.facts.redis import Redis, question
-from provision.redis_state import Live, config_differences, directives, quoted, user_differences, users
+from provision.redis import layout as redis_layout
+from provision.redis.facts import Redis, question
+from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
 from provision.settings import Settings
 
 ValidSettings = Callable[..., Settings]
@@ -20,7 +20,7 @@ def test_a_configuration_is_its_directives_without_comments():
 
 
 def test_the_rendered_configuration_is_read_whole(settings_of: ValidSettings):
-    config = directives(layout.redis_config(settings_of(redis_port=6400, redis_max_memory_mb=64)).content)
+    config = directives(redis_layout.config(settings_of(redis_port=6400, redis_max_memory_mb=64)).content)
     assert (config["port"], config["maxmemory"], config["bind"], config["save"]) == (
         "6400", str(64 << 20), "127.0.0.1 -::1", "",
     )  # fmt: skip

@@ -18,8 +18,7 @@ import pytest
 from jinja2 import UndefinedError
 from pydantic import SecretStr
 
-from provision import render
-from provision.settings import Settings
+from provision.settings import Settings, render
 
 ValidSettings = Callable[..., Settings]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision import schedule
-from provision.schedule import WEEKDAYS, Schedule, TimeOfDay
+from provision.settings import schedule
+from provision.settings.schedule import WEEKDAYS, Schedule, TimeOfDay
 
 
 def test_a_daily_schedule_is_every_day_of_cron():

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from provision import secrets
-from provision.secrets import SecretError
+from provision.settings import secrets
+from provision.settings.secrets import SecretError
 
 AWKWARD = ["p@ss:/?#[]!$&'()*+,;=% \"\\", "mot de passe épicé", "日本語", " edges ", "a=b=c", "#hash", "'\"`"]
 HIDDEN = "zq-hidden-9f3"

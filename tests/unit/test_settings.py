@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from provision.commands.settings import table
-from provision.secrets import SecretError
 from provision.settings import SECRET_SETTINGS, Fault, Settings, check
+from provision.settings.secrets import SecretError
 
 ValidSettings = Callable[..., Settings]
 Faults = Callable[..., list[Fault]]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from provision.backup.facts import BackupReport, Report
 from provision.commands.status import rows_of
-from provision.facts.backup import BackupReport, Report
-from provision.inventory import Member
+from provision.engine.inventory import Member
 from provision.settings import Settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.windows.connector import WinSSHConnector, plain_ssh_to_windows, sftp_path, windows_path
+from provision.winssh.connector import WinSSHConnector, plain_ssh_to_windows, sftp_path, windows_path
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -39,10 +39,8 @@ def test_a_host_keeps_its_plain_name():
 def test_loading_it_loads_no_settings_no_templates_no_operations():
     """pyinfra loads every registered connector at start: an error in one of those would break all of it."""
     code = (
-        "import sys, provision.windows.connector\n"
+        "import sys, provision.winssh.connector\n"
         "print(sorted(name for name in sys.modules if name.startswith('provision.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(
-        ["provision.windows", "provision.windows.connector", "provision.windows.powershell"]
-    )
+    assert done.stdout.strip() == str(["provision.winssh", "provision.winssh.connector", "provision.winssh.powershell"])

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from provision.windows import powershell
+from provision.windows import snippets
+from provision.winssh import powershell
 
 HOSTILE = [
     "plain", "", "it's", "''", "\u2018\u2019\u201a\u201b", "$env:PATH $(Remove-Item x)", "`n`0", "%PATH%",
@@ -49,15 +50,15 @@ def test_an_encoded_script_is_decoded_whole(text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_script_reads_its_arguments_back_as_they_were(text):
-    script = powershell.script("paths", {"paths": [text]})
+    script = snippets.script("paths", {"paths": [text]})
     literal = re.search(r"-InputObject ('.*')$", script, re.MULTILINE)[1]
     assert literal.isascii()
     assert json.loads(_read_single_quoted(literal)) == {"paths": [text]}
 
 
-@pytest.mark.parametrize("name", powershell.names())
+@pytest.mark.parametrize("name", snippets.names())
 def test_every_script_fits_on_a_command_line(name):
-    assert len(powershell.command(powershell.script(name, {}))) <= 8191
+    assert len(powershell.command(snippets.script(name, {}))) <= 8191
 
 
 def test_a_command_line_is_never_longer_than_cmd_takes():

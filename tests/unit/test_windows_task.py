@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.schedule import daily, weekly
+from provision.settings.schedule import daily, weekly
 from provision.windows.task import Action, Task, Trigger, differences, is_ours, parse
 
 etree = pytest.importorskip("lxml.etree", reason="not run: lxml, which checks XML by a schema, is not installed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision import inventory
+from provision.engine import inventory
 from tests.verify.target import Target, ssh_config
 
 _ROLE_OF = {"redis_host": "redis", "app_host": "app", "backup_host": "backup", "windows_backup_host": "backup"}

@@ -9,10 +9,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import testinfra
 
-from provision import dotenv
-from provision.inventory import PROJECT, Member
-from provision.private import PrivateInput
-from provision.redis_state import quoted
+from provision.app import dotenv
+from provision.engine.inventory import PROJECT, Member
+from provision.engine.private import PrivateInput
+from provision.redis.running import quoted
 
 TIMEOUT_SECONDS = 60
 NOTHING = PrivateInput("")

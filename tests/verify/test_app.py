@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision import layout
+from provision.app import layout as app_layout
 from tests.verify.target import Target
 
 # Redis looks at the right before it looks at the arguments: where one is wrong, these do no harm either.
@@ -19,7 +19,7 @@ def test_redis_denies_the_app_what_it_does_not_need(command: str, app_host: Targ
 
 
 def test_env_is_for_the_app_alone(app_host: Target) -> None:
-    env, user = layout.env_file(app_host.settings), app_host.settings.app_user
+    env, user = app_layout.env_file(app_host.settings), app_host.settings.app_user
     for path in (env, f"{env}.previous"):
         modes = app_host.text(f"if [ -e {path} ]; then stat -c %a {path}; fi").split()
         assert all(int(mode, 8) & 0o007 == 0 for mode in modes), f"anybody can read {path}"
@@ -29,7 +29,7 @@ def test_env_is_for_the_app_alone(app_host: Target) -> None:
 
 def test_limiters_are_where_the_app_imports_them(app_host: Target) -> None:
     path = f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts"
-    (wanted,) = [entry for entry in layout.app_files(app_host.settings) if entry.path == path]
+    (wanted,) = [entry for entry in app_layout.files(app_host.settings) if entry.path == path]
     assert app_host.host.file(path).sha256sum == wanted.sha256, "its limits are not those of the settings"
 
 

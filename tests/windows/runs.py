@@ -16,8 +16,8 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-from provision import changes
-from provision.windows.connector import WinSSHConnector
+from provision.engine import changes
+from provision.winssh.connector import WinSSHConnector
 
 
 @dataclass

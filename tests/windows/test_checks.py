@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import testinfra
 
-from provision.roles.windows import windows_backup
 from provision.windows import checks
+from provision.windows.role import windows_backup
 from tests.windows.conftest import StandIn
 from tests.windows.runs import deploy
 from tests.windows.settings import default_settings

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from pyinfra.api import Host
 
-from provision.roles.windows import windows_backup
 from provision.settings import Settings
-from provision.windows import facts, layout, operations, powershell
+from provision.windows import facts, layout, operations
 from provision.windows.acl import Private
+from provision.windows.role import windows_backup
+from provision.winssh import powershell
 from tests.windows.runs import connected, deploy
 from tests.windows.settings import settings
 

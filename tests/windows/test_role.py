@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from provision import layout as debian
-from provision.dotenv import differing
-from provision.roles.windows import windows_app, windows_backup
+from provision.app import layout as app_layout
+from provision.app.dotenv import differing
 from provision.settings import Settings
+from provision.windows.role import windows_app, windows_backup
 from tests.windows.conftest import StandIn
 from tests.windows.runs import deploy
 from tests.windows.settings import PASSWORD, default_settings, hostile_settings, settings
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 def _role(found: Settings):
     def steps():
-        windows_app(found, debian.app_variables(found))
+        windows_app(found, app_layout.variables(found))
         windows_backup(found)
 
     return steps
@@ -55,7 +55,7 @@ def test_a_persons_own_lines_in_env_stay_and_a_managed_value_is_put_back(standin
     assert f"{found.windows_env_file}: REDIS_URL is not what the settings say" in result.told
     text = path.read_bytes().decode()
     assert text.startswith("# à moi\r\nMY=1\r\nREDIS_URL=") and "edited" not in text
-    assert differing(text.replace("\r\n", "\n"), debian.app_variables(found)) == []
+    assert differing(text.replace("\r\n", "\n"), app_layout.variables(found)) == []
     assert deploy(standin.data, _role(found), dry=True).changes == 0
 
 
@@ -113,10 +113,9 @@ def test_pyinfras_own_command_deploys_it_and_shows_no_secret(standin: StandIn, t
     (tmp_path / "inventory.py").write_text(f"hosts = [('@winssh/win1', {standin.data!r})]\n")
     (tmp_path / "deploy.py").write_text(
         textwrap.dedent("""
-        from provision import layout
-        from provision.roles.windows import windows_app, windows_backup
+        from provision.windows.role import windows_app, windows_backup
         from tests.windows.settings import default_settings
-        windows_app(default_settings(), layout.app_variables(default_settings()))
+        windows_app(default_settings(), app_layout.variables(default_settings()))
         windows_backup(default_settings())
     """)
     )

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from provision.render import render
 from provision.settings import Settings
-from provision.windows import layout, powershell
+from provision.settings.render import render
+from provision.windows import layout
+from provision.winssh import powershell
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows.settings import settings
 
@@ -60,7 +61,7 @@ class Host:
         changes = {"windows_app_dir": str(self.place), "windows_backup_dir": str(self.backups), **changed}
         program = pg_dump or bin_dir() / "pg_dump"
         found = self.settings.model_copy(update={**changes, "windows_pg_dump": str(program)})
-        (self.place / "pgpass.conf").write_text(render("linux/pgpass.j2", found).replace(PASSWORD, password))
+        (self.place / "pgpass.conf").write_text(render("backup/pgpass.j2", found).replace(PASSWORD, password))
         (self.place / "pgpass.conf").chmod(0o600)
         for name in ("backup-database.ps1", "restore-database.ps1"):
             text = layout.script(name, found)

@@ -11,11 +11,11 @@ import pytest
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import PyinfraError
 
-from provision.schedule import daily, weekly
+from provision.settings.schedule import daily, weekly
 from provision.windows import facts, operations
 from provision.windows.acl import Private
-from provision.windows.connector import is_windows
 from provision.windows.task import Action, Task, Trigger
+from provision.winssh.connector import is_windows
 from tests.windows.conftest import StandIn
 from tests.windows.runs import connected, deploy
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from provision.windows import layout, powershell
+from provision.windows import layout, snippets
 from tests.windows.settings import default_settings, hostile_settings
 
 pytest.importorskip("tree_sitter_powershell", reason="not run: tree-sitter-powershell is not installed")
 from tests.windows.static import faults
 
-SNIPPETS = powershell.names()
+SNIPPETS = snippets.names()
 
 
 @pytest.mark.parametrize("name", ["backup-database.ps1", "restore-database.ps1"])
@@ -21,7 +21,7 @@ def test_a_rendered_script_has_no_fault(name, settings):
 
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_a_script_that_a_host_is_sent_has_no_fault(name):
-    assert faults(powershell.script(name, {"paths": ["C:\\it's"], "xml": "<a/>"})) == []
+    assert faults(snippets.script(name, {"paths": ["C:\\it's"], "xml": "<a/>"})) == []
 
 
 @pytest.mark.parametrize("name", ["backup-database.ps1", "restore-database.ps1"])

@@ -6,8 +6,8 @@ import gzip
 import json
 
 from provision.commands.status import NO_ANSWER, ask_backups, rows_of
-from provision.inventory import Member
-from provision.roles.windows import windows_backup
+from provision.engine.inventory import Member
+from provision.windows.role import windows_backup
 from tests.windows.conftest import StandIn
 from tests.windows.runs import connected, deploy
 from tests.windows.settings import default_settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.render import render
+from provision.settings.render import render
 from provision.windows import layout
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, fingerprint
 from tests.windows.settings import settings
@@ -36,7 +36,7 @@ def _run(wine: Wine, cluster: Cluster, place: Path, database: str, password: str
         password, postgres_host="127.0.0.1", postgres_port=cluster.port, postgres_user=ROLE, postgres_database=database,
         **changed,
     )  # fmt: skip
-    (place / "pgpass.conf").write_text(render("linux/pgpass.j2", found), encoding="utf-8")
+    (place / "pgpass.conf").write_text(render("backup/pgpass.j2", found), encoding="utf-8")
     (place / "service.conf").write_text(layout.service_file(found), encoding="utf-8")
     return wine.run(
         "pg_dump.exe",

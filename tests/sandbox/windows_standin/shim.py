@@ -1,6 +1,6 @@
 """What a stand-in host's sshd runs instead of a shell: `shim.py ROOT`, as root, with $SSH_ORIGINAL_COMMAND.
 
-It understands the encoded scripts of provision/windows/scripts, no other PowerShell, and keeps what they
+It understands the encoded snippets of files/windows/snippets and provision/winssh/host.ps1, no other PowerShell, and keeps what they
 do under ROOT: `C:/` is the drive, `state/` the registry, so to say. SFTP is Debian's own sftp-server, in a
 chroot where C:\\dir is /C:/dir, as on Windows. state/faults.json makes it fail on demand:
 

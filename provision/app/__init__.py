@@ -1,0 +1,1 @@
+"""The app on its host: its directory, its `.env`, its limiters."""

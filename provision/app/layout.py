@@ -1,0 +1,52 @@
+"""What the app finds on its host, rendered: its directories, its `.env`, the limiters' module. Pure."""
+
+from __future__ import annotations
+
+from provision.debian.entries import Directory, Entry, File
+from provision.settings import Settings
+from provision.settings.render import dotenv, render, reveal, url
+
+
+def directory(settings: Settings, group: str) -> Directory:
+    # Whoever may write here may still not rename or delete what others own (the sticky bit): the backups.
+    return Directory(settings.app_dir, "root", group, 0o1775)
+
+
+def files(settings: Settings) -> list[Entry]:
+    """The app's directories and the limiters' module. `.env` is merged on the host: see `variables`."""
+    group, root = settings.app_user, settings.app_dir
+    return [
+        directory(settings, group),
+        Directory(f"{root}/lib", "root", group, 0o1775),
+        Directory(f"{root}/lib/security", "root", group, 0o1775),
+        File(
+            f"{root}/lib/security/rate-limiter-redis.ts",
+            render("app/rate-limiter-redis.ts.j2", settings),
+            "root", group, 0o644,
+        ),
+    ]  # fmt: skip
+
+
+def env_file(settings: Settings) -> str:
+    return f"{settings.app_dir}/.env"
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The variables of `.env` that are ours, quoted. Passwords only inside URLs, where every parser agrees."""
+    redis = f"{settings.redis_user}:{url(reveal(settings.redis_password))}"
+    postgres = f"{url(settings.postgres_user)}:{url(reveal(settings.postgres_password))}"
+    database = f"{_in_url(settings.postgres_host)}:{settings.postgres_port}/{url(settings.postgres_database)}"
+    values = {
+        "REDIS_URL": f"{'rediss' if settings.redis_tls else 'redis'}://{redis}@{_in_url(settings.redis_host)}:{settings.redis_port}",
+        "DATABASE_URL": f"postgresql://{postgres}@{database}",
+        "POSTGRES_HOST": settings.postgres_host,
+        "POSTGRES_PORT": settings.postgres_port,
+        "POSTGRES_DATABASE": settings.postgres_database,
+        "POSTGRES_USER": settings.postgres_user,
+        **settings.app_env,
+    }
+    return {name: dotenv(value) for name, value in values.items()}
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # IPv6 (RFC 3986, 3.2.2)

@@ -1,0 +1,49 @@
+"""The app's `.env`: our variables set, everything else in it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.context import host
+
+from provision.app.dotenv import differing, merge
+from provision.debian.entries import File
+from provision.debian.files import Paths, placed, refusal
+from provision.engine.changes import note
+
+# Keeps a last line that has no line break apart from one that has, and tells text that was cut short:
+# pyinfra stops reading at a byte that is not UTF-8, and calls it success.
+_END = "==end-of-file=="
+
+
+@operation()
+def variables_set(
+    path: str, variables: Mapping[str, str], user: str, group: str
+) -> Generator[StringCommand, None, None]:
+    """`path` sets each of these (quoted) variables once; other lines stay; the former version is kept.
+
+    The file is 0640: its owner writes, the group (the app) reads.
+    """
+    text = ""
+    if path in host.get_fact(Paths, paths=(path,)):
+        text = _read(path)
+        if not text.endswith(_END):
+            yield refusal(f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again")
+            return
+        text = text.removesuffix(_END)
+        for name in differing(text, variables):
+            note(host, f"{path}: {name} is not what the settings say")
+    merged = File(path, merge(text, variables), user, group, 0o640, keep_previous=True)
+    yield from placed._inner([merged])
+
+
+def _read(path: str) -> str:
+    # Not a fact: pyinfra prints what a fact returns (-vvv), and this holds passwords.
+    arguments = {
+        key: value for key, value in (host.current_op_global_arguments or {}).items()
+        if key in CONNECTOR_ARGUMENT_KEYS
+    }  # fmt: skip
+    _, output = host.run_shell_command(StringCommand("cat", QuoteString(path), f"&& echo {_END}"), **arguments)
+    return "\n".join(output.stdout_lines)

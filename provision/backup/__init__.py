@@ -1,0 +1,1 @@
+"""Backups that run by themselves, and what they say of themselves."""

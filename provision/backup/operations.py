@@ -1,0 +1,37 @@
+"""A fresh backup: a host without one makes it now, and the deploy fails where it cannot."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator
+
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.context import host
+
+from provision.backup.facts import BackupsDue
+from provision.engine.changes import note
+from provision.settings import Settings
+
+
+@operation()
+def made(settings: Settings) -> Generator[StringCommand, None, None]:
+    """Each database has a good dump that is fresh enough, and no tier's last run failed, or was cut off."""
+    due = host.get_fact(BackupsDue, script=_script(settings), backup_dir=settings.backup_dir)
+    for reason in due:
+        note(host, reason)
+    for tier in sorted(set(due.values())):
+        yield _run(tier, settings)
+
+
+def _run(tier: str, settings: Settings) -> StringCommand:
+    # As cron runs it: that user, that log. What works here works at night.
+    log = settings.backup_log if tier == "daily" else settings.backup_weekly_log
+    run = f"{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
+    return StringCommand(
+        "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
+        "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }",
+    )  # fmt: skip
+
+
+def _script(settings: Settings) -> str:
+    return f"{settings.app_dir}/scripts/backup-database.sh"

@@ -1,0 +1,132 @@
+"""Files and directories, each put in place in one step.
+
+`pyinfra.operations.files.put` writes in place, and readable by others until a later chmod. Here the text
+goes over the connection's standard input into a 0600 file beside the destination, is counted (a cut
+connection must not pass as a short file), given its owner and mode, flushed to disk and renamed. It is in
+no argument list and no output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.context import host
+from typing_extensions import override
+
+from provision.debian.entries import Directory, Entry, File, Found, Log, differences
+from provision.engine.changes import note
+from provision.engine.private import PrivateInput
+
+_WRITE = r"""set -eu; umask 077
+part=$(mktemp "$(dirname "$1")/.$(basename "$1").XXXXXX")
+trap 'rm -f "$part"' EXIT
+cat >"$part"
+[ "$(stat -c %s "$part")" = "$2" ] || { echo "$1: the connection was cut, nothing was changed" >&2; exit 1; }
+chown "$3" "$part"; chmod "$4" "$part"; sync "$part"
+if [ "$5" = keep ] && [ -e "$1" ]; then
+  # For the same readers as the new one: what a person made readable by all may hold secrets.
+  cp "$1" "$part.previous"; chown "$3" "$part.previous"; chmod "$4" "$part.previous"
+  mv -fT "$part.previous" "$1.previous"
+fi
+mv -fT "$part" "$1"; sync "$(dirname "$1")"
+"""
+
+
+class Paths(FactBase[dict[str, Found]]):
+    """Given paths, return what was found at each; a path with nothing there is absent from the result.
+
+    A symbolic link is followed to a directory (a person may keep the app on another disk), and is told as
+    the link that it is otherwise: a file is replaced, never what a link in its place points at.
+    """
+
+    @override
+    def command(self, paths: Sequence[str]) -> StringCommand:
+        quoted = [QuoteString(path) for path in paths]
+        # GNU stat's own word for an empty file is "regular empty file", in English in the C locale alone; %F cannot
+        # hold a tab.
+        return StringCommand(
+            "for p in", *quoted, '; do if [ -d "$p" ]; then set -- -L; else set --; fi;',
+            r"LC_ALL=C stat $1 --printf='%F\t%a\t%U\t%G\t%n\n' -- " + '"$p" 2>/dev/null;',
+            'if [ -f "$p" ] && [ ! -L "$p" ]; then sha256sum -- "$p"; fi; done; true',
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> dict[str, Found]:
+        return {}
+
+    @override
+    def process(self, output: list[str]) -> dict[str, Found]:
+        found: dict[str, Found] = {}
+        for line in output:
+            if "\t" in line:
+                kind, mode, user, group, path = line.split("\t")
+                found[path] = Found(kind.replace("regular empty", "regular"), int(mode, 8), user, group)
+            else:
+                digest, _, path = line.partition("  ")
+                if path in found:
+                    at = found[path]
+                    found[path] = Found(at.kind, at.mode, at.user, at.group, digest)
+        return found
+
+
+@operation()
+def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
+    """Every entry is on the host as described: kind, content, owner, mode. One question, one write each.
+
+    Directories come before what lies in them, in the order given.
+    """
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    different = []
+    # All are told before the first is mended: a plan listens only until then.
+    for entry in entries:
+        told = list(differences(entry, found.get(entry.path)))
+        different += [entry] if told else []
+        for sentence in told:
+            note(host, sentence)
+    for entry in different:
+        yield _mend(entry)
+
+
+@operation()
+def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """None of these files is on the host."""
+    for path in host.get_fact(Paths, paths=tuple(paths)):
+        note(host, f"{path}: should not be there")
+        yield StringCommand("rm -f --", QuoteString(path))
+
+
+def refusal(sentence: str) -> StringCommand:
+    """A command that fails with this sentence. An exception would stop the other hosts too."""
+    return StringCommand("echo", QuoteString(sentence), ">&2; exit 1")
+
+
+def _mend(entry: Entry) -> StringCommand:
+    match entry:
+        case File():
+            return _write(entry)
+        case Directory():
+            return _make(entry)
+        case Log():
+            return _begin(entry)
+
+
+def _write(file: File) -> StringCommand:
+    keep = "keep" if file.keep_previous else "replace"
+    return StringCommand(
+        "sh -c", QuoteString(_WRITE), "write", QuoteString(file.path), str(file.size_bytes),
+        QuoteString(f"{file.user}:{file.group}"), f"{file.mode:04o}", keep,
+        _stdin=PrivateInput(file.content),
+    )  # fmt: skip
+
+
+def _make(directory: Directory) -> StringCommand:
+    owner = ["-o", QuoteString(directory.user), "-g", QuoteString(directory.group)]
+    return StringCommand("install -d", *owner, "-m", f"{directory.mode:04o}", "--", QuoteString(directory.path))
+
+
+def _begin(log: Log) -> StringCommand:
+    path = QuoteString(log.path)
+    owner = QuoteString(f"{log.user}:{log.group}")
+    return StringCommand("touch --", path, "&& chown", owner, "--", path, "&&", f"chmod {log.mode:04o} --", path)

@@ -1,0 +1,73 @@
+"""Debian packages, asked for by name.
+
+`pyinfra.operations.apt.packages` either never refreshes apt's lists or counts the refresh as a change.
+Here the lists are refreshed only when something is missing; an installation that was cut off is finished
+first, and another apt at work is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.context import host
+from typing_extensions import override
+
+from provision.engine.changes import note
+
+# apt's own switch for scripts; conffiles that a person changed stay as they are.
+_APT = (
+    "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300"
+    " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+)
+
+# Waits, up to five minutes, for whoever holds dpkg's lock: often what an interrupted deploy left running.
+_CONFIGURE = r"""n=0
+until said=$(LC_ALL=C DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a 2>&1); do
+    case $said in *lock*) n=$((n + 1)) ;; *) n=300 ;; esac
+    [ "$n" -lt 300 ] || { echo "$said" >&2; exit 1; }
+    sleep 1
+done
+"""
+
+
+class Packages(FactBase[dict[str, str]]):
+    """Given package names, return dpkg's status word of each ("installed", "unpacked", ...); absent: never seen.
+
+    The key "" is there when dpkg was stopped half-way through and wants `dpkg --configure -a`.
+    """
+
+    @override
+    def command(self, names: Sequence[str]) -> StringCommand:
+        quoted = [QuoteString(name) for name in names]
+        return StringCommand(
+            r"dpkg-query -W -f '${Package} ${db:Status-Status}\n'", *quoted, "2>/dev/null;",
+            "ls /var/lib/dpkg/updates | grep -q . && echo interrupted; true",
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> dict[str, str]:
+        return {}
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        status = {}
+        for line in output:
+            name, _, word = line.partition(" ")
+            status[name if word else ""] = word or line
+        return status
+
+
+@operation()
+def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """These packages are installed and configured."""
+    status = host.get_fact(Packages, names=tuple(names))
+    missing = [name for name in names if status.get(name) != "installed"]
+    if "" in status or any(word in ("unpacked", "half-configured", "half-installed") for word in status.values()):
+        note(host, "a package installation was interrupted")
+        yield StringCommand("sh -c", QuoteString(_CONFIGURE))
+    if missing:
+        note(host, f"not installed: {', '.join(missing)}")
+        yield StringCommand(f"{_APT} update")
+        yield StringCommand(f"{_APT} --no-install-recommends install", *(QuoteString(name) for name in missing))

@@ -1,0 +1,41 @@
+"""Whether a host's platform is one that this project can manage."""
+
+from __future__ import annotations
+
+from pyinfra.api import Host
+from pyinfra.connectors.ssh import SSHConnector
+
+from provision.debian.system import Platform, System
+from provision.engine import speed
+from provision.engine.preflight import PreflightError
+from provision.winssh.connector import is_windows, plain_ssh_to_windows
+
+
+def platform(host: Host) -> System:
+    """Return the host's platform. Raise PreflightError when this project cannot manage it yet."""
+    if is_windows(host):  # its connector has looked, as it connected
+        return System(kernel="Windows", name="Windows")
+    if told := _windows_behind_plain_ssh(host):
+        raise PreflightError(f"{host.name}: {told}; no host was changed")
+    speed.send_at_once(host)
+    system = host.get_fact(Platform)
+    if not system.is_debian_family:
+        raise PreflightError(
+            f"{host.name}: {system.name or 'an unknown platform'} is not supported yet; no host was changed."
+            " Debian and its family are:"
+            " take the host out of the inventory, or LIMIT= to the others"
+        )
+    if not system.is_root:
+        user = host.data.get("ssh_user") or "this user"
+        if not host.data.get("_sudo"):
+            raise PreflightError(
+                f"{host.name}: {user} is not root; set _sudo = True in inventories/group_data/, no host was changed"
+            )
+    return system
+
+
+def _windows_behind_plain_ssh(host: Host) -> str | None:
+    if not isinstance(host.connector, SSHConnector) or host.connector.client is None:
+        return None
+    transport = host.connector.client.get_transport()
+    return plain_ssh_to_windows(transport.remote_version) if transport else None

@@ -1,0 +1,62 @@
+"""System users that services run as.
+
+`pyinfra.operations.server.user` also puts an existing user's home and shell to what it is told. A user that
+was there before us has them for a reason, so here one is created or left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.context import host
+from typing_extensions import override
+
+from provision.engine.changes import note
+
+
+class GroupsOf(FactBase[frozenset[str]]):
+    """Given a user name, return its groups, whatever the host knows them from (files, LDAP, ...).
+
+    A user has one at least: none means that there is no such user.
+    """
+
+    @override
+    def command(self, user: str) -> StringCommand:
+        return StringCommand("id -nG --", QuoteString(user), "2>/dev/null | tr ' ' '\\n'; true")
+
+    @staticmethod
+    @override
+    def default() -> frozenset[str]:
+        return frozenset()
+
+    @override
+    def process(self, output: list[str]) -> frozenset[str]:
+        return frozenset(output)
+
+
+@operation()
+def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
+    """The host knows this user, in a group of that name; a new one is a user that nobody can log in as."""
+    groups = host.get_fact(GroupsOf, user=user)
+    if user in groups:
+        return
+    note(host, f"{user} is not in a group of its name" if groups else f"there is no user {user}")
+    name = QuoteString(user)
+    # `groupadd --force` is content with a group that is there already.
+    yield StringCommand("groupadd --system --force --", name)
+    if groups:
+        yield StringCommand("usermod --append --groups", name, "--", name)
+    else:
+        home_dir = ["--home-dir", QuoteString(home)]
+        yield StringCommand(
+            "useradd --system --gid", name, "--no-create-home --shell /usr/sbin/nologin", *home_dir, "--", name
+        )
+
+
+@operation()
+def in_group(user: str, group: str) -> Generator[StringCommand, None, None]:
+    """The user is in this group too; its others stay."""
+    if group not in host.get_fact(GroupsOf, user=user):
+        note(host, f"{user} is not in the group {group}")
+        yield StringCommand("usermod --append --groups", QuoteString(group), "--", QuoteString(user))

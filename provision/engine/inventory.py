@@ -1,0 +1,184 @@
+"""An environment's hosts and their Settings, read the same way inside and outside a pyinfra run."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api import State
+from pyinfra.context import ctx_state
+from pyinfra_cli.inventory import make_inventory
+
+from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
+from provision.winssh.connector import is_windows
+
+PROJECT = secrets.PROJECT
+# Another directory's environments, with group_data/ beside them: how the bench brings its own.
+INVENTORIES = PROJECT / os.environ.get("INVENTORIES", "inventories")
+ROLES = ("redis", "app", "backup")
+
+
+class InventoryError(Exception):
+    """The environment cannot be deployed as it is described; the text lists every reason and its remedy."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One host of an environment: name, groups, Settings, connection data, and whether it is reached as a Windows."""
+
+    name: str
+    groups: tuple[str, ...]
+    settings: Settings
+    data: dict[str, Any]
+    is_windows: bool = False
+
+
+def environments() -> list[str]:
+    return sorted(path.stem for path in INVENTORIES.glob("*.py"))
+
+
+def path_of(environment: str) -> Path:
+    """Given an environment's name, return its inventory file. Raise InventoryError when there is none."""
+    path = INVENTORIES / f"{environment}.py"
+    if environment not in environments():
+        raise InventoryError(f"ENV={environment}: there is no such environment; there are: {', '.join(environments())}")
+    return path
+
+
+def read(environment: str, limit: str | None = None) -> list[Member]:
+    """Given an environment's name, return its hosts, or those named by `limit` (hosts or groups, commas between).
+
+    Raise InventoryError with all faults of all hosts, or when `limit` matches none.
+    """
+    members = members_of(load(environment), environment)
+    if not limit:
+        return members
+    wanted = limit.split(",")
+    for name in wanted:
+        if not any(name == member.name or name in member.groups for member in members):
+            known = ", ".join(member.name for member in members)
+            raise InventoryError(f"LIMIT={name} matches no host of {environment}; its hosts are: {known}")
+    return [member for member in members if member.name in wanted or set(wanted) & set(member.groups)]
+
+
+def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
+    """Given a loaded pyinfra inventory, return its hosts. Raise InventoryError with all faults of all hosts."""
+    _groups_of(environment)
+    members, faults = [], {}
+    for host in inventory:
+        data = host.data.dict()
+        if not set(ROLES) & set(host.groups):
+            fault = Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it")
+            faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
+        checked = check(data, lambda name, reference: secrets.read(name, reference, environment))
+        if isinstance(checked, Settings) and _is_far_from_redis(checked, host.groups):
+            fault = Fault(
+                "redis_host",
+                repr(checked.redis_host),
+                "is this host itself, and it has no role redis: name the shared one",
+            )
+            faults.setdefault((fault, _where("redis_host", host, environment)), []).append(host.name)
+        if isinstance(checked, Settings):
+            members.append(Member(host.name, tuple(host.groups), checked, data, is_windows(host)))
+        else:
+            for fault in checked:
+                where = _where(fault.setting.split(".")[0], host, environment)
+                faults.setdefault((fault, where), []).append(host.name)
+    if faults:
+        lines = [_line(fault, where, hosts) for (fault, where), hosts in faults.items()]
+        raise InventoryError(
+            f"{len(lines)} fault(s) in the settings of {environment}; no host was touched\n" + "\n".join(lines)
+        )
+    if not members:
+        raise InventoryError(f"{_shown(path_of(environment))} lists no host")
+    return members
+
+
+def _is_far_from_redis(settings: Settings, groups: Iterable[str]) -> bool:
+    """Whether a host's app would look for Redis on the host itself, where this environment puts none."""
+    return "app" in groups and "redis" not in groups and settings.redis_mode != "external" and settings.redis_is_local
+
+
+def secrets_pointed_at(environment: str) -> set[str]:
+    """The secret settings for which an environment's hosts name a source of their own."""
+    return {name for host in load(environment) for name in SECRET_SETTINGS if host.data.dict().get(name) is not None}
+
+
+def environment_of(groups: Iterable[str]) -> str:
+    """Given a host's groups, return the one that is an inventory file: the environment."""
+    found = [group for group in groups if group in environments()]
+    if not found:
+        raise InventoryError("deploy with an inventory file of this project, such as inventories/production.py")
+    return found[-1]
+
+
+def load(environment: str) -> Any:
+    """Given an environment's name, return pyinfra's own Inventory of it. Raise InventoryError."""
+    _groups_of(environment)
+    try:
+        with ctx_state.use(State()):
+            return make_inventory(str(path_of(environment)), cwd=str(PROJECT))
+    except Exception as error:  # group data is a person's Python, which may raise anything
+        raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
+
+
+def _groups_of(environment: str) -> dict[str, Any]:
+    """What an inventory file defines. Raise InventoryError for a role that pyinfra would pass over or misread."""
+    path = path_of(environment)
+    try:
+        groups = runpy.run_path(str(path))
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    for role in ROLES:
+        hosts = groups.get(role, [])
+        if isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], dict):
+            hosts = hosts[0]  # pyinfra's (hosts, data of all of them)
+        if not isinstance(hosts, list) or not all(_is_host(entry) for entry in hosts):
+            raise InventoryError(
+                f"{_shown(path)}: {role} must be a list of hosts, each a name or (name, {{its data}}),"
+                f' such as {role} = ["host1.example.com"]'
+            )
+    return groups
+
+
+def _is_host(entry: Any) -> bool:
+    match entry:
+        case str(name) | (str(name), dict()):
+            return bool(name)
+    return False
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
+def _unreadable(file: Any, error: Exception) -> InventoryError:
+    where = _shown(Path(file or INVENTORIES)) + (f", line {error.lineno}" if isinstance(error, SyntaxError) else "")
+    return InventoryError(f"{where} cannot be read: {type(error).__name__}: {getattr(error, 'msg', error)}")
+
+
+def _line(fault: Fault, where: str, hosts: list[str]) -> str:
+    value = "" if fault.found is None else f" = {fault.found}"
+    subject = f"{fault.setting}{value}: " if fault.setting and value else f"{fault.setting} " if fault.setting else ""
+    return f"  {', '.join(hosts)}: {subject}{fault.reason} [{where}]"
+
+
+def _where(setting: str, host: Any, environment: str) -> str:
+    """The file in which a host's value of a setting stands; pyinfra merges without telling."""
+    groups, inventory_file = _groups_of(environment), _shown(path_of(environment))
+    for members in groups.values():
+        for entry in members if isinstance(members, list) else []:
+            if isinstance(entry, tuple) and entry[0].removeprefix("@winssh/") == host.name and setting in entry[1]:
+                return inventory_file
+    # Later groups win, and the environment's own file is the last of all.
+    for group in [*reversed(list(host.groups)), "all"]:
+        file = INVENTORIES / "group_data" / f"{group}.py"
+        if file.exists() and setting in runpy.run_path(str(file)):
+            return _shown(file)
+        if isinstance(groups.get(group), tuple) and setting in groups[group][1]:
+            return inventory_file
+    return f"set it in {_shown(INVENTORIES / 'group_data' / f'{environment}.py')}"

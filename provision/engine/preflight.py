@@ -1,0 +1,43 @@
+"""What must be true before the first change on any host: asked of every host while pyinfra prepares.
+
+An exception here ends the whole run with one sentence, and nothing was changed anywhere. Each subject asks what it
+needs in a `preflight` of its own.
+"""
+
+from __future__ import annotations
+
+from gevent.lock import BoundedSemaphore
+from pyinfra.api import Host, State
+from pyinfra.api.exceptions import PyinfraError
+
+from provision.engine import inventory
+
+
+class PreflightError(PyinfraError):
+    """The run stops before any change; the text names the host, the reason and the remedy."""
+
+
+_members: dict[str, inventory.Member] = {}
+_reading = BoundedSemaphore()  # the hosts are prepared side by side: one reads the settings, the others wait
+
+
+def member(host: Host, state: State) -> inventory.Member:
+    """Return the host's groups and valid Settings. Raise PreflightError for any fault of any host."""
+    with _reading:
+        if not _members:
+            _members.update({each.name: each for each in _all(host, state)})
+    return _members[host.name]
+
+
+def _all(host: Host, state: State) -> list[inventory.Member]:
+    try:
+        found = inventory.members_of(state.inventory, inventory.environment_of(host.groups))
+    except inventory.InventoryError as error:
+        raise PreflightError(str(error)) from None
+    unreached = [other.name for other in state.inventory if state.is_host_in_limit(other) and not other.connected]
+    if unreached:
+        raise PreflightError(
+            f"{', '.join(unreached)}: cannot be reached (the reason stands above); no host was changed."
+            " Mend the connection, or deploy the others with LIMIT="
+        )
+    return found

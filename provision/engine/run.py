@@ -1,0 +1,84 @@
+"""One pyinfra run in this process, and what came of it.
+
+pyinfra's own exit code is 0 for an inventory that does not exist, a limit that matches nothing and an
+interrupt. Those are settled before (`provision.inventory`) and here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pyinfra as pyinfra_package
+from pyinfra.api.output import set_echo, set_formatter
+from pyinfra.context import ctx_state
+from pyinfra_cli.cli import cli
+
+from provision.engine import changes, interrupt, speed
+from provision.engine.inventory import PROJECT
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on one host: whether it changes something (in words, where ours), whether it failed."""
+
+    host: str
+    name: str
+    changes: bool
+    failed: bool
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: an exit code as of a shell, the steps in order, and the hosts that were given up."""
+
+    exit_code: int
+    steps: tuple[Step, ...]
+    failed_hosts: tuple[str, ...]
+
+
+def pyinfra(inventory: Path, *options: str) -> Outcome:
+    """Run deploy.py on an inventory, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+    speed.look_up_no_source()
+    interrupt.in_main_greenlet()
+    pyinfra_package.is_cli = True
+    set_formatter(click.style)
+    set_echo(click.echo)
+    arguments = [str(inventory), "deploy.py", "--chdir", str(PROJECT), *options]
+    try:
+        cli.main(arguments, standalone_mode=False)
+        code = 0
+    except click.ClickException as error:
+        error.show()
+        code = 1
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = INTERRUPTED
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    return _outcome(code)
+
+
+def _outcome(code: int) -> Outcome:
+    if not ctx_state.isset() or not ctx_state.get().initialised:
+        return Outcome(code or 1, (), ())
+    state = ctx_state.get()
+    steps = []
+    for host in state.inventory:
+        for operation in sorted(state.ops[host], key=lambda each: state.op_meta[each].op_order):
+            meta = state.ops[host][operation].operation_meta
+            done = meta.is_complete()
+            steps.append(
+                Step(
+                    host=host.name,
+                    name=", ".join(sorted(state.op_meta[operation].names)),
+                    changes=meta.did_change() if done else bool(meta._maybe_is_change),
+                    failed=done and meta.did_error(),
+                    differences=tuple(changes.noted(host.name, operation)),
+                )
+            )
+    failed = tuple(sorted(host.name for host in state.failed_hosts))
+    return Outcome(code or (1 if failed else 0), tuple(steps), failed)

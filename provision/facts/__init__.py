@@ -1,1 +1,0 @@
-"""What is read from a host, one command each. Facts only read; deciding is for the pure modules."""

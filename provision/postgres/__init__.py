@@ -1,0 +1,1 @@
+"""The PostgreSQL server that is dumped, and the client that fits it."""

@@ -1,0 +1,83 @@
+"""A Redis of our own for the rate limiters, hardened, shared by every app host: Debian's package, or a container."""
+
+from __future__ import annotations
+
+from pyinfra import host, logger
+from pyinfra.api.deploy import deploy
+from pyinfra.operations import server, systemd
+
+from provision.debian import files, packages, users
+from provision.debian.system import System
+from provision.redis import layout
+from provision.redis import operations as redis
+from provision.redis.existing import Site
+from provision.settings import Settings
+
+
+@deploy("Redis")
+def redis_server(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
+    if settings.redis_mode == "compose":
+        _in_a_container(settings, system, site, app_is_here=app_is_here)
+    else:
+        _from_the_distribution(settings, system, site, app_is_here=app_is_here)
+
+
+def _from_the_distribution(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
+    config, acl = layout.config(settings), layout.users(settings)
+    if site.has_container:
+        redis.stopped(name="Stop the Redis in the container", mode="compose", container=settings.redis_container)
+    packages.installed(name="Install Redis from the distribution", names=["redis-server", "redis-tools"])
+    _kernel(settings, system)
+    redis.accepted(name="Try the new configuration with a server aside", config=config, acl=acl)
+    files.placed(
+        name="Write Redis' configuration and its users", entries=layout.files(settings, app_is_here=app_is_here)
+    )
+    systemd.service(name="Run Redis, now and after every boot", service="redis-server", running=True, enabled=True)
+    redis.configured(
+        name="Bring the running Redis to its configuration",
+        config=config, acl=acl, port=settings.redis_port, operator_password=settings.redis_operator_password,
+    )  # fmt: skip
+
+
+def _in_a_container(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
+    config, acl = layout.config(settings), layout.users(settings)
+    container, compose_file = settings.redis_container, settings.redis_compose_file
+    if site.service_is_on:
+        redis.stopped(name="Stop the Redis of Debian's package", mode="package", container=container)
+    packages.installed(name="Install redis-cli, to ask the Redis in the container", names=["redis-tools"])
+    if app_is_here:
+        users.service_user(name="Create the user that the app runs as", user=settings.app_user, home=settings.app_dir)
+    _kernel(settings, system)
+    redis.accepted(
+        name="Try the new configuration in a container aside", config=config, acl=acl, image=settings.redis_image
+    )
+    entries = layout.files(settings, app_is_here=app_is_here)
+    if not site.compose_files:
+        entries.append(layout.compose_entry(settings))
+    elif site.has_compose_entry:
+        # Compose reads one file of these names, ours first.
+        files.absent(
+            name="Leave `docker compose` to the Compose file of a person",
+            paths=[layout.compose_entry(settings).path],
+        )
+    for path, includes_ours in site.compose_files:
+        if not includes_ours:
+            logger.warning(
+                f"{host.print_prefix}{path} is yours and stays as it is. To have `docker compose --profile cache up -d"
+                " redis` work there, remove its own service redis, if any, and add: include: [compose.redis.yaml]"
+            )
+    files.placed(name="Write the Compose file, Redis' configuration and its users", entries=entries)
+    redis.composed(name="Run Redis' container, now and after a boot", container=container, compose_file=compose_file)
+    redis.configured(
+        name="Bring the running Redis to its configuration",
+        config=config, acl=acl, port=settings.redis_port, operator_password=settings.redis_operator_password,
+        server=redis.in_container(container, compose_file, settings.redis_port),
+    )  # fmt: skip
+
+
+def _kernel(settings: Settings, system: System) -> None:
+    if not system.owns_kernel:
+        logger.warning(f"{host.print_prefix}is a container: set vm.overcommit_memory=1 on the machine that it runs on")
+        return
+    files.placed(name="Let the kernel give Redis memory to fork", entries=[layout.kernel(settings)])
+    server.sysctl(name="Apply the kernel's memory setting now", key="vm.overcommit_memory", value=1)
