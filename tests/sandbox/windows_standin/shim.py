@@ -1,7 +1,7 @@
 """What a stand-in host's sshd runs instead of a shell: `shim.py ROOT`, as root, with $SSH_ORIGINAL_COMMAND.
 
-It understands the encoded snippets of files/windows/snippets and provision/winssh/host.ps1, no other PowerShell, and keeps what they
-do under ROOT: `C:/` is the drive, `state/` the registry, so to say. SFTP is Debian's own sftp-server, in a
+It understands the snippets of files/windows/snippets and provision/winssh/host.ps1, no other PowerShell, and keeps
+what they do under ROOT: `C:/` is the drive, `state/` the registry, so to say. SFTP is Debian's own sftp-server, in a
 chroot where C:\\dir is /C:/dir, as on Windows. state/faults.json makes it fail on demand:
 
     deny               names of scripts that are refused, as Windows does for want of rights
