@@ -5,7 +5,10 @@ from __future__ import annotations
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File, Log
 from provision.settings import Settings
-from provision.settings.render import render
+from provision.settings.render import FILES, plain, render
+
+# The handbook's names, and what a person finds behind them.
+_PROGRAMS = ("backup-database.sh", "restore-database.sh", "setup-cron.sh")
 
 
 def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
@@ -13,6 +16,8 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     user, test_dir = settings.backup_user, settings.backup_restore_test_dir
     return [
         app.directory(settings, settings.app_user if app_is_here else "root"),
+        Directory(settings.backup_program_dir),
+        Directory(f"{settings.backup_program_dir}/lib"),
         Directory(f"{settings.app_dir}/scripts", "root", "root", 0o755),
         Directory(settings.backup_dir, user, user, 0o750),
         Directory(f"{settings.backup_dir}/weekly", user, user, 0o750),
@@ -25,13 +30,37 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
 
 
 def files(settings: Settings) -> list[Entry]:
-    """The scripts, the password file that they read, and what runs them and turns their logs."""
-    user, name, scripts = settings.backup_user, settings.app_name, f"{settings.app_dir}/scripts"
+    """The programs, the password file that they read, and what runs them and rotates their logs."""
+    user, name = settings.backup_user, settings.app_name
     return [
         File(settings.backup_pgpass_file, render("backup/pgpass.j2", settings), user, user, 0o600),
-        File(f"{scripts}/backup-database.sh", render("backup/backup-database.sh.j2", settings), mode=0o755),
-        File(f"{scripts}/restore-database.sh", render("backup/restore-database.sh.j2", settings), mode=0o755),
+        *programs(settings),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
     ]
+
+
+def programs(settings: Settings) -> list[File]:
+    """The scripts with their parts and settings, and a wrapper of each by the handbook's name."""
+    there = settings.backup_program_dir
+    parts = sorted(path.relative_to(FILES / "backup").as_posix() for path in (FILES / "backup/lib").glob("*.sh"))
+    return [
+        # What a script reads is there before the script.
+        *(File(f"{there}/{part}", plain(f"backup/{part}")) for part in parts),
+        File(f"{there}/settings.sh", render("backup/settings.sh.j2", settings)),
+        *(File(program(settings, name), plain(f"backup/{name}"), mode=0o755) for name in _PROGRAMS),
+        *(
+            File(
+                f"{settings.app_dir}/scripts/{name}",
+                render("backup/wrapper.sh.j2", settings, program=program(settings, name)),
+                mode=0o755,
+            )
+            for name in _PROGRAMS
+        ),
+    ]
+
+
+def program(settings: Settings, name: str) -> str:
+    """The path by which cron and a deploy call one of the scripts."""
+    return f"{settings.backup_program_dir}/{name}"

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
+from provision.backup import layout
 from provision.backup.facts import BackupsDue
 from provision.engine.changes import note
 from provision.settings import Settings
@@ -34,4 +35,4 @@ def _run(tier: str, settings: Settings) -> StringCommand:
 
 
 def _script(settings: Settings) -> str:
-    return f"{settings.app_dir}/scripts/backup-database.sh"
+    return layout.program(settings, "backup-database.sh")

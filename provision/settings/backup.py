@@ -58,6 +58,11 @@ class BackupTierSettings(BaseModel):
         return f"{self.backup_dir}/{self.app_name}_latest{self.backup_suffix}"
 
     @property
+    def backup_program_dir(self) -> str:
+        """What cron and root run: nobody but root may write there, unlike in the app's directory."""
+        return f"/usr/local/lib/{self.app_name}"
+
+    @property
     def backup_config_dir(self) -> str:
         """What the scripts read and nobody else may."""
         return f"/etc/{self.app_name}"

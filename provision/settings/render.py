@@ -19,6 +19,7 @@ from provision.settings import Settings
 from provision.settings.project import PROJECT
 
 TEMPLATES = PROJECT / "templates"
+FILES = PROJECT / "files"
 
 
 def render(template: str, settings: Settings, **extra: object) -> str:
@@ -26,6 +27,11 @@ def render(template: str, settings: Settings, **extra: object) -> str:
     names = {name: getattr(settings, name) for name in dir(Settings) if _is_ours(name)}
     fields = {name: getattr(settings, name) for name in Settings.model_fields}
     return _environment.get_template(template).render({**names, **fields, **extra})
+
+
+def plain(file: str) -> str:
+    """Given a path below files/, return the text that lands on hosts as it stands."""
+    return (FILES / file).read_text(encoding="utf-8")
 
 
 def sh(value: object) -> str:

@@ -232,6 +232,7 @@ def test_every_changed_file_of_a_step_is_told(deployed: Fleet):
     assert differences == (
         "/opt/medaction/scripts/backup-database.sh: is missing",
         "/opt/medaction/scripts/restore-database.sh: is missing",
+        "/opt/medaction/scripts/setup-cron.sh: is missing",
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from provision.backup import layout
 from provision.settings import Settings
 from provision.settings.render import render
 
@@ -45,12 +46,13 @@ class Host:
             "backup_failure_hook": f'echo "$BACKUP_STEP $BACKUP_EXIT_CODE: $BACKUP_MESSAGE" >> {self.told}',
             **settings,
         })  # fmt: skip
-        self.place("backup/backup-database.sh.j2", self.app_dir / "scripts/backup-database.sh", 0o755)
-        self.place("backup/restore-database.sh.j2", self.app_dir / "scripts/restore-database.sh", 0o755)
-        self.place("backup/pgpass.j2", Path(self.settings.backup_pgpass_file), 0o600)
+        for file in layout.programs(self.settings):
+            self.place(file.content, Path(file.path), file.mode)
+        self.place(render("backup/pgpass.j2", self.settings), Path(self.settings.backup_pgpass_file), 0o600)
 
-    def place(self, template: str, path: Path, mode: int) -> None:
-        path.write_text(render(template, self.settings), encoding="utf-8")
+    def place(self, text: str, path: Path, mode: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
         path.chmod(mode)
         give_to_user(path)
 
@@ -159,6 +161,10 @@ def settings_below(directory: Path, **values: object) -> Settings:
         @property
         def backup_config_dir(self) -> str:
             return str(directory)
+
+        @property
+        def backup_program_dir(self) -> str:
+            return str(directory / "programs")
 
         @property
         def backup_log_dir(self) -> str:

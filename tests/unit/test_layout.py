@@ -64,6 +64,8 @@ def test_every_file_that_the_design_names_is_rendered(files: dict[str, File]):
         "/opt/medaction/lib/security/rate-limiter-redis.ts",
         "/opt/medaction/scripts/backup-database.sh",
         "/opt/medaction/scripts/restore-database.sh",
+        "/opt/medaction/scripts/setup-cron.sh",
+        "/usr/local/lib/medaction/backup-database.sh",
         "/etc/cron.d/medaction-backup",
         "/etc/logrotate.d/medaction-backup",
         "/etc/redis/redis.conf",
@@ -106,7 +108,10 @@ def test_what_root_runs_or_reads_belongs_to_root(files: dict[str, File]):
     assert {file.user for path, file in files.items() if path.startswith(("/etc/cron.d", "/etc/logrotate.d"))} == {
         "root"
     }
-    assert {(file.user, file.mode) for path, file in files.items() if path.endswith(".sh")} == {("root", 0o755)}
+    assert {(file.user, file.mode) for path, file in files.items() if path.endswith(".sh")} == {
+        ("root", 0o755),
+        ("root", 0o644),  # the parts, which are read and not run
+    }
 
 
 def test_the_app_can_neither_read_nor_delete_the_backups(settings_of: ValidSettings):
@@ -231,6 +236,7 @@ def test_the_scripts_are_read_by_bash_whatever_the_settings(name: str, settings_
         app_dir="/srv/my app", postgres_database="it's $HOME `id`", postgres_user='a"b\\', app_name="x-1"
     )
     script = rendered(settings)[f"/srv/my app/scripts/{name}"].content
+    script += rendered(settings)["/usr/local/lib/x-1/settings.sh"].content
     assert subprocess.run(["bash", "-n"], input=script, capture_output=True, encoding="utf-8").stderr == ""
 
 
@@ -238,9 +244,8 @@ def test_bash_reads_the_settings_of_the_scripts_back(settings_of: ValidSettings)
     if shutil.which("bash") is None:
         pytest.skip("needs bash to read the settings of the scripts")
     wanted = {"postgres_database": "it's $HOME `id`", "postgres_user": 'a"b\\ *', "backup_dir": "/srv/my dumps"}
-    script = rendered(settings_of(**wanted))["/opt/medaction/scripts/backup-database.sh"].content
-    lines = [line for line in script.splitlines() if re.match(rf"readonly ({'|'.join(wanted)})=", line)]
-    program = "\n".join([*lines, *(f'printf "%s\\n" "${name}"' for name in wanted)])
+    script = rendered(settings_of(**wanted))["/usr/local/lib/medaction/settings.sh"].content
+    program = "\n".join([script, *(f'printf "%s\\n" "${name}"' for name in wanted)])
     done = subprocess.run(["bash", "-c", program], capture_output=True, check=True, encoding="utf-8")
     assert done.stdout.splitlines() == list(wanted.values())
 

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Progress -----------------------------------------------------------------------------------------
 
 # Passes its input on, and says on file descriptor 8 how far it is: in place on a terminal, else a line
@@ -27,5 +28,3 @@ read -r -d '' progress_program <<'PERL' || true
     }
     print {$say} "\n" if $tty;
 PERL
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The restore test: a dump is good when a server has taken it and shows what was dumped ------------------
 
 test_dir=''          # the temporary server's data and socket
@@ -21,7 +22,7 @@ restore_tests() {
         file=$(newest_dump "$name")
         [[ -n $file ]] || continue    # its first dump is being made
         setpriv --pdeathsig TERM -- "$BASH" "$0" --test --from "$file" &
-        children[$name]=$!
+        children["$name"]=$!
         all_ended_well "$name" || worst=$(worse_of "$worst" "${ended[$name]}")
     done
     return "$worst"
@@ -259,5 +260,3 @@ sweep_tests() {
         fi
     done
 }
-
-{% endraw %}

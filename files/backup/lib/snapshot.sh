@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The snapshot: one session that counts exactly what pg_dump sees -------------------------------------
 
 # psql reads from descriptor 7 and answers on descriptor 6, one line for each question.
@@ -29,5 +30,3 @@ close_session() {
     all_ended_well session || session_is_gone
     exec 6<&-
 }
-
-{% endraw %}

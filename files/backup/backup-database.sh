@@ -1,5 +1,5 @@
 #!/bin/bash
-# Back up PostgreSQL for {{ app_name }}.
+# Back up PostgreSQL for $app_name.
 #
 #   backup-database.sh [--tier daily|weekly]   dump, check, publish, then remove what is too old
 #       --database NAME                        only this one of backup_databases
@@ -9,19 +9,18 @@
 #   backup-database.sh --overdue               which tiers need a run, and why: what a deploy asks
 #   backup-database.sh --help                  this text
 #
-# Run as {{ backup_user }}, which cron does, or as root. The tiers:
-#   daily    {{ backup_dir }}, kept {{ backup_daily_retention_days }} days (the default)
-#   weekly   {{ backup_dir }}/weekly, kept {{ backup_weekly_retention_days }} days
-{% for tier, days in (("monthly", backup_monthly_retention_days), ("yearly", backup_yearly_retention_days)) if days %}
-#   {{ "%-8s" | format(tier) }} {{ backup_dir }}/{{ tier }}, kept {{ days }} days: the first of each, linked
-{% endfor %}
-# BACKUP_RETENTION_DAYS=n in the environment replaces the days of this run. The newest {{ backup_minimum_kept }} or more of a
-# tier always stay. {{ app_name }}_latest{{ backup_suffix }} is a link to the newest good dump; beside each dump
-# lies its manifest, FILE.json{{ ", and its roles, FILE.globals.gz" if backup_include_globals }}.
+# Run as $backup_user, which cron does, or as root. The tiers, each in a directory of its own:
+#   daily    $backup_dir, kept $backup_daily_retention_days days (the default)
+#   weekly   $backup_dir/weekly, kept $backup_weekly_retention_days days
+#   monthly  $backup_dir/monthly, kept $backup_monthly_retention_days days: the first of each (0: none)
+#   yearly   $backup_dir/yearly, kept $backup_yearly_retention_days days: the first of each (0: none)
+# BACKUP_RETENTION_DAYS=n in the environment replaces the days of this run. The newest $backup_minimum_kept or
+# more of a tier always stay. ${app_name}_latest$backup_suffix is a link to the newest good dump; beside each
+# dump lie its manifest, FILE.json, and its roles, FILE.globals.gz, where backup_include_globals asks for them.
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but old
 # dumps could not be removed; 75 another run is at work; 129, 130, 143 stopped by a signal.
-# --check: 0 OK, 1 WARNING, 2 CRITICAL. What the last run did: {{ backup_status_file }},
+# --check: 0 OK, 1 WARNING, 2 CRITICAL. What the last run did: $backup_status_file,
 # and of another tier than the daily one status.TIER.json beside it.
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
@@ -31,46 +30,38 @@ umask 077    # a dump holds every patient's data: private from its first byte
 export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
-{% include "backup/parts/settings.sh.j2" %}
-readonly backup_databases=({{ ([backup_databases] if backup_databases is string else backup_databases) | map("sh") | join(" ") }})
-readonly backup_format={{ backup_format | sh }}
-readonly backup_suffix={{ backup_suffix | sh }}
-readonly backup_include_globals={{ backup_include_globals | int }}
-readonly backup_count_tables=({{ ([backup_count_tables] if backup_count_tables is string else backup_count_tables) | map("sh") | join(" ") }})
-readonly backup_lock_wait_seconds={{ backup_lock_wait_seconds | sh }}
-readonly backup_size_change_percent={{ backup_size_change_percent | sh }}
-readonly backup_maximum_age_hours={{ backup_maximum_age_hours | sh }}
-readonly backup_restore_test_maximum_age_days={{ backup_restore_test_maximum_age_days | sh }}
-readonly backup_daily_at={{ backup_daily_at | sh }}
-readonly backup_weekly_at={{ backup_weekly_at | sh }}
-readonly backup_weekly_day={{ backup_weekly_day | sh }}
-# By tier.
-# shellcheck disable=SC2034 # read by name: `days_of` and `prune` put the name together from the tier
-{
-{% for tier, days, kept in (
-    ("daily", backup_daily_retention_days, backup_daily_minimum_kept),
-    ("weekly", backup_weekly_retention_days, backup_weekly_minimum_kept),
-    ("monthly", backup_monthly_retention_days, backup_monthly_minimum_kept),
-    ("yearly", backup_yearly_retention_days, backup_yearly_minimum_kept),
-) %}
-    readonly backup_{{ tier }}_retention_days={{ days | sh }} backup_{{ tier }}_minimum_kept={{ kept | sh }}
-{% endfor %}
-}
+here=$(dirname "$(readlink --canonicalize "$0")")
+# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
+. "$here/settings.sh"
+# shellcheck source=lib/required.sh
+. "$here/lib/required.sh"
+# shellcheck source=lib/base.sh
+. "$here/lib/base.sh"
+# shellcheck source=lib/process.sh
+. "$here/lib/process.sh"
+# shellcheck source=lib/postgres.sh
+. "$here/lib/postgres.sh"
+# shellcheck source=lib/client.sh
+. "$here/lib/client.sh"
+# shellcheck source=lib/store.sh
+. "$here/lib/store.sh"
+# shellcheck source=lib/contents.sh
+. "$here/lib/contents.sh"
+# shellcheck source=lib/snapshot.sh
+. "$here/lib/snapshot.sh"
+# shellcheck source=lib/dump.sh
+. "$here/lib/dump.sh"
+# shellcheck source=lib/verify.sh
+. "$here/lib/verify.sh"
+# shellcheck source=lib/manifest.sh
+. "$here/lib/manifest.sh"
+# shellcheck source=lib/publish.sh
+. "$here/lib/publish.sh"
+# shellcheck source=lib/prune.sh
+. "$here/lib/prune.sh"
+# shellcheck source=lib/watch.sh
+. "$here/lib/watch.sh"
 
-{% include "backup/parts/base.sh.j2" %}
-{% include "backup/parts/process.sh.j2" %}
-{% include "backup/parts/postgres.sh.j2" %}
-{% include "backup/parts/client.sh.j2" %}
-{% include "backup/parts/store.sh.j2" %}
-{% include "backup/parts/contents.sh.j2" %}
-{% include "backup/parts/snapshot.sh.j2" %}
-{% include "backup/parts/dump.sh.j2" %}
-{% include "backup/parts/verify.sh.j2" %}
-{% include "backup/parts/manifest.sh.j2" %}
-{% include "backup/parts/publish.sh.j2" %}
-{% include "backup/parts/prune.sh.j2" %}
-{% include "backup/parts/watch.sh.j2" %}
-{% raw %}
 # --- This run -----------------------------------------------------------------------------------------
 
 readonly EXIT_LEFT_UNDONE=3
@@ -291,7 +282,7 @@ back_up_each() { # DATABASE...
         local -a again=("$BASH" "$0" --tier "$tier" --database "$name")
         if (( only_if_missed )); then again+=(--if-missed); fi
         BACKUP_RETENTION_DAYS=$retention_days setpriv --pdeathsig TERM -- "${again[@]}" &
-        children[$name]=$!
+        children["$name"]=$!
         all_ended_well "$name" || worst=$(worse_of "$worst" "${ended[$name]}")
     done
     return "$worst"
@@ -351,4 +342,3 @@ main() {
 }
 
 main "$@"
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- PostgreSQL: where it is, and which client fits it ------------------------------------------------
 
 pg_bin=''           # where the programs of the server's own major version are
@@ -102,5 +103,3 @@ advice_for() { # ERROR TEXT
             printf 'mend that, then run this again' ;;
     esac
 }
-
-{% endraw %}

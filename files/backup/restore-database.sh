@@ -1,5 +1,5 @@
 #!/bin/bash
-# Restore a dump of {{ app_name }}, or test that one can be restored.
+# Restore a dump of $app_name, or test that one can be restored.
 #
 #   restore-database.sh --list                         the dumps there are, newest first
 #   restore-database.sh --into NAME                    restore the newest into the database NAME,
@@ -12,9 +12,10 @@
 #                                                      note the verdict, remove everything
 #   restore-database.sh --help                         this text
 #
-# Run as {{ backup_user }} or as root. It restores on {{ postgres_host }}:{{ postgres_port }} as {{ postgres_user }}, which must
+# Run as $backup_user or as root. It restores on $postgres_host:$postgres_port as $postgres_user, which must
 # own the database NAME, or may create databases (ALTER ROLE ... CREATEDB). FILE is a path, or a name as
-# --list shows it. --test uses {{ backup_restore_test_host or "a temporary server on this host" }}.
+# --list shows it. --test uses the server backup_restore_test_host
+# ($backup_restore_test_host), or where none is named a temporary server on this host.
 #
 # Exit codes: 0 done; 1 failed, and the data that was there is untouched; 2 wrong arguments or set-up;
 # 75 another restore test is at work; 129, 130, 143 stopped by a signal.
@@ -26,20 +27,30 @@ umask 077    # a dump holds every patient's data: what is unpacked from it stays
 export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
-{% include "backup/parts/settings.sh.j2" %}
-readonly backup_restore_test_host={{ backup_restore_test_host | sh }}
-readonly backup_restore_test_dir={{ backup_restore_test_dir | sh }}
+here=$(dirname "$(readlink --canonicalize "$0")")
+# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
+. "$here/settings.sh"
+# shellcheck source=lib/required.sh
+. "$here/lib/required.sh"
+# shellcheck source=lib/base.sh
+. "$here/lib/base.sh"
+# shellcheck source=lib/process.sh
+. "$here/lib/process.sh"
+# shellcheck source=lib/postgres.sh
+. "$here/lib/postgres.sh"
+# shellcheck source=lib/store.sh
+. "$here/lib/store.sh"
+# shellcheck source=lib/contents.sh
+. "$here/lib/contents.sh"
+# shellcheck source=lib/verify.sh
+. "$here/lib/verify.sh"
+# shellcheck source=lib/progress.sh
+. "$here/lib/progress.sh"
+# shellcheck source=lib/load.sh
+. "$here/lib/load.sh"
+# shellcheck source=lib/restoretest.sh
+. "$here/lib/restoretest.sh"
 
-{% include "backup/parts/base.sh.j2" %}
-{% include "backup/parts/process.sh.j2" %}
-{% include "backup/parts/postgres.sh.j2" %}
-{% include "backup/parts/store.sh.j2" %}
-{% include "backup/parts/contents.sh.j2" %}
-{% include "backup/parts/verify.sh.j2" %}
-{% include "backup/parts/progress.sh.j2" %}
-{% include "backup/parts/load.sh.j2" %}
-{% include "backup/parts/restoretest.sh.j2" %}
-{% raw %}
 # --- This run -----------------------------------------------------------------------------------------
 
 subject=restore
@@ -218,4 +229,3 @@ main() {
 }
 
 main "$@"
-{% endraw %}

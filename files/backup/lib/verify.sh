@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Is a dump whole? -----------------------------------------------------------------------------------
 
 # What pg_dump writes last. Newer ones add a line after it: look in the last 4 KB.
@@ -62,5 +63,3 @@ verify_dump() { # PATH
     fi
     read_through "$1"
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The contents of a database, as one line of JSON ----------------------------------------------------
 
 # What a restore must bring back: each table's number of rows, large objects, extensions, and the schema as
@@ -81,5 +82,3 @@ readonly sequences_sql="
 readonly session_settings="
     SET search_path = ''; SET max_parallel_workers_per_gather = 0; SET statement_timeout = 0;
     SET idle_in_transaction_session_timeout = 0;"
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The store: names and tiers -----------------------------------------------------------------------
 
 # A name is the wall clock's time, so names sort by age as they stand. What accompanies a dump has its
@@ -113,5 +114,3 @@ stamp_at() { # SECONDS
 free_bytes() { # DIRECTORY
     df --output=avail --block-size=1 "$1" | tail -n 1
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Publication: all or nothing ----------------------------------------------------------------------
 
 # In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one.
@@ -133,5 +134,3 @@ sweep() {
         done
     done
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The dump: one stream, watched at every point ------------------------------------------------------
 
 # A filter that changes nothing. It notes how many bytes went through, and the last 4 KB of them.
@@ -126,5 +127,3 @@ dump_globals() { # FILE
         die "the dump of the roles is cut short: run this again"
     gzip -c "$run_dir/globals.sql" >"$1" || die "cannot write $1: make room on its disk"
 }
-
-{% endraw %}

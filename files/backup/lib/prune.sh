@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Retention ----------------------------------------------------------------------------------------
 
 days_of() { # TIER
@@ -86,5 +87,3 @@ newest_proven() { # TIER
         fi
     done < <(dumps_in "$1" "$prefix")
 }
-
-{% endraw %}

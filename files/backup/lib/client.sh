@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The client that fits the server ------------------------------------------------------------------
 
 server_version=''
@@ -55,5 +56,3 @@ end_in_containers() {
                 >/dev/null 2>&1 || true ;;
     esac
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The manifest beside each dump ----------------------------------------------------------------------
 
 write_manifest() { # FINAL
@@ -33,5 +34,3 @@ compare_size() {
 ($change %): see whether that is right"
     fi
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Processes of our own: none outlives this script --------------------------------------------------
 
 declare -A children=()   # process ids by name
@@ -72,5 +73,3 @@ stop_on_signals() {
     trap 'die "stopped by SIGTERM: run it again" 143' TERM
     trap ':' PIPE    # a reader that is gone is an error where we write, not our end
 }
-
-{% endraw %}

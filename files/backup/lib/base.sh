@@ -1,11 +1,12 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Steps: one log line each, one way to fail --------------------------------------------------------
 
 subject=''
 step=start
 said_why=''
 failed_line=''
-trap 'failed_line=$LINENO' ERR
+trap 'failed_line="$LINENO of ${BASH_SOURCE[0]}"' ERR
 
 # Everything goes to stderr, so that a command's own output can be piped.
 log() { # LEVEL MESSAGE
@@ -26,15 +27,29 @@ die() { # MESSAGE [EXIT CODE]
 # For what no step has foreseen: no run ends without a word.
 explain_exit() { # EXIT CODE
     if (( $1 != 0 )) && [[ -z $said_why ]]; then
-        said_why="stopped at line $failed_line of $0 with exit code $1: see the lines above"
+        said_why="stopped at line $failed_line with exit code $1: see the lines above"
         log ERROR "$said_why" || true
     fi
 }
 
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_BUSY=75
 
-# The comment at the top of this file is its manual.
-usage() { sed -n '2,/^$/ { s/^# \{0,1\}//; p }' "$0"; }
+# The comment at the top of a script is its manual; the settings that it names are shown with their values.
+usage() {
+    local line
+    while IFS= read -r line; do
+        printf '%s\n' "$(with_values "$line")"
+    done < <(sed -n '2,/^$/ { s/^# \{0,1\}//; p }' "$0")
+}
+
+with_values() { # LINE
+    local rest=$1 text=''
+    while [[ $rest =~ ^([^$]*)\$\{?([a-z_]+)\}?(.*)$ ]]; do
+        text+=${BASH_REMATCH[1]}${!BASH_REMATCH[2]}
+        rest=${BASH_REMATCH[3]}
+    done
+    printf '%s' "$text$rest"
+}
 
 # The beginning of what a tool has said.
 reason_in() { # FILE
@@ -124,5 +139,3 @@ call_failure_hook() { # MESSAGE EXIT CODE
         timeout 60 /bin/sh -c "$backup_failure_hook" </dev/null >&2 9>&- ||
         warn "backup_failure_hook failed: nobody may have been told"
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- Loading a dump -----------------------------------------------------------------------------------
 
 load_into() { # DATABASE FILE
@@ -79,5 +80,3 @@ tell_growth() { # DATABASE BYTES PROCESS
         timeout 1 tail --pid="$3" --sleep-interval=0.1 --follow /dev/null || true
     done
 }
-
-{% endraw %}

@@ -1,4 +1,5 @@
-{% raw %}
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- For those who watch: one line, and the exit codes that monitoring systems expect --------------------
 
 # The worst that was found, all that was found, and the figures for a graph.
@@ -153,5 +154,3 @@ write_status() { # STATE EXIT CODE MESSAGE
         "\"exit_code\": $2" "\"pid\": $$" "$(json_line started "$began_utc")" \
         "$(json_line ended "$finished")" "\"seconds\": $SECONDS" "$(json_line dump "$published")"
 }
-
-{% endraw %}
