@@ -16,7 +16,7 @@
 #   yearly   $backup_dir/yearly, kept $backup_yearly_retention_days days: the first of each (0: none)
 # BACKUP_RETENTION_DAYS=n in the environment replaces the days of this run. The newest $backup_minimum_kept or
 # more of a tier always stay. ${app_name}_latest$backup_suffix is a link to the newest good dump; beside each
-# dump lie its manifest, FILE.json, and its roles, FILE.globals.gz, where backup_include_globals asks for them.
+# dump lie its manifest, FILE.json, and its roles, FILE.globals.gz (where backup_include_globals asks for it).
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but old
 # dumps could not be removed; 75 another run is at work; 129, 130, 143 stopped by a signal.
