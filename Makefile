@@ -64,7 +64,8 @@ bench: .venv/.complete sandbox ## the measurements
 	@$(PYTHON_) -m bench
 
 lint: .venv/.complete ## formatting and the common mistakes
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
+	.venv/bin/shellcheck --check-sourced files/*/*.sh
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
 	+@echo "setting up .venv"

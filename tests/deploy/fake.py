@@ -39,7 +39,7 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
             "Linux", "0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
             f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
         ],
-        "site 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
+        "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
     }  # fmt: skip
 
