@@ -67,5 +67,5 @@ lint: .venv/.complete ## formatting and the common mistakes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
-	+@echo "setting up .venv"
+	+@echo "setting up .venv" >&2
 	+@tools/make-venv || exit 1
