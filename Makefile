@@ -9,6 +9,7 @@ JUNIT ?=
 WRITE ?=
 JSON  ?=
 HOST  ?=
+WHAT  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
@@ -21,7 +22,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows bench lint
+.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,6 +61,9 @@ test: .venv/.complete ## everything that proves the project
 test-windows: .venv/.complete ## the Windows parts on a real Windows host: HOST=Administrator@win1
 	@WINDOWS_HOST='$(HOST)' $(PYTHON_) -m pytest tests/windows/test_real_host.py
 
+prove: .venv/.complete ## the long proofs, each of which `make test` runs a sample of (WHAT=year: that one alone)
+	@$(PYTHON_) -m pytest tests/scripts tests/limiter tests/windows tests/e2e -m prove -k '$(WHAT)'
+
 bench: .venv/.complete sandbox ## the measurements
 	@$(PYTHON_) -m bench
 
@@ -68,5 +72,5 @@ lint: .venv/.complete ## formatting and the common mistakes
 	.venv/bin/shellcheck --check-sourced files/*/*.sh
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
-	+@echo "setting up .venv"
+	+@echo "setting up .venv" >&2
 	+@tools/make-venv || exit 1

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from provision.engine.inventory import PROJECT
-from tests.e2e.operator import Operator
+from tests.e2e.operator import Done, Operator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-hosts", action="store_true", help="use the sandbox as it is: quicker while one works")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def fresh_sandbox(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def fresh_sandbox(request: pytest.FixtureRequest) -> None:
     """Hosts on which nothing was deployed yet. They stay afterwards, to be looked at."""
     operator = Operator()
     if not request.config.getoption("--keep-hosts"):
         operator.python("-m", "tests.sandbox", "down", timeout=120)
     operator.python("-m", "provision", "secrets", "--env", "sandbox", timeout=60)
     operator.python("-m", "tests.sandbox", "up", timeout=1500)
-    yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first_deploy(fresh_sandbox: None) -> Done:
+    """What came of the deploy to hosts on which nothing was yet, before any test touched one."""
+    return Operator().run("make", "deploy", timeout=900)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
-from tests.e2e.test_a_redis_modes import ADDRESS, edit, until_it_answers
+from tests.e2e.test_redis_modes import ADDRESS, edit, until_it_answers
 from tests.limiter.node import bundle, install_packages, make_app
 from tests.limiter.waiting import until
 
