@@ -69,7 +69,7 @@ bench: .venv/.complete sandbox ## the measurements
 
 lint: .venv/.complete ## formatting and the common mistakes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
-	.venv/bin/shellcheck --check-sourced files/*/*.sh
+	.venv/bin/shellcheck --check-sourced files/*/*.sh && .venv/bin/mypy --no-error-summary
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
 	+@echo "setting up .venv" >&2

@@ -11,38 +11,40 @@ from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.preflight import platform
 from provision.engine.preflight import member as member_of
+from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, require_client_package
 from provision.postgres.role import postgres_client
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.windows.role import windows_app, windows_backup, windows_redis
 
-member = member_of(host, state)
-settings = member.settings
-system = platform(host)
+with one_host(host, state):
+    member = member_of(host, state)
+    settings = member.settings
+    system = platform(host)
 
-if "redis" in member.groups and not system.is_windows:
-    site = redis_host(host, settings)
-if "app" in member.groups and settings.redis_mode == "external":
-    redis_elsewhere(host, settings)
-if "backup" in member.groups and settings.postgres_mode == "direct":
-    database = database_server(host, settings)
-    if not system.is_windows:
-        require_client_package(host, settings, system, database)
+    if "redis" in member.groups and not system.is_windows:
+        site = redis_host(host, settings)
+    if "app" in member.groups and settings.redis_mode == "external":
+        redis_elsewhere(host, settings)
+    if "backup" in member.groups and settings.postgres_mode == "direct":
+        database = database_server(host, settings)
+        if not system.is_windows:
+            require_client_package(host, settings, system, database)
 
-if system.is_windows:
-    if "redis" in member.groups:
-        windows_redis()
-    if "app" in member.groups:
-        windows_app(settings, app_layout.variables(settings))
-    if "backup" in member.groups:
-        windows_backup(settings)
-else:
-    if "redis" in member.groups:
-        redis_server(settings, system, site, app_is_here="app" in member.groups)
-    if "app" in member.groups:
-        app(settings)
-    if "backup" in member.groups:
-        if settings.postgres_mode == "direct":  # a container has its own pg_dump
-            postgres_client(settings, system, database.major)
-        backup(settings, app_is_here="app" in member.groups)
+    if system.is_windows:
+        if "redis" in member.groups:
+            windows_redis()
+        if "app" in member.groups:
+            windows_app(settings=settings, variables=app_layout.variables(settings))
+        if "backup" in member.groups:
+            windows_backup(settings=settings)
+    else:
+        if "redis" in member.groups:
+            redis_server(settings=settings, system=system, site=site, app_is_here="app" in member.groups)
+        if "app" in member.groups:
+            app(settings=settings)
+        if "backup" in member.groups:
+            if settings.postgres_mode == "direct":  # a container has its own pg_dump
+                postgres_client(settings=settings, system=system, major=database.major)
+            backup(settings=settings, app_is_here="app" in member.groups)

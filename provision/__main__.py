@@ -48,7 +48,8 @@ def main() -> int:
     arguments = parser().parse_args()
     command = importlib.import_module(f"provision.commands.{arguments.command}")
     try:
-        return command.run(arguments)
+        code: int = command.run(arguments)
+        return code
     except (InventoryError, SecretError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

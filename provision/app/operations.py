@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 from pyinfra.api import QuoteString, StringCommand, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.context import host
 
 from provision.app.dotenv import differing, merge
 from provision.debian.entries import File
 from provision.debian.files import Paths, placed, refusal
 from provision.engine.changes import note
+from provision.engine.inside import commands_of, output_of
 
 # Keeps a last line that has no line break apart from one that has, and tells text that was cut short:
 # pyinfra stops reading at a byte that is not UTF-8, and calls it success.
@@ -36,14 +36,8 @@ def variables_set(
         for name in differing(text, variables):
             note(host, f"{path}: {name} is not what the settings say")
     merged = File(path, merge(text, variables), user, group, 0o640, keep_previous=True)
-    yield from placed._inner([merged])
+    yield from commands_of(placed, [merged])
 
 
 def _read(path: str) -> str:
-    # Not a fact: pyinfra prints what a fact returns (-vvv), and this holds passwords.
-    arguments = {
-        key: value for key, value in (host.current_op_global_arguments or {}).items()
-        if key in CONNECTOR_ARGUMENT_KEYS
-    }  # fmt: skip
-    _, output = host.run_shell_command(StringCommand("cat", QuoteString(path), f"&& echo {_END}"), **arguments)
-    return "\n".join(output.stdout_lines)
+    return "\n".join(output_of(host, StringCommand("cat", QuoteString(path), f"&& echo {_END}")))

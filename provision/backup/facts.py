@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
+from provision.engine.facts import Fact, asked
 
-class BackupsDue(FactBase[dict[str, str]]):
+
+class BackupsDue(Fact[dict[str, str]]):
     """Given the backup script and where dumps go, return why a run is due (in words), and of which tier.
 
     The script itself says it, as it says it to monitoring; where there is none yet, a first run is due.
@@ -22,7 +24,7 @@ class BackupsDue(FactBase[dict[str, str]]):
     @override
     def command(self, script: str, backup_dir: str) -> StringCommand:
         # One that somebody has broken says nothing, which must not keep a deploy from mending it.
-        return StringCommand(
+        return asked(
             "if [ -x", QuoteString(script), "]; then", QuoteString(script), "--overdue 2>/dev/null || true;",
             "else printf '%s\\t%s\\n' daily", QuoteString(f"{backup_dir} holds no backup yet"), "; fi",
         )  # fmt: skip
@@ -33,9 +35,9 @@ class BackupsDue(FactBase[dict[str, str]]):
         return {}
 
     @override
-    def process(self, output: list[str]) -> dict[str, str]:
-        lines = (line.partition("\t") for line in output)
-        return {reason: tier for tier, _, reason in lines if reason}
+    def read(self, lines: list[str]) -> dict[str, str]:
+        told = (line.partition("\t") for line in lines)
+        return {reason: tier for tier, _, reason in told if reason}
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,17 @@ class Report:
     manifests: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
 
 
-class BackupReport(FactBase[Report]):
+class BackupReport(Fact[Report]):
     """Given where runs write about themselves and where each tier's dumps lie, return the Report."""
 
     @override
     def command(self, state_dir: str, tiers: Mapping[str, str]) -> StringCommand:
-        parts = ["date +now=%Y-%m-%dT%H:%M:%S;"]
+        parts: list[str | QuoteString] = ["date +now=%Y-%m-%dT%H:%M:%S;"]
         for kind in ("status", "restore-test"):
             parts += [*_each_file(kind, state_dir, f"{kind}*.json"), ";"]
         for tier, directory in tiers.items():
             parts += [*_each_file(tier, directory, "*.json", but="*.restore-test.json"), ";"]
-        return StringCommand(*parts, "true")
+        return asked(*parts, "true")
 
     @staticmethod
     @override
@@ -67,9 +69,9 @@ class BackupReport(FactBase[Report]):
         return Report()
 
     @override
-    def process(self, output: list[str]) -> Report:
+    def read(self, lines: list[str]) -> Report:
         found: dict[str, list[str]] = {}
-        for key, _, value in (line.partition("=") for line in output):
+        for key, _, value in (line.partition("=") for line in lines):
             found.setdefault(key, []).append(value)
         now = datetime.fromisoformat(found.pop("now")[0])
         last_runs = _objects(found.pop("status", []), "database", "state")

@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from provision.commands import choice
 from provision.engine import inventory
@@ -56,7 +57,7 @@ def _deploy(arguments: Namespace) -> str:
     return " ".join(["make deploy", *(f"{name}={shlex.quote(value)}" for name, value in narrowed.items() if value)])
 
 
-def _quietly(path: object, *options: str) -> tuple[runs.Outcome, str]:
+def _quietly(path: Path, *options: str) -> tuple[runs.Outcome, str]:
     """Run pyinfra with its output kept, to be shown only when it failed."""
     kept = io.StringIO()
     # --json, not shown: it is the one way to have pyinfra never ask whether to go on without a lost host.

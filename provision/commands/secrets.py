@@ -11,7 +11,7 @@ from provision.settings import SECRET_SETTINGS, secrets
 def run(arguments: Namespace) -> int:
     inventory.path_of(arguments.env)
     generated = complete(arguments.env)
-    shown = secrets.file_of(arguments.env).relative_to(inventory.PROJECT)
+    shown = "/".join(secrets.file_of(arguments.env).parts[-2:])
     print(f"{shown}: generated {', '.join(generated)}" if generated else f"{shown}: complete, nothing to generate")
     if "postgres_password" in generated:
         print("postgres_password is new: give it to the database role, or put the role's own password in its place")

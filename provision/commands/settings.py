@@ -70,7 +70,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return "`.secrets/<environment>.env`"
     if field.default is PydanticUndefined and field.default_factory is None:
         return ""
-    example = Settings(**dict.fromkeys(SECRET_SETTINGS, "x"))
+    example = Settings.model_validate(dict.fromkeys(SECRET_SETTINGS, "x"))
     return f"`{_shown(getattr(example, name))}`"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provision.engine import inventory
+from provision.settings.project import PROJECT
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def verdicts(environment: str, hosts: list[str], junit: str = "", options: list[
             f"--junitxml={report.absolute()}", *(options or []),
         ]  # fmt: skip
         environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        code = subprocess.run(command, cwd=inventory.PROJECT, env=environ, check=False).returncode
+        code = subprocess.run(command, cwd=PROJECT, env=environ, check=False).returncode
         return _read(report, code)
 
 

@@ -9,18 +9,20 @@ no argument list and no output.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 from typing_extensions import override
 
 from provision.debian.entries import Directory, Entry, File, Found, Log, differences
 from provision.debian.programs import program
 from provision.engine.changes import note
+from provision.engine.facts import Fact, asked
 from provision.engine.private import PrivateInput
 
 
-class Paths(FactBase[dict[str, Found]]):
+class Paths(Fact[dict[str, Found]]):
     """Given paths, return what was found at each; a path with nothing there is absent from the result.
 
     A symbolic link is followed to a directory (a person may keep the app on another disk), and is told as
@@ -32,7 +34,7 @@ class Paths(FactBase[dict[str, Found]]):
         quoted = [QuoteString(path) for path in paths]
         # GNU stat's own word for an empty file is "regular empty file", in English in the C locale alone; %F cannot
         # hold a tab.
-        return StringCommand(
+        return asked(
             "for p in", *quoted, '; do if [ -d "$p" ]; then set -- -L; else set --; fi;',
             r"LC_ALL=C stat $1 --printf='%F\t%a\t%U\t%G\t%n\n' -- " + '"$p" 2>/dev/null;',
             'if [ -f "$p" ] && [ ! -L "$p" ]; then sha256sum -- "$p"; fi; done; true',
@@ -44,17 +46,15 @@ class Paths(FactBase[dict[str, Found]]):
         return {}
 
     @override
-    def process(self, output: list[str]) -> dict[str, Found]:
+    def read(self, lines: list[str]) -> dict[str, Found]:
         found: dict[str, Found] = {}
-        for line in output:
+        for line in lines:
             if "\t" in line:
                 kind, mode, user, group, path = line.split("\t")
                 found[path] = Found(kind.replace("regular empty", "regular"), int(mode, 8), user, group)
             else:
-                digest, _, path = line.partition("  ")
-                if path in found:
-                    at = found[path]
-                    found[path] = Found(at.kind, at.mode, at.user, at.group, digest)
+                digest, path = line.split("  ", 1)
+                found[path] = replace(found[path], sha256=digest)
         return found
 
 

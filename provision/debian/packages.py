@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine.changes import note
+from provision.engine.facts import Fact, asked
 
 # apt's own switch for scripts; conffiles that a person changed stay as they are.
 _APT = (
@@ -23,7 +24,7 @@ _APT = (
 )
 
 
-class Packages(FactBase[dict[str, str]]):
+class Packages(Fact[dict[str, str]]):
     """Given package names, return dpkg's status word of each ("installed", "unpacked", ...); absent: never seen.
 
     The key "" is there when dpkg was stopped half-way through and wants `dpkg --configure -a`.
@@ -32,7 +33,7 @@ class Packages(FactBase[dict[str, str]]):
     @override
     def command(self, names: Sequence[str]) -> StringCommand:
         quoted = [QuoteString(name) for name in names]
-        return StringCommand(
+        return asked(
             r"dpkg-query -W -f '${Package} ${db:Status-Status}\n'", *quoted, "2>/dev/null;",
             "ls /var/lib/dpkg/updates | grep -q . && echo interrupted; true",
         )  # fmt: skip
@@ -43,11 +44,12 @@ class Packages(FactBase[dict[str, str]]):
         return {}
 
     @override
-    def process(self, output: list[str]) -> dict[str, str]:
-        status = {}
-        for line in output:
-            name, _, word = line.partition(" ")
-            status[name if word else ""] = word or line
+    def read(self, lines: list[str]) -> dict[str, str]:
+        status = {"": "interrupted"} if "interrupted" in lines else {}
+        for line in lines:
+            if line != "interrupted":
+                name, word = line.split(" ")
+                status[name] = word
         return status
 
 

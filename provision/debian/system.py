@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase
+from pyinfra.api import StringCommand
 from typing_extensions import override
+
+from provision.engine.facts import Fact, asked
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class System:
         return "debian" in self.family
 
 
-class Platform(FactBase[System]):
+class Platform(Fact[System]):
     """The host's platform, who we are on it, and whether its kernel settings are its own."""
 
     @override
-    def command(self) -> str:
-        return (
-            "uname -s; id -u; cat /etc/os-release 2>/dev/null;"
+    def command(self) -> StringCommand:
+        return asked(
+            'echo "KERNEL=$(uname -s)"; echo "USER_ID=$(id -u)"; cat /etc/os-release 2>/dev/null;'
             # A container shares its machine's kernel, whatever /proc/sys lets it write.
             " if ! systemd-detect-virt --container --quiet 2>/dev/null && [ -w /proc/sys/vm/overcommit_memory ];"
             " then echo OWNS_KERNEL=yes; fi"
@@ -47,15 +49,14 @@ class Platform(FactBase[System]):
         return System()
 
     @override
-    def process(self, output: list[str]) -> System:
-        kernel, user, *lines = [*output, "", ""]
+    def read(self, lines: list[str]) -> System:
         pairs = (line.partition("=") for line in lines if "=" in line)
         values = {key: " ".join(shlex.split(value)) for key, _, value in pairs}
         return System(
-            kernel=kernel,
-            name=values.get("PRETTY_NAME", kernel),
+            kernel=values["KERNEL"],
+            name=values.get("PRETTY_NAME", values["KERNEL"]),
             family=(values.get("ID", ""), *values.get("ID_LIKE", "").split()),
             codename=values.get("VERSION_CODENAME", ""),
-            is_root=user == "0",
+            is_root=values["USER_ID"] == "0",
             owns_kernel="OWNS_KERNEL" in values,
         )

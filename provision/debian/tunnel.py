@@ -15,6 +15,7 @@ from typing import Any
 from paramiko import SSHException
 from pyinfra.api import Host
 from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
 
 TIMEOUT_SECONDS = 15
 
@@ -30,7 +31,9 @@ def connect(host: Host, address: str, port: int) -> socket.socket:
             return socket.create_connection((address, port), TIMEOUT_SECONDS)
         except OSError as error:
             raise TunnelError(f"{address}:{port} cannot be reached: {error.strerror or error}") from None
+    assert isinstance(host.connector, SSHConnector) and host.connector.client is not None
     transport = host.connector.client.get_transport()
+    assert transport is not None
     try:
         channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=TIMEOUT_SECONDS)
     except (SSHException, EOFError) as error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 from typing_extensions import override
 
 from provision.engine.changes import note
+from provision.engine.facts import Fact, asked
 
 
-class GroupsOf(FactBase[frozenset[str]]):
+class GroupsOf(Fact[frozenset[str]]):
     """Given a user name, return its groups, whatever the host knows them from (files, LDAP, ...).
 
     A user has one at least: none means that there is no such user.
@@ -23,7 +24,7 @@ class GroupsOf(FactBase[frozenset[str]]):
 
     @override
     def command(self, user: str) -> StringCommand:
-        return StringCommand("id -nG --", QuoteString(user), "2>/dev/null | tr ' ' '\\n'; true")
+        return asked("id -nG --", QuoteString(user), "2>/dev/null | tr ' ' '\\n'; true")
 
     @staticmethod
     @override
@@ -31,8 +32,8 @@ class GroupsOf(FactBase[frozenset[str]]):
         return frozenset()
 
     @override
-    def process(self, output: list[str]) -> frozenset[str]:
-        return frozenset(output)
+    def read(self, lines: list[str]) -> frozenset[str]:
+        return frozenset(lines)
 
 
 @operation()

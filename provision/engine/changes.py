@@ -5,19 +5,20 @@ pyinfra knows that an operation will change something, not what. Our operations 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from weakref import WeakKeyDictionary
 
 from pyinfra import logger
-from pyinfra.api import Host
+from pyinfra.api import Host, State
 from pyinfra.context import ctx_state
 
-# (host name, operation hash) -> sentences, in the order in which they were found
-_found: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+# Of each run (host name, operation hash) -> sentences, in the order in which they were found.
+_found: WeakKeyDictionary[State, dict[tuple[str, str | None], list[str]]] = WeakKeyDictionary()
 
 
 def note(host: Host, sentence: str) -> None:
     """Say one difference between the host and what it should be. Never name a secret's value."""
-    sentences = _found[host.name, host.current_op_hash]
+    found = _found.setdefault(ctx_state.get(), {})
+    sentences = found.setdefault((host.name, host.current_op_hash), [])
     if sentence not in sentences:
         sentences.append(sentence)
     if ctx_state.get().is_executing:
@@ -25,5 +26,5 @@ def note(host: Host, sentence: str) -> None:
 
 
 def noted(host_name: str, operation_hash: str) -> list[str]:
-    """The differences that an operation found on a host."""
-    return _found[host_name, operation_hash]
+    """The differences that an operation found on a host, in this run."""
+    return _found.get(ctx_state.get(), {}).get((host_name, operation_hash), [])

@@ -14,9 +14,9 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.inventory import make_inventory
 
 from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
+from provision.settings.project import PROJECT
 from provision.winssh.connector import is_windows
 
-PROJECT = secrets.PROJECT
 # Another directory's environments, with group_data/ beside them: how the bench brings its own.
 INVENTORIES = PROJECT / os.environ.get("INVENTORIES", "inventories")
 ROLES = ("redis", "app", "backup")
@@ -78,13 +78,15 @@ def _named(option: str, names: str, members: list[Member], environment: str) -> 
 def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
     """Given a loaded pyinfra inventory, return its hosts. Raise InventoryError with all faults of all hosts."""
     _groups_of(environment)
-    members, faults = [], {}
+    members: list[Member] = []
+    reader = secrets.Reader(environment)
+    faults: dict[tuple[Fault, str], list[str]] = {}
     for host in inventory:
         data = host.data.dict()
         if not set(ROLES) & set(host.groups):
             fault = Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it")
             faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
-        checked = check(data, lambda name, reference: secrets.read(name, reference, environment))
+        checked = check(data, reader.read)
         if isinstance(checked, Settings) and _is_far_from_redis(checked, host.groups):
             fault = Fault(
                 "redis_host",

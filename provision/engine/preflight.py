@@ -6,9 +6,14 @@ needs in a `preflight` of its own.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
 from gevent.lock import BoundedSemaphore
 from pyinfra.api import Host, State
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_state
 
 from provision.engine import inventory
 
@@ -17,16 +22,27 @@ class PreflightError(PyinfraError):
     """The run stops before any change; the text names the host, the reason and the remedy."""
 
 
-_members: dict[str, inventory.Member] = {}
+_members: WeakKeyDictionary[State, dict[str, inventory.Member]] = WeakKeyDictionary()  # of each run
 _reading = BoundedSemaphore()  # the hosts are prepared side by side: one reads the settings, the others wait
 
 
 def member(host: Host, state: State) -> inventory.Member:
     """Return the host's groups and valid Settings. Raise PreflightError for any fault of any host."""
+    run = ctx_state.get()  # `state` itself is pyinfra's stand-in for it
     with _reading:
-        if not _members:
-            _members.update({each.name: each for each in _all(host, state)})
-    return _members[host.name]
+        if run not in _members:
+            _members[run] = {each.name: each for each in _all(host, state)}
+    return _members[run][host.name]
+
+
+@contextlib.contextmanager
+def one_host(host: Host, state: State) -> Iterator[None]:
+    """A host that has failed is given up alone: what follows from the answers that it did not give is not told."""
+    try:
+        yield
+    except Exception:
+        if host.name not in {failed.name for failed in state.failed_hosts}:
+            raise
 
 
 def _all(host: Host, state: State) -> list[inventory.Member]:

@@ -21,7 +21,7 @@ from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
 from provision.engine import changes, interrupt, inventory, speed
-from provision.engine.inventory import PROJECT
+from provision.settings.project import PROJECT
 
 INTERRUPTED = 130
 
@@ -93,6 +93,7 @@ def _outcome(code: int) -> Outcome:
                 Step(
                     host=host.name,
                     name=", ".join(sorted(state.op_meta[operation].names)),
+                    # Of a dry run nothing else says whether an operation would change something.
                     changes=meta.did_change() if done else bool(meta._maybe_is_change),
                     failed=done and meta.did_error(),
                     differences=tuple(changes.noted(host.name, operation)),

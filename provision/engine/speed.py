@@ -17,12 +17,14 @@ import sys
 from typing import NoReturn
 
 from pyinfra.api import Host, util
+from pyinfra.connectors.ssh import SSHConnector
 
 
 def send_at_once(host: Host) -> None:
     """Have a host's SSH connection send small packets as they come; any other connection is left alone."""
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if hasattr(client, "get_transport") else None
+    if not isinstance(host.connector, SSHConnector) or host.connector.client is None:
+        return
+    transport = host.connector.client.get_transport()
     # Through a proxy it is a pipe or a channel: nothing to set, or somebody else's.
     if transport and isinstance(transport.sock, socket.socket):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

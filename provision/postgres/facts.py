@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
+from provision.engine.facts import Fact, asked
 
-class SourcesNaming(FactBase[tuple[str, ...]]):
+
+class SourcesNaming(Fact[tuple[str, ...]]):
     """Given a suite and a key's path, return apt's source files that name the suite and are not signed by that key."""
 
     @override
     def command(self, suite: str, key: str) -> StringCommand:
         named = f"^[^#]*{suite}"
-        return StringCommand(
+        return asked(
             "for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do",
             "if grep -qs -e", QuoteString(named), '"$f" && ! grep -qF -e', QuoteString(key), '"$f"; then',
             'echo "$f"; fi; done',
@@ -24,11 +26,13 @@ class SourcesNaming(FactBase[tuple[str, ...]]):
         return ()
 
     @override
-    def process(self, output: list[str]) -> tuple[str, ...]:
-        return tuple(output)
+    def read(self, lines: list[str]) -> tuple[str, ...]:
+        if not all(line.startswith("/") for line in lines):
+            raise ValueError("not paths")
+        return tuple(lines)
 
 
-class ClientMajors(FactBase[frozenset[int]]):
+class ClientMajors(Fact[frozenset[int]]):
     """The major versions of postgresql-client that a package repository has; empty where it cannot be read.
 
     Asked with apt's own downloader, which every Debian has and which knows the host's proxies.
@@ -37,7 +41,7 @@ class ClientMajors(FactBase[frozenset[int]]):
     @override
     def command(self, repository: str, codename: str) -> StringCommand:
         index = f"{repository}/dists/{codename}-pgdg/main/binary-$(dpkg --print-architecture)/Packages.gz"
-        return StringCommand(
+        return asked(
             "d=$(mktemp -d) &&",
             f'/usr/lib/apt/apt-helper download-file "{index}" "$d/Packages.gz" >/dev/null 2>&1',
             r"""&& zcat "$d/Packages.gz" | sed -n 's/^Package: postgresql-client-\([0-9]*\)$/\1/p'; rm -rf "$d" """,
@@ -49,5 +53,5 @@ class ClientMajors(FactBase[frozenset[int]]):
         return frozenset()
 
     @override
-    def process(self, output: list[str]) -> frozenset[int]:
-        return frozenset(int(line) for line in output if line.isdigit())
+    def read(self, lines: list[str]) -> frozenset[int]:
+        return frozenset(int(line) for line in lines)

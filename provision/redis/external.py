@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from io import BufferedRWPair
 
 from pyinfra.api import Host
 
@@ -46,7 +47,7 @@ def _secured(connection: socket.socket, settings: Settings) -> socket.socket:
     return ssl.create_default_context().wrap_socket(connection, server_hostname=settings.redis_host)
 
 
-def _answer(wire, *words: str) -> str:
+def _answer(wire: BufferedRWPair, *words: str) -> str:
     encoded = [word.encode() for word in words]
     wire.write(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
     wire.flush()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from typing import Literal
 
-from pyinfra.api import FactBase, StringCommand
+from pyinfra.api import StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
+from provision.engine.facts import Fact, asked
 from provision.redis.existing import OPERATOR, Listener, Site
 from provision.redis.running import Live, quoted, users
 
@@ -20,12 +21,12 @@ def question(operator_password: str) -> str:
     return login(operator_password) + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\n"
 
 
-class Redis(FactBase[Live]):
+class Redis(Fact[Live]):
     """The configuration and users of the server on a loopback port. Call with `_stdin=question(password)`."""
 
     @override
     def command(self, port: int) -> StringCommand:
-        return StringCommand(f"redis-cli -h 127.0.0.1 -p {port} 2>/dev/null || true")
+        return asked(f"redis-cli -h 127.0.0.1 -p {port} 2>/dev/null || true")
 
     @staticmethod
     @override
@@ -33,17 +34,17 @@ class Redis(FactBase[Live]):
         return Live()
 
     @override
-    def process(self, output: Sequence[str]) -> Live:
-        sections = "\n".join(output).split(_MARK)
+    def read(self, lines: list[str]) -> Live:
+        sections = "\n".join(lines).split(_MARK)
         let_in = sections[0].strip() == "OK"
         if len(sections) < 3 or not let_in:
             return Live(answers=bool(sections[0].strip()))
         values = sections[1].split("\n")[1:-1]  # a value may be empty, the last one too
-        config = dict(zip(values[::2], values[1::2], strict=False))
+        config = dict(zip(values[::2], values[1::2], strict=True))
         return Live(answers=True, operator_let_in=True, config=config, users=users(sections[2]))
 
 
-class Keys(FactBase[int | None]):
+class Keys(Fact[int | None]):
     """How many keys the server on a loopback port holds; None where it does not tell.
 
     Call with `_stdin=PrivateInput(login(password) + COUNT)`, or with COUNT alone for a server without passwords.
@@ -51,7 +52,7 @@ class Keys(FactBase[int | None]):
 
     @override
     def command(self, port: int) -> StringCommand:
-        return program("redis/ask.sh", str(port))
+        return asked(program("redis/ask.sh", str(port)))
 
     @staticmethod
     @override
@@ -59,8 +60,8 @@ class Keys(FactBase[int | None]):
         return None
 
     @override
-    def process(self, output: Sequence[str]) -> int | None:
-        last = output[-1].strip() if output else ""
+    def read(self, lines: list[str]) -> int | None:
+        last = lines[-1].strip() if lines else ""
         return int(last) if last.isdigit() else None
 
 
@@ -72,12 +73,22 @@ def login(operator_password: str) -> str:
     return f"AUTH {OPERATOR} {quoted(operator_password)}\n"
 
 
-class RedisSite(FactBase[Site]):
+# The first words of what files/redis/existing.sh prints, and what it may say of redis.conf.
+_WORDS = {
+    "address", "listener", "conf", "user", "service", "docker", "compose", "published", "container", "entry",
+    "including", "own",
+}  # fmt: skip
+_CONF: dict[str, Literal["missing", "ours", "debian", "changed"]] = {
+    "missing": "missing", "ours": "ours", "debian": "debian", "changed": "changed",
+}  # fmt: skip
+
+
+class RedisSite(Fact[Site]):
     """What a host has of Redis, of Docker and of Compose files, in one command."""
 
     @override
     def command(self, port: int, container: str, app_dir: str) -> StringCommand:
-        return StringCommand(program("redis/existing.sh", str(port), container, app_dir), "2>/dev/null; true")
+        return asked(program("redis/existing.sh", str(port), container, app_dir), "2>/dev/null; true")
 
     @staticmethod
     @override
@@ -85,15 +96,17 @@ class RedisSite(FactBase[Site]):
         return Site()
 
     @override
-    def process(self, output: Sequence[str]) -> Site:
+    def read(self, lines: list[str]) -> Site:
         found: dict[str, list[str]] = {}
-        for line in output:
+        for line in lines:
             word, _, rest = line.replace("\t", " ", 1).partition(" ")
             found.setdefault(word, []).append(rest)
+        if unknown := found.keys() - _WORDS:
+            raise ValueError(f"{len(unknown)} unknown words")
         compose = found.get("compose", [""])[0].lstrip("v").partition("-")[0].split(".")
         return Site(
             listeners=tuple(Listener(*rest.split("\t")) for rest in found.get("listener", [])),
-            redis_conf=found.get("conf", ["missing"])[0],
+            redis_conf=_CONF[found.get("conf", ["missing"])[0]],
             service_is_on="service" in found,
             docker_answers="docker" in found,
             compose_version=tuple(int(part) for part in compose if part.isdigit()),
@@ -114,13 +127,13 @@ def compose(compose_file: str) -> str:
     return f"docker compose --env-file /dev/null -f {shlex.quote(compose_file)} --profile cache"
 
 
-class Container(FactBase[tuple[str, bool]]):
+class Container(Fact[tuple[str, bool]]):
     """How our container is ("running", "exited", ..., "" for absent), and whether it is the Compose file's own."""
 
     @override
     def command(self, container: str, compose_file: str) -> StringCommand:
         label = '{{index .Config.Labels "com.docker.compose.config-hash"}}'
-        return StringCommand(
+        return asked(
             f"docker inspect -f '{{{{.State.Status}}}} redis {label}' {container} 2>/dev/null || echo;",
             f"{compose(compose_file)} config --hash redis 2>/dev/null || echo",
         )  # fmt: skip
@@ -131,7 +144,7 @@ class Container(FactBase[tuple[str, bool]]):
         return "", False
 
     @override
-    def process(self, output: Sequence[str]) -> tuple[str, bool]:
-        running, wanted = [*output, "", ""][:2]
+    def read(self, lines: list[str]) -> tuple[str, bool]:
+        running, wanted = lines or ("", "")
         status, _, made_from = running.partition(" ")
         return status, bool(wanted) and made_from == wanted

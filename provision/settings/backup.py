@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from provision.settings import schedule
+from provision.settings.app import AppSettings
 from provision.settings.backup_content import BackupContentSettings
 from provision.settings.backup_watch import BackupWatchSettings
 from provision.settings.fields import AbsolutePath, Count, Days, Time, User, Weekday
@@ -14,7 +15,7 @@ from provision.settings.fields import AbsolutePath, Count, Days, Time, User, Wee
 DaysOrNever = Annotated[int, Field(strict=True, ge=0, le=36500)]
 
 
-class BackupTierSettings(BaseModel):
+class BackupTierSettings(AppSettings):
     backup_dir: AbsolutePath = Field(
         default_factory=lambda data: f"{data['app_dir']}/backups", description="Where the dumps are kept."
     )
@@ -57,11 +58,6 @@ class BackupTierSettings(BaseModel):
         default_factory=lambda data: data["backup_minimum_kept"],
         description="How many good yearly dumps stay, however old they are.",
     )
-
-    @property
-    def backup_latest(self) -> str:
-        """The link to the newest good dump of all tiers."""
-        return f"{self.backup_dir}/{self.app_name}_latest{self.backup_suffix}"
 
     @property
     def backup_program_dir(self) -> str:
@@ -137,3 +133,8 @@ class BackupTierSettings(BaseModel):
 
 class BackupSettings(BackupWatchSettings, BackupContentSettings, BackupTierSettings):
     """All settings of the backups: the tiers, what is in a dump, who watches."""
+
+    @property
+    def backup_latest(self) -> str:
+        """The link to the newest good dump of all tiers."""
+        return f"{self.backup_dir}/{self.app_name}_latest{self.backup_suffix}"

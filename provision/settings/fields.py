@@ -23,7 +23,9 @@ _OF_THE_SYSTEM = re.compile(
 )
 
 
-def _matching(pattern: str, sentence: str):
+def matching(pattern: str, sentence: str) -> AfterValidator:
+    """Text that is all of this pattern; the sentence says what would be right."""
+
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(sentence)
@@ -86,16 +88,14 @@ def _secret(value: Any) -> Any:
     return value
 
 
-Name = Annotated[
-    str, _matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")
-]
+Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")]
 User = Annotated[
-    str, _matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
+    str, matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
 ]
 Host = Annotated[str, AfterValidator(_host)]
-Line = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "must be one line of text that is not empty")]
+Line = Annotated[str, matching(r"[^\x00-\x1f\x7f]+", "must be one line of text that is not empty")]
 EnvironmentName = Annotated[
-    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be a variable name: letters, digits and '_'")
+    str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be a variable name: letters, digits and '_'")
 ]
 EnvironmentValue = Annotated[Line, AfterValidator(_quotable)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]

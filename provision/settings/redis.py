@@ -5,14 +5,15 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from provision.settings.fields import BindAddress, Host, Port, Secret, User, _matching
+from provision.settings.app import AppSettings
+from provision.settings.fields import BindAddress, Host, Port, Secret, User, matching
 
-Image = Annotated[str, _matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
+Image = Annotated[str, matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
 
 
-class RedisSettings(BaseModel):
+class RedisSettings(AppSettings):
     redis_mode: Literal["package", "compose", "external"] = Field(
         "package",
         description="Where Redis comes from: Debian's package, Docker Compose, or somebody else's server.",
@@ -142,7 +143,7 @@ class RedisSettings(BaseModel):
         return name
 
 
-def _address(text: str):
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)
     except ValueError:

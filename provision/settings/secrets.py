@@ -17,6 +17,7 @@ import secrets
 import shlex
 import stat
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -36,23 +37,62 @@ def file_of(environment: str) -> Path:
     return PROJECT / ".secrets" / f"{environment}.env"
 
 
+class Reader:
+    """The secrets of an environment: each file is read, and each command run, once for all hosts and settings."""
+
+    def __init__(self, environment: str) -> None:
+        self._environment = environment
+        self._read_private = cache(_read_private)
+        self._sources: dict[str, Callable[[str], str]] = {
+            "env": _from_variable,
+            "file": self._from_file,
+            "command": cache(_from_command),
+        }
+
+    def read(self, setting: str, reference: object) -> SecretStr:
+        """Given a secret setting and what the inventory says of it, return the secret. Raise SecretError."""
+        try:
+            if reference is None:
+                return self._from_environment_file(setting)
+            source, found, rest = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+            if not found or source not in self._sources:
+                raise SecretError("must point at the secret (env:NAME, file:PATH or command:...), not be it")
+            value = self._sources[source](rest.strip())
+            value.encode()
+        except UnicodeError:  # its own words would show a part of the secret
+            raise SecretError("cannot be read: it is not UTF-8 text") from None
+        except (OSError, ValueError) as error:
+            raise SecretError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if not value:
+            raise SecretError(f"{source}: {rest.strip()} is empty")
+        return SecretStr(value)
+
+    def _from_environment_file(self, setting: str) -> SecretStr:
+        environment = self._environment
+        path = file_of(environment)
+        shown = path.relative_to(PROJECT)
+        hint = (
+            f"run `make secrets ENV={environment}`, or point {setting} at the secret: env:NAME, file:PATH, command:..."
+        )
+        if not path.exists():
+            raise SecretError(f"is missing: there is no {shown}; {hint}")
+        values = _parse(self._read_private(path))
+        if setting not in values:
+            raise SecretError(f"is missing: {shown} has no line {setting}=...; {hint}")
+        if not values[setting]:
+            raise SecretError(f"is empty: write it after {setting}= in {shown}, or remove that line and {hint}")
+        return SecretStr(values[setting])
+
+    def _from_file(self, name: str) -> str:
+        path = (PROJECT / Path(name).expanduser()).resolve()
+        if not path.is_file():
+            raise SecretError(f"is missing: there is no file {name}")
+        return _first_line(self._read_private(path))
+
+
 def read(setting: str, reference: object, environment: str) -> SecretStr:
-    """Given a secret setting and what the inventory says of it, return the secret. Raise SecretError."""
-    try:
-        if reference is None:
-            return _from_environment_file(setting, environment)
-        source, found, rest = reference.partition(":") if isinstance(reference, str) else ("", "", "")
-        if not found or source not in _SOURCES:
-            raise SecretError("must point at the secret (env:NAME, file:PATH or command:...), not be it")
-        value = _SOURCES[source](rest.strip())
-        value.encode()
-    except UnicodeError:  # its own words would show a part of the secret
-        raise SecretError("cannot be read: it is not UTF-8 text") from None
-    except (OSError, ValueError) as error:
-        raise SecretError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not value:
-        raise SecretError(f"{source}: {rest.strip()} is empty")
-    return SecretStr(value)
+    """One secret, as a Reader of that environment reads it. Raise SecretError."""
+    return Reader(environment).read(setting, reference)
 
 
 def generate_missing(environment: str, names: list[str]) -> list[str]:
@@ -77,22 +117,7 @@ def generate_missing(environment: str, names: list[str]) -> list[str]:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    _read_private.cache_clear()
     return missing
-
-
-def _from_environment_file(setting: str, environment: str) -> SecretStr:
-    path = file_of(environment)
-    shown = path.relative_to(PROJECT)
-    hint = f"run `make secrets ENV={environment}`, or point {setting} at the secret: env:NAME, file:PATH, command:..."
-    if not path.exists():
-        raise SecretError(f"is missing: there is no {shown}; {hint}")
-    values = _parse(_read_private(path))
-    if setting not in values:
-        raise SecretError(f"is missing: {shown} has no line {setting}=...; {hint}")
-    if not values[setting]:
-        raise SecretError(f"is empty: write it after {setting}= in {shown}, or remove that line and {hint}")
-    return SecretStr(values[setting])
 
 
 def _parse(text: str) -> dict[str, str]:
@@ -106,14 +131,6 @@ def _from_variable(name: str) -> str:
     return os.environ[name]
 
 
-def _from_file(name: str) -> str:
-    path = (PROJECT / Path(name).expanduser()).resolve()
-    if not path.is_file():
-        raise SecretError(f"is missing: there is no file {name}")
-    return _first_line(_read_private(path))
-
-
-@cache
 def _from_command(command: str) -> str:
     argv = shlex.split(command)
     try:
@@ -129,12 +146,8 @@ def _first_line(text: str) -> str:
     return text.split("\n", 1)[0].removesuffix("\r")
 
 
-@cache
 def _read_private(path: Path) -> str:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise SecretError(f"others may read {path.name} (mode {mode:04o}); run `chmod 600 {path}`")
     return path.read_bytes().decode("utf-8")  # not read_text, which would take line breaks for its own
-
-
-_SOURCES = {"env": _from_variable, "file": _from_file, "command": _from_command}

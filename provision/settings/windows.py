@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from provision.settings.fields import Count, Line, _matching
+from provision.settings.fields import Count, Line, matching
 
 
 def _windows_path(value: str) -> str:
@@ -21,13 +21,13 @@ def _windows_path(value: str) -> str:
 
 
 WindowsPath = Annotated[str, AfterValidator(_windows_path)]
-WindowsName = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9 _-]{0,39}", "must be letters, digits, spaces, '_' and '-'")]
+WindowsName = Annotated[str, matching(r"[A-Za-z][A-Za-z0-9 _-]{0,39}", "must be letters, digits, spaces, '_' and '-'")]
 # The spelling of the guide; any other name is made of its parts.
 _SPELT = {"medaction": "MedAction"}
 
 
-def _name(data: dict) -> str:
-    name = data["app_name"]
+def _name(data: dict[str, Any]) -> str:
+    name: str = data["app_name"]
     return _SPELT.get(name) or "".join(part.capitalize() for part in name.split("-"))
 
 

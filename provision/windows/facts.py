@@ -6,31 +6,47 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
-from pyinfra.api import FactBase, StringCommand
+from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import FactProcessError
+from typing_extensions import override
 
 from provision.backup.facts import Report
+from provision.engine.facts import Fact
 from provision.windows import snippets
 from provision.winssh import powershell
 
+T = TypeVar("T")
 
-class _Script(FactBase[Any]):
+
+class _Script(Fact[T], Generic[T]):
     abstract = True
     script_name = ""
 
     def _ask(self, **arguments: object) -> StringCommand:
         return StringCommand(snippets.script(self.script_name, arguments))
 
-    def process(self, output: list[str]) -> Any:
+    @override
+    def answer_in(self, output: list[str]) -> list[str]:
+        return output  # the answer has a mark of its own
+
+    @override
+    def read(self, lines: list[str]) -> T:
         try:
-            return powershell.answer(output)
+            answered = powershell.answer(lines)
         except ValueError as error:
             raise FactProcessError(str(error)) from None
+        if not isinstance(answered, dict):
+            raise TypeError("every script answers with an object")
+        return self.understood(answered)
+
+    def understood(self, answered: dict[str, Any]) -> T:
+        """What the fact promises, made of the script's answer."""
+        return cast(T, answered)
 
 
-class Host(_Script):
+class Host(_Script[dict[str, Any]]):
     """Windows' and PowerShell's version, who we are there, whether elevated, whether winget is there."""
 
     script_name = "host"
@@ -39,7 +55,7 @@ class Host(_Script):
         return self._ask()
 
 
-class Paths(_Script):
+class Paths(_Script[dict[str, dict[str, str]]]):
     """Of each path that exists: `kind` (file, directory), a file's `sha256`, its access list as `sddl`."""
 
     script_name = "paths"
@@ -48,7 +64,7 @@ class Paths(_Script):
         return self._ask(paths=list(paths))
 
 
-class Accounts(_Script):
+class Accounts(_Script[dict[str, str | None]]):
     """The SID of each named account, None for one that the host does not know."""
 
     script_name = "accounts"
@@ -57,7 +73,7 @@ class Accounts(_Script):
         return self._ask(names=list(names))
 
 
-class ScheduledTasks(_Script):
+class ScheduledTasks(_Script[dict[str, Any]]):
     """The tasks of a folder by name: `xml`, `enabled`, `last_result`, `last_run`, `next_run` (host time)."""
 
     script_name = "tasks"
@@ -65,11 +81,12 @@ class ScheduledTasks(_Script):
     def command(self, folder: str) -> StringCommand:
         return self._ask(folder=folder)
 
-    def process(self, output: list[str]) -> dict[str, Any]:
-        return read_tasks(super().process(output))
+    @override
+    def understood(self, answered: dict[str, Any]) -> dict[str, Any]:
+        return read_tasks(answered)
 
 
-class PostgresClients(_Script):
+class PostgresClients(_Script[dict[str, int]]):
     """Each pg_dump.exe that the host has, with its major version."""
 
     script_name = "postgres"
@@ -77,13 +94,13 @@ class PostgresClients(_Script):
     def command(self, pg_dump: str = "") -> StringCommand:
         return self._ask(pg_dump=pg_dump)
 
-    def process(self, output: list[str]) -> dict[str, int]:
-        found = super().process(output)
-        majors = {path: re.search(r"\) (\d+)", version) for path, version in found.items()}
+    @override
+    def understood(self, answered: dict[str, Any]) -> dict[str, int]:
+        majors = {path: re.search(r"\) (\d+)", version) for path, version in answered.items()}
         return {path: int(match[1]) for path, match in majors.items() if match}
 
 
-class NewestBackup(_Script):
+class NewestBackup(_Script[dict[str, Any]]):
     """The newest dump in some places: `path` (None without one), `bytes`, `age_hours`, whether it is `complete`."""
 
     script_name = "newest-backup"
@@ -92,7 +109,7 @@ class NewestBackup(_Script):
         return self._ask(places=list(places), pattern=pattern, script=script)
 
 
-class BackupReport(_Script):
+class BackupReport(_Script[Report]):
     """What a Debian host's `provision.facts.backup.BackupReport` is, of this one. It has no restore tests."""
 
     script_name = "backup-report"
@@ -105,12 +122,12 @@ class BackupReport(_Script):
     def default() -> Report:
         return Report()
 
-    def process(self, output: list[str]) -> Report:
-        said = super().process(output)
+    @override
+    def understood(self, answered: dict[str, Any]) -> Report:
         return Report(
-            now=datetime.fromisoformat(said["now"]),
-            last_runs=tuple(sorted(said["last_runs"], key=lambda run: run["written"], reverse=True)),
-            manifests={tier: _newest_first(dumps) for tier, dumps in said["manifests"].items()},
+            now=datetime.fromisoformat(answered["now"]),
+            last_runs=tuple(sorted(answered["last_runs"], key=lambda run: run["written"], reverse=True)),
+            manifests={tier: _newest_first(dumps) for tier, dumps in answered["manifests"].items()},
         )
 
 

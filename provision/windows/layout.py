@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from provision.settings import Settings
 from provision.settings.render import render
+from provision.settings.schedule import Schedule
 from provision.windows import snippets
 from provision.windows.acl import Private, Shared
 from provision.windows.operations import Directory, Entry, File
@@ -111,7 +112,7 @@ def tasks(settings: Settings) -> list[Task]:
     """The two scheduled tasks, from the schedules that cron has on other hosts."""
     delay = settings.windows_task_random_delay_minutes
 
-    def task(name: str, description: str, schedule, arguments: str) -> Task:
+    def task(name: str, description: str, schedule: Schedule, arguments: str) -> Task:
         path = backup_script(settings)
         return Task(
             folder=settings.windows_task_folder,

@@ -17,6 +17,7 @@ from pyinfra.context import host
 
 from provision.app.dotenv import differing, merge
 from provision.engine.changes import note
+from provision.engine.inside import commands_of
 from provision.windows import acl, snippets, task
 from provision.windows.facts import Accounts, NewestBackup, Paths, PostgresClients, ScheduledTasks
 from provision.winssh.connector import ANSWERED
@@ -105,7 +106,7 @@ def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -
     for name in differing(plain, variables) if there else ():
         note(host, f"{path}: {name} is not what the settings say")
     merged = merge(plain, variables).replace("\n", ending)
-    yield from placed._inner([File(path, merged.encode(), access)])
+    yield from commands_of(placed, [File(path, merged.encode(), access)])
 
 
 @operation()

@@ -18,18 +18,20 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, cast
 
 from paramiko import SFTPClient, SSHException
 from pyinfra import logger
 from pyinfra.api import Host
+from pyinfra.api.arguments import ConnectorArguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.output import echo
 from pyinfra.api.util import get_file_io
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine, read_output_buffers, write_stdin
+from typing_extensions import Unpack
 
 from provision.winssh import powershell
 
@@ -89,12 +91,12 @@ class WinSSHConnector(SSHConnector):
 
     def put_file(
         self,
-        filename_or_io: str | IO[Any],
+        filename_or_io: str | io.IOBase,
         remote_filename: str,
         remote_temp_filename: str | None = None,
         print_output: bool = False,
         print_input: bool = False,
-        **arguments: Any,
+        **arguments: Unpack[ConnectorArguments],
     ) -> bool:
         """Write a file aside, then rename it over `remote_filename`, which is either old or new, never half.
 
@@ -107,7 +109,7 @@ class WinSSHConnector(SSHConnector):
         aside = sftp_path(remote_temp_filename or f"{remote_filename}.{secrets.token_hex(8)}.part")
         sftp = self._sftp()
         try:
-            with get_file_io(filename_or_io) as file:
+            with get_file_io(cast("str | IO[Any]", filename_or_io)) as file:
                 sftp.putfo(file, aside)  # raises OSError unless the size that arrived is the size that was sent
             sftp.posix_rename(aside, sftp_path(remote_filename))
         except (OSError, EOFError, SSHException) as error:
@@ -120,18 +122,18 @@ class WinSSHConnector(SSHConnector):
     def get_file(
         self,
         remote_filename: str,
-        filename_or_io: str | IO[Any],
+        filename_or_io: str | io.IOBase,
         remote_temp_filename: str | None = None,
         print_output: bool = False,
         print_input: bool = False,
-        **arguments: Any,
+        **arguments: Unpack[ConnectorArguments],
     ) -> bool:
         """Read a file into a local file or a binary buffer."""
         refused = _refusal(arguments)
         if refused:
             logger.error(f"{self.host.print_prefix}{refused}")
             return False
-        with get_file_io(filename_or_io, "wb") as file:
+        with get_file_io(cast("str | IO[Any]", filename_or_io), "wb") as file:
             self._sftp().getfo(sftp_path(remote_filename), file)
         if print_output:
             echo(f"{self.host.print_prefix}file downloaded: {remote_filename}", err=True)
@@ -215,6 +217,7 @@ class WinSSHConnector(SSHConnector):
         if channel is None or channel.closed:
             self.get_file_transfer_connection.cache.clear()
             connection = self.get_file_transfer_connection()
+            assert isinstance(connection, SFTPClient)
         return connection
 
     def _discard(self, path: str) -> None:
@@ -247,7 +250,7 @@ def plain_ssh_to_windows(remote_version: str) -> str | None:
     return "this is a Windows host: list it as @winssh/NAME, so that PowerShell is sent and not sh"
 
 
-def _refusal(arguments: dict[str, Any]) -> str | None:
+def _refusal(arguments: Mapping[str, Any]) -> str | None:
     given = [name for name in _UNIX_ONLY if arguments.get(name)]
     if given:
         return (

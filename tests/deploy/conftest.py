@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from pyinfra.api import Host
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from provision.engine import changes, inventory, preflight
+from provision.engine import inventory
+from provision.engine.facts import MARK
 from provision.postgres import server as database
 from provision.redis.running import quoted
 from provision.settings import SECRET_SETTINGS, Settings, secrets
-from tests.deploy.fake import Fleet
+from tests.deploy.fake import UNMARKED, Fleet
 
 SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_SETTINGS}
 
@@ -21,9 +24,23 @@ SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_S
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run keeps in its modules, as a process of its own would find it."""
-    monkeypatch.setattr(preflight, "_members", {})
-    changes._found.clear()
-    monkeypatch.setattr(secrets, "read", lambda name, *_: SecretStr(SECRETS[name]))
+    monkeypatch.setattr(secrets.Reader, "read", lambda _, name, __: SecretStr(SECRETS[name]))
+
+
+@pytest.fixture(autouse=True)
+def marked_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark that a real shell prints before an answer; an answer that begins with UNMARKED stays as it is."""
+    look_up = FakeConnector._lookup_response
+
+    def answer(self: FakeConnector, command: str) -> tuple[bool, CommandOutput]:
+        success, output = look_up(self, command)
+        lines = output.combined_lines
+        if lines and lines[0].line == UNMARKED:
+            return success, CommandOutput(lines[1:])
+        marks = [OutputLine("stdout", MARK)] if success and command.startswith(f"echo {MARK};") else []
+        return success, CommandOutput([*marks, *lines])
+
+    monkeypatch.setattr(FakeConnector, "_lookup_response", answer)
 
 
 @pytest.fixture(autouse=True)

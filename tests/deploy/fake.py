@@ -30,13 +30,14 @@ from provision.redis.running import directives
 from provision.settings import Settings
 
 Answers = dict[str, Any]
+UNMARKED = "(unmarked)"
 
 
 def debian(codename: str = "bookworm", version: int = 12) -> Answers:
     """What a fresh Debian says of itself; to everything else it gives an empty answer."""
     return {
-        "uname -s; id -u": [
-            "Linux", "0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
+        "uname -s": [
+            "KERNEL=Linux", "USER_ID=0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
             f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
         ],
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],

@@ -148,7 +148,7 @@ def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
 
 def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
     hosts = fleet("sandbox")
-    hosts.answers["redis1"] = {"uname -s; id -u": debian()["uname -s; id -u"][:-1]}
+    hosts.answers["redis1"] = {"uname -s": debian()["uname -s"][:-1]}
     assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step]
 
 

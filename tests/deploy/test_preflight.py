@@ -34,15 +34,18 @@ def sentence(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("answer", "name"),
     [
-        (["Linux", "0", 'PRETTY_NAME="Alpine Linux v3.20"', "ID=alpine"], "Alpine Linux v3.20"),
-        (["Linux", "0", 'PRETTY_NAME="Fedora Linux 41"', "ID=fedora", 'ID_LIKE="rhel centos"'], "Fedora Linux 41"),
-        (["FreeBSD", "0"], "FreeBSD"),
-        (["Darwin", "501"], "Darwin"),
+        (["KERNEL=Linux", "USER_ID=0", 'PRETTY_NAME="Alpine Linux v3.20"', "ID=alpine"], "Alpine Linux v3.20"),
+        (
+            ["KERNEL=Linux", "USER_ID=0", 'PRETTY_NAME="Fedora 41"', "ID=fedora", 'ID_LIKE="rhel centos"'],
+            "Fedora 41",
+        ),
+        (["KERNEL=FreeBSD", "USER_ID=0"], "FreeBSD"),
+        (["KERNEL=Darwin", "USER_ID=501"], "Darwin"),
     ],
 )
 def test_a_platform_that_is_not_there_yet_is_named(answer: list[str], name: str, fleet: Fleets, sentence: Any):
     hosts = fleet("production")
-    hosts.answers["app2.example.com"] = {"uname -s; id -u": answer}
+    hosts.answers["app2.example.com"] = {"uname -s": answer}
     said = sentence(hosts)
     assert f"@fake/app2.example.com: {name} is not supported yet; no host was changed" in said
 
@@ -50,13 +53,13 @@ def test_a_platform_that_is_not_there_yet_is_named(answer: list[str], name: str,
 @pytest.mark.parametrize("release", ['ID=ubuntu\nID_LIKE=debian\nPRETTY_NAME="Ubuntu 24.04"\nVERSION_CODENAME=noble'])
 def test_debians_family_is_supported(release: str, fleet: Fleets):
     hosts = fleet("production")
-    hosts.answers["app2.example.com"] = {"uname -s; id -u": ["Linux", "0", *release.splitlines()]}
+    hosts.answers["app2.example.com"] = {"uname -s": ["KERNEL=Linux", "USER_ID=0", *release.splitlines()]}
     assert hosts.run("--dry").exit_code == 0
 
 
 def test_a_user_who_is_not_root_is_told_how_to_become_it(fleet: Fleets, sentence: Any):
     hosts = fleet("sandbox")
-    hosts.answers["app2"] = {"uname -s; id -u": ["Linux", "1000", *debian()["uname -s; id -u"][2:]]}
+    hosts.answers["app2"] = {"uname -s": ["KERNEL=Linux", "USER_ID=1000", *debian()["uname -s"][2:]]}
     assert "@fake/app2: this user is not root; set _sudo = True in inventories/group_data/" in sentence(hosts)
 
 

@@ -71,6 +71,4 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(secrets, "PROJECT", tmp_path)
     monkeypatch.setattr(inventory, "PROJECT", tmp_path)
     monkeypatch.setattr(inventory, "INVENTORIES", tmp_path / "inventories")
-    secrets._read_private.cache_clear()
-    secrets._from_command.cache_clear()
     return Project(tmp_path)

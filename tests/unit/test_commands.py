@@ -263,10 +263,7 @@ def test_render_does_not_take_a_file_for_its_directory(project: Any, tmp_path: P
         render.run(arguments(out=str(tmp_path / "file")))
 
 
-def test_secrets_generates_what_is_missing_and_prints_names_only(
-    project: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("provision.commands.secrets.inventory.PROJECT", project.root)
+def test_secrets_generates_what_is_missing_and_prints_names_only(project: Any, capsys: pytest.CaptureFixture[str]):
     project.environment(FLEET, staging='redis_password = "env:X"\n')
     file = project.write(".secrets/staging.env", "postgres_password=zq-mine\n")
     assert secrets.run(arguments()) == 0

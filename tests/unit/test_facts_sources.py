@@ -32,4 +32,4 @@ def test_somebody_elses_entry_for_a_repository_is_seen(tmp_path: Path, file: str
         SourcesNaming().command(suite="bookworm-pgdg", key=KEY).get_raw_value().replace("/etc/apt/s", f"{tmp_path}/s")
     )
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ([str(directory / file)] if is_told else [])
+    assert list(SourcesNaming().process(done.stdout.splitlines())) == ([str(directory / file)] if is_told else [])

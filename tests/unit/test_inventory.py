@@ -248,7 +248,7 @@ def test_inventories_that_lie_outside_the_project_are_named_in_full(
 
 @pytest.mark.parametrize("environment", ["local", "sandbox", "staging", "production"])
 def test_each_environment_of_the_project_is_valid(environment: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(secrets, "read", lambda *_: SecretStr("x"))
+    monkeypatch.setattr(secrets.Reader, "read", lambda *_: SecretStr("x"))
     groups = {group for member in inventory.read(environment) for group in member.groups}
     assert {*inventory.ROLES, environment} <= groups
 

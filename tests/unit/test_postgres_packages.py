@@ -24,11 +24,11 @@ def test_the_package_names_the_major_version():
 
 
 def test_the_majors_of_a_repository_are_read_from_its_index():
-    assert ClientMajors().process(["15", "17", "17", "", "noise"]) == frozenset({15, 17})
+    assert ClientMajors().read(["15", "17", "17"]) == frozenset({15, 17})
 
 
 def test_the_status_of_packages_is_read_from_dpkg():
-    assert Packages().process(["cron installed", "isal half-configured", "redis not-installed"]) == {
+    assert Packages().read(["cron installed", "isal half-configured", "redis not-installed"]) == {
         "cron": "installed",
         "isal": "half-configured",
         "redis": "not-installed",
@@ -36,4 +36,4 @@ def test_the_status_of_packages_is_read_from_dpkg():
 
 
 def test_an_interrupted_dpkg_is_told():
-    assert Packages().process(["cron installed", "interrupted"])[""] == "interrupted"
+    assert Packages().read(["cron installed", "interrupted"])[""] == "interrupted"

@@ -132,7 +132,7 @@ def test_somebody_elses_redis_needs_no_host_of_ours(settings_of: ValidSettings):
 
 
 def test_a_host_is_read_from_one_answer():
-    site = RedisSite().process([
+    site = RedisSite().read([
         "address 127.0.0.1", "address ::1", "user operator", "user a",
         "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
         "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
@@ -151,7 +151,7 @@ def test_a_host_is_read_from_one_answer():
     [(["OK", "12"], 12), (["0"], 0), (["NOAUTH Authentication required."], None), ([], None)],
 )
 def test_keys_are_counted_where_redis_tells(answer: list[str], keys: int | None):
-    assert Keys().process(answer) == keys
+    assert Keys().read(answer) == keys
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_keys_are_counted_where_redis_tells(answer: list[str], keys: int | None)
     ],
 )
 def test_a_container_is_that_of_its_compose_file_by_its_hash(answer: list[str], state: tuple[str, bool]):
-    assert Container().process(answer) == state
+    assert Container().read(answer) == state
 
 
 def test_the_port_is_published_where_redis_would_listen(settings_of: ValidSettings):

@@ -100,7 +100,7 @@ MARK = "--8<--"
 
 
 def answer(*lines: str) -> Live:
-    return Redis().process(list(lines))
+    return Redis().read(list(lines))
 
 
 def test_an_answer_is_read_into_configuration_and_users():
@@ -130,4 +130,4 @@ def test_the_question_is_one_command_a_line_whatever_the_password():
 
 
 def test_an_empty_directive_at_the_end_of_what_redis_answers_is_read():
-    assert Redis().process(["OK", "--8<--", "port", "1", "save", "", "--8<--"]).config["save"] == ""
+    assert Redis().read(["OK", "--8<--", "port", "1", "save", "", "--8<--"]).config["save"] == ""
