@@ -1,6 +1,9 @@
-# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups.
+# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups, SKIP leaves some out;
+# PARTIAL=1 goes on without the hosts that do not answer.
 ENV   ?= sandbox
 LIMIT ?=
+SKIP  ?=
+PARTIAL ?=
 OUT   ?=
 JUNIT ?=
 WRITE ?=
@@ -10,7 +13,7 @@ WHAT  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
-NARROWED  := --env='$(ENV)' --limit='$(LIMIT)'
+NARROWED  := --env='$(ENV)' --limit='$(LIMIT)' --skip='$(SKIP)' $(if $(PARTIAL),--partial)
 
 # make turns every failure into exit code 2, except with -q, where a recipe's 1 stays 1 (GNU make manual,
 # "Summary of Options"); the "+" has the recipes run all the same.
@@ -68,5 +71,5 @@ lint: .venv/.complete ## formatting and the common mistakes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
-	+@echo "setting up .venv"
+	+@echo "setting up .venv" >&2
 	+@tools/make-venv || exit 1
