@@ -23,24 +23,7 @@ SAMPLE = Path(__file__).with_name("sample.sql")
 def bin_dir() -> Path:
     """Where the newest PostgreSQL server's programs are; as root on Debian, what is missing is installed."""
     missing = [] if _server_dirs() else ["postgresql"]
-<<<<<<< HEAD
-    others = {"isal": "igzip", "faketime": "faketime", "jq": "jq"}
-    missing += [name for name, tool in others.items() if not shutil.which(tool)]
-    if missing and AS_ROOT and shutil.which("apt-get"):
-        # Debian's package makes and starts a cluster of its own unless it is told not to.
-        config = Path("/etc/postgresql-common/createcluster.d/no-main.conf")
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text("create_main_cluster = false\n", encoding="ascii")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for argv in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *missing]):
-            subprocess.run(["apt-get", *argv], check=True, env=environment, stdout=subprocess.DEVNULL)
-        config.unlink()
-    found = _server_dirs()
-    if not found:
-        raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql isal faketime jq")
-    return found[-1]
-=======
-    missing += [name for name, tool in (("isal", "igzip"), ("faketime", "faketime")) if not shutil.which(tool)]
+    missing += [name for name, tool in (("isal", "igzip"), ("faketime", "faketime"), ("jq", "jq")) if not shutil.which(tool)]
     if missing:
         with _no_cluster_of_debians():
             packages.install(*missing, start_services=False)
@@ -58,7 +41,6 @@ def _no_cluster_of_debians() -> Iterator[None]:
         yield
     finally:
         config.unlink(missing_ok=True)
->>>>>>> suite
 
 
 def _server_dirs() -> list[Path]:
