@@ -22,7 +22,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint
+.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -70,6 +70,9 @@ bench: .venv/.complete sandbox ## the measurements
 lint: .venv/.complete ## formatting and the common mistakes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
 	.venv/bin/shellcheck --check-sourced files/*/*.sh && .venv/bin/mypy --no-error-summary
+
+lock: ## requirements*.lock anew, after a change of pyproject.toml's dependencies
+	@tools/lock
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
 	+@echo "setting up .venv" >&2

@@ -79,7 +79,8 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 @operation()
 def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
     """None of these files is on the host."""
-    for path in host.get_fact(Paths, paths=tuple(paths)):
+    found = host.get_fact(Paths, paths=tuple(paths))
+    for path in [path for path in paths if path in found]:
         note(host, f"{path}: should not be there")
         yield StringCommand("rm -f --", QuoteString(path))
 

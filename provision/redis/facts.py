@@ -18,7 +18,10 @@ _MARK = "--8<--"
 
 def question(operator_password: str) -> str:
     """What to send on standard input: the password never is an argument, nor in the environment."""
-    return login(operator_password) + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\n"
+    return (
+        login(operator_password)
+        + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\nECHO {_MARK}\nFUNCTION LIST WITHCODE\n"
+    )
 
 
 class Redis(Fact[Live]):
@@ -41,7 +44,9 @@ class Redis(Fact[Live]):
             return Live(answers=bool(sections[0].strip()))
         values = sections[1].split("\n")[1:-1]  # a value may be empty, the last one too
         config = dict(zip(values[::2], values[1::2], strict=True))
-        return Live(answers=True, operator_let_in=True, config=config, users=users(sections[2]))
+        return Live(
+            answers=True, operator_let_in=True, config=config, users=users(sections[2]), libraries="".join(sections[3:])
+        )
 
 
 class Keys(Fact[int | None]):
@@ -148,3 +153,20 @@ class Container(Fact[tuple[str, bool]]):
         running, wanted = lines or ("", "")
         status, _, made_from = running.partition(" ")
         return status, bool(wanted) and made_from == wanted
+
+
+class UnreadUnits(Fact[bool]):
+    """Whether systemd has not yet read what Redis' unit says now."""
+
+    @override
+    def command(self) -> StringCommand:
+        return asked("systemctl show -p NeedDaemonReload --value redis-server.service 2>/dev/null || true")
+
+    @staticmethod
+    @override
+    def default() -> bool:
+        return False
+
+    @override
+    def read(self, lines: list[str]) -> bool:
+        return {(): False, ("",): False, ("no",): False, ("yes",): True}[tuple(lines)]

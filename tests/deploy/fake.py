@@ -170,7 +170,8 @@ def redis_lines(settings: Settings) -> list[str]:
     """What redis-cli prints when the operator asks for the configuration and the users."""
     config = directives(redis_layout.config(settings).content)
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
-    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines()]
+    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines(),
+            "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
 
 
 def stat_lines(entry: Entry) -> list[str]:

@@ -47,6 +47,8 @@ ANSWERS = {
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
+    "UnreadUnits": ["yes"],
+    "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["running redis ab", "redis ab"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],

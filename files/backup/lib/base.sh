@@ -93,7 +93,7 @@ require_jq() {
 }
 
 # One object of the options --arg and --argjson; an empty text is a value that is not known.
-# shellcheck disable=SC2016  # jq's own name
+# shellcheck disable=SC2016,SC2034  # jq's own name; not every script writes such a file
 readonly named_values='($ARGS.named | map_values(if . == "" then null else . end))'
 
 write_json() { # FILE JQ-ARGUMENT...
@@ -112,6 +112,7 @@ readonly of_each_file='
 load_json() { # "KEY..." FILE...
     local path key value
     while IFS=$'\t' read -r path key value; do
+        # shellcheck disable=SC2034  # not every script reads it
         json[$path $key]=$value
     done < <(in_a_line_each "${@:2}" |
         jq --null-input --raw-input --raw-output --arg keys "$1" "$of_each_file")
