@@ -139,7 +139,7 @@ prepare() {
         die "$backup_dir is missing or not ours: deploy again" "$EXIT_USAGE"
     take_lock "$backup_dir/.lock"
     have_lock=1
-    tell_of_a_run_that_was_cut_off
+    report_interrupted_run
     log INFO "$database: started, keeping $retention_days days" ||
         die 'cannot write the log: see its disk and its owner'
     if [[ ! -w $backup_state_dir ]]; then
@@ -156,12 +156,12 @@ prepare() {
 }
 
 # One that was killed outright could tell nobody.
-tell_of_a_run_that_was_cut_off() {
+report_interrupted_run() {
     local status
     status=$(status_file_of "$prefix" "$tier")
     if [[ $(json_value "$status" state) == running ]]; then
-        warn "the run of $(json_value "$status" started) was cut off in step $(json_value "$status" step)"
-        call_failure_hook "the run of $(json_value "$status" started) was cut off" 137
+        warn "the run of $(json_value "$status" started) was interrupted in step $(json_value "$status" step)"
+        call_failure_hook "the run of $(json_value "$status" started) was interrupted" 137
     fi
 }
 
@@ -308,7 +308,7 @@ back_up() {
             back_up_each "$postgres_database" || return
             trap clean_up EXIT
             stop_on_signals
-            die "the server did not tell its databases, so only $postgres_database was dumped: run this again"
+            die "the server did not list its databases, so only $postgres_database was dumped: run this again"
         fi
         mapfile -t names <<<"$listed"
         note_databases "${names[@]}"

@@ -16,7 +16,7 @@ from provision.settings import Settings
 
 @operation()
 def made(settings: Settings) -> Generator[StringCommand, None, None]:
-    """Each database has a good dump that is fresh enough, and no tier's last run failed, or was cut off."""
+    """Each database has a good dump that is fresh enough, and no tier's last run failed, or was interrupted."""
     due = host.get_fact(BackupsDue, script=_script(settings), backup_dir=settings.backup_dir)
     for reason in due:
         note(host, reason)

@@ -54,5 +54,5 @@ def _failed(outcome: runs.Outcome) -> int:
     lost = set(outcome.failed_hosts) - {step.host for step in outcome.steps if step.failed}
     for host in sorted(lost):
         print(f"failed: {host}: the connection or a question to it failed; see above", file=sys.stderr)
-    print("deploy failed; mend the cause and run it again: it continues from here", file=sys.stderr)
+    print("deploy failed; fix the cause and run it again: it continues from here", file=sys.stderr)
     return outcome.exit_code or 1

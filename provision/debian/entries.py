@@ -82,4 +82,4 @@ def differences(entry: Entry, found: Found | None) -> Iterator[str]:
     if found.mode != entry.mode:
         yield f"{entry.path}: mode is {found.mode:04o}, should be {entry.mode:04o}"
     if (found.user, found.group) != (entry.user, entry.group):
-        yield f"{entry.path}: belongs to {found.user}:{found.group}, should to {entry.user}:{entry.group}"
+        yield f"{entry.path}: is owned by {found.user}:{found.group}, should be {entry.user}:{entry.group}"

@@ -1,7 +1,7 @@
 """Debian packages, asked for by name.
 
 `pyinfra.operations.apt.packages` either never refreshes apt's lists or counts the refresh as a change.
-Here the lists are refreshed only when something is missing; an installation that was cut off is finished
+Here the lists are refreshed only when something is missing; an installation that was interrupted is finished
 first, and another apt at work is waited for.
 """
 

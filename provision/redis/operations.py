@@ -1,6 +1,6 @@
 """A running Redis brought to its configuration: live where it can be, restarted where it must.
 
-Not "restart when the file changed": a deploy that is cut off between the two would never restart. The
+Not "restart when the file changed": a deploy that is interrupted between the two would never restart. The
 server is asked what it runs with, so whatever was left undone is found by the next deploy.
 """
 
@@ -56,7 +56,7 @@ def accepted(config: File, acl: File, image: str = "") -> Generator[StringComman
 @operation()
 def stopped(mode: str, container: str) -> Generator[StringCommand, None, None]:
     """The Redis of this mode does not run, nor come back at the next boot; its data stay where they are."""
-    note(host, f"the Redis of mode {mode!r} gives way to the other, and its data stay behind")
+    note(host, f"the Redis of mode {mode!r} is stopped in favour of the other, and its data stay behind")
     if mode == "compose":
         yield StringCommand(f"docker stop {container} && docker rm {container}")
     else:
@@ -92,7 +92,8 @@ def composed(container: str, compose_file: str) -> Generator[StringCommand, None
     status, is_current = host.get_fact(Container, container=container, compose_file=compose_file)
     if status == "running" and is_current:
         return
-    note(host, f"Redis' container is {status or 'missing'}{'' if is_current or not status else ', of another making'}")
+    outdated = ", not made from the Compose file as it is" if status and not is_current else ""
+    note(host, f"Redis' container is {status or 'missing'}{outdated}")
     yield StringCommand(f"{compose(compose_file)} up -d redis")
 
 
@@ -112,7 +113,7 @@ def configured(
         unlike = list(config_differences(wanted, live))
         users_differ = user_differences(wanted_users, live)
         for name, running, value in unlike:
-            note(host, f"Redis runs with {name} {running!r}, should with {value!r}")
+            note(host, f"Redis runs with {name} {running!r}, should be {value!r}")
         if users_differ:
             note(host, f"Redis runs with other rights for: {', '.join(users_differ)}")
         if not live.has(library):

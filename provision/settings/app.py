@@ -23,7 +23,7 @@ _TAKEN = frozenset(
 
 def _not_taken(value: str) -> str:
     if value in _TAKEN:
-        raise ValueError(f"would take over /etc/{value}, which belongs to the system: choose another name")
+        raise ValueError(f"would take over /etc/{value}, which is the system's: choose another name")
     return value
 
 

@@ -38,7 +38,7 @@ class BackupContentSettings(BaseModel):
     )
     backup_reserve_mb: Count = Field(
         100,
-        description="How much must stay free on the disk of the dumps; a backup does not start without.",
+        description="How many megabytes must stay free on the disk of the dumps; a backup does not start with less.",
     )
     backup_lock_wait_seconds: Count = Field(
         60, description="How long a dump waits for a table that a migration holds before it gives up."
@@ -61,7 +61,7 @@ class BackupContentSettings(BaseModel):
 
     @field_validator("backup_format")
     @classmethod
-    def _form_can_be_had(cls, form: str, info: ValidationInfo) -> str:
+    def _format_suits_the_mode(cls, form: str, info: ValidationInfo) -> str:
         mode = info.data.get("postgres_mode", "direct")
         if form == "directory" and mode != "direct":
             raise ValueError(

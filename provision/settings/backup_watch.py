@@ -22,8 +22,8 @@ class BackupWatchSettings(BaseModel):
     )
     backup_metrics_dir: AbsolutePath | Literal[""] = Field(
         "",
-        description="The directory of node_exporter's textfile collector, to tell Prometheus of the backups in."
-        " Empty: Prometheus is told nothing.",
+        description="The directory of node_exporter's textfile collector, where Prometheus is told about the backups;"
+        " empty: it is told nothing.",
         examples=["/var/lib/prometheus/node-exporter"],
     )
     backup_restore_test_day: Weekday = Field("sunday", description="The day of the weekly restore test.")

@@ -52,7 +52,7 @@ class PostgresSettings(BaseModel):
         description="Mode compose: the Compose file of PostgreSQL's service; its directory is the project's.",
     )
     postgres_compose_service: Line = Field(
-        "postgres", description="Mode compose: the name of PostgreSQL's service in that file."
+        "postgres", description="Mode compose: the name of PostgreSQL's service in `postgres_compose_file`."
     )
     postgres_image: Line = Field(
         "postgres:16-alpine",

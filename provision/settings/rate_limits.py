@@ -124,7 +124,7 @@ class RateLimitSettings(BaseModel):
     )
     app_client_ip_header: Annotated[str, AfterValidator(_header)] = Field(
         "x-forwarded-for",
-        description="The request header in which those proxies write the client's address.",
+        description="The request header in which `app_trusted_proxies` write the client's address.",
     )
 
     @property

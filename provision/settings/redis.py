@@ -54,10 +54,12 @@ class RedisSettings(AppSettings):
     )
     redis_allow_eval: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
         "auto",
-        description="Whether the app may run scripts (EVAL): True, False, or `auto`: where it could, while it does.",
+        description="Whether the app may run scripts (EVAL): True, False, or `auto`: where it already could, for as long as"
+        " it does.",
     )
     redis_eval_days: Days = Field(
-        14, description="After how many days without a script a Redis that allowed them stops to, with `auto`."
+        14,
+        description="With `redis_allow_eval = 'auto'`: after how many days without a script the app loses that right.",
     )
 
     @property

@@ -55,7 +55,8 @@ class WindowsSettings(BaseModel):
     )
     windows_winget_package: Line = Field(
         "PostgreSQL.PostgreSQL.17",
-        description="What `windows_allow_winget` lets winget install: of the server's own major version.",
+        description="The package that winget installs where `windows_allow_winget` lets it: of the server's own major"
+        " version.",
     )
     windows_task_user: Line = Field(
         "SYSTEM", description="The account that the backup tasks run as; it needs no password here."

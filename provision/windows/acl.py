@@ -84,7 +84,9 @@ def differences(path: str, wanted: Private, found_sddl: str) -> list[str]:
     owner = re.match(r"O:(S-[0-9-]+|[A-Z]{2})", found_sddl)
     # Whoever owns it may always change the list.
     is_safe = owner is not None and _SIDS.get(owner[1], owner[1]) in (SYSTEM, ADMINISTRATORS)
-    told = [] if is_safe else [f"{path}: belongs to {owner[1] if owner else 'nobody'}, should to the administrators"]
+    told = (
+        [] if is_safe else [f"{path}: is owned by {owner[1] if owner else 'nobody'}, should be by the administrators"]
+    )
     told += [] if protected else [f"{path}: its access is inherited from the directory above"]
     told += [f"{path}: {_words(entry)}, and should not" for entry in sorted(found - want)]
     told += [f"{path}: missing: {_words(entry)}" for entry in sorted(want - found)]

@@ -297,7 +297,7 @@ def test_a_redis_that_runs_with_another_value_is_told(deployed: Fleet):
     lines = answers(deployed)["redis-cli -h 127.0.0.1"]
     lines[lines.index("maxmemory-policy") + 1] = "volatile-lru"
     assert pending(deployed) == [
-        (REDIS[7], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
+        (REDIS[7], ("Redis runs with maxmemory-policy 'volatile-lru', should be 'noeviction'",))
     ]
 
 

@@ -29,7 +29,7 @@ DRIFTS = {
         "redis1", "redis.conf: its content", "sed -i 's/^appendonly yes/appendonly no/' /etc/redis/redis.conf"
     ),
     "an eviction policy set live": Drift(
-        "redis1", "'allkeys-lru', should with 'noeviction'", redis="CONFIG SET maxmemory-policy allkeys-lru"
+        "redis1", "'allkeys-lru', should be 'noeviction'", redis="CONFIG SET maxmemory-policy allkeys-lru"
     ),
     "a right given live": Drift(
         "redis1", "other rights for: medaction", "sed -i 's/ +ping$/ +ping +flushall/' /etc/redis/users.acl", "ACL LOAD"

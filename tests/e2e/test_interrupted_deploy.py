@@ -61,7 +61,7 @@ def test_restart_left_undone_is_done_by_the_next_deploy(deployed: Operator) -> N
     deployed.read("redis1", "systemctl restart redis-server")
     deployed.read("redis1", "sed -i 's/^tcp-backlog 128/tcp-backlog 511/' /etc/redis/redis.conf")
     planned = deployed.plan("redis1")
-    assert planned.returncode == 2 and "Redis runs with tcp-backlog '128', should with '511'" in planned.stdout
+    assert planned.returncode == 2 and "Redis runs with tcp-backlog '128', should be '511'" in planned.stdout
     deployed.deploy("redis1")
     assert "tcp-backlog\n511" in deployed.redis("redis1", "CONFIG GET tcp-backlog")
 

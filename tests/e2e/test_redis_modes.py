@@ -115,7 +115,7 @@ def test_what_runs_in_the_container_is_mended_without_a_restart(deployed: Operat
     started = "docker inspect -f '{{.State.StartedAt}}' medaction-redis"
     before = deployed.read("docker1", started)
     deployed.redis("docker1", "CONFIG SET maxmemory-policy allkeys-lru")
-    assert "should with 'noeviction'" in deployed.plan("docker1").stdout
+    assert "should be 'noeviction'" in deployed.plan("docker1").stdout
     deployed.deploy("docker1")
     assert (deployed.plan("docker1").returncode, deployed.read("docker1", started)) == (0, before)
 

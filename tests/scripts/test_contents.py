@@ -170,7 +170,7 @@ def test_databases_that_could_not_be_listed_are_a_failure_and_the_apps_own_is_du
     host.configure(backup_databases="all")
     host.shim("psql", '[[ "$*" != *datistemplate* ]] || exit 2; exec "${real[@]}" "$@"')
     done = host.backup()
-    assert done.returncode == 1 and "the server did not tell its databases" in done.stderr, done.stderr
+    assert done.returncode == 1 and "the server did not list its databases" in done.stderr, done.stderr
     assert len(host.dumps()) == 1
     assert (host.status()["state"], host.status()["database"]) == ("failed", host.database)
     assert "did not tell its databases" in host.told.read_text()
@@ -278,11 +278,11 @@ def test_check_warns_of_a_failed_run_and_of_one_that_was_cut_off(host: Host) -> 
     assert done.returncode == 1 and "the last daily run failed: igzip ended with exit code 1" in done.stdout
     host.unshim()
     with half_way(host) as run:
-        assert "cut off" not in host.backup("--check").stdout
+        assert "interrupted" not in host.backup("--check").stdout
         run.kill()
         run.wait()
     done = host.backup("--check")
-    assert done.returncode == 1 and "was cut off in step dump" in done.stdout
+    assert done.returncode == 1 and "was interrupted in step dump" in done.stdout
     run.communicate()
 
 
@@ -324,7 +324,7 @@ def test_a_deploy_is_told_which_tiers_need_a_run(host: Host) -> None:
     with half_way(host) as run:
         run.kill()
         run.wait()
-    assert [tier for tier, reason in overdue(host) if "cut off" in reason] == ["daily"]
+    assert [tier for tier, reason in overdue(host) if "interrupted" in reason] == ["daily"]
     run.communicate()
 
 

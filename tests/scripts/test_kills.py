@@ -1,4 +1,4 @@
-"""A backup that is killed at any moment at all: what was there stays, what is there is whole, the next run mends it."""
+"""A backup that is killed at any moment at all: what was there stays, what is there is whole, the next run fixes it."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def test_nothing_differs_in_a_directory_as_it_should_be():
         (found(sha256=None), "/etc/app.conf: its content differs"),
         (found(mode=0o644), "/etc/app.conf: mode is 0644, should be 0640"),
         (found(mode=0o4640), "/etc/app.conf: mode is 4640, should be 0640"),
-        (found(user="app"), "/etc/app.conf: belongs to app:app, should to root:app"),
-        (found(group="UNKNOWN"), "/etc/app.conf: belongs to root:UNKNOWN, should to root:app"),
+        (found(user="app"), "/etc/app.conf: is owned by app:app, should be root:app"),
+        (found(group="UNKNOWN"), "/etc/app.conf: is owned by root:UNKNOWN, should be root:app"),
         (found(kind="symbolic link"), "/etc/app.conf: is a symbolic link, should be a regular file"),
         (found(kind="directory"), "/etc/app.conf: is a directory, should be a regular file"),
     ],
@@ -62,7 +62,7 @@ def test_what_others_wrote_into_a_log_is_no_difference():
 def test_a_log_that_root_began_is_a_difference():
     log = Log("/var/log/app.log", "app", "app", 0o640)
     (told,) = differences(log, Found("regular file", 0o640, "root", "root", "0" * 64))
-    assert told == "/var/log/app.log: belongs to root:root, should to app:app"
+    assert told == "/var/log/app.log: is owned by root:root, should be app:app"
 
 
 def test_a_text_without_its_last_line_break_is_no_file():

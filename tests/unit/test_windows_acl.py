@@ -51,7 +51,7 @@ def test_one_wrong_entry_is_told_once(sddl, told):
 @pytest.mark.parametrize("owner", ["BU", "S-1-5-21-1-2-3-1001", "LA"])
 def test_an_owner_who_could_change_the_list_is_told(owner):
     (told,) = differences("C:\\x", FILE, f"O:{owner}G:SY{FILE.sddl}")
-    assert f"belongs to {owner}" in told
+    assert f"is owned by {owner}" in told
     assert differences("C:\\x", FILE, f"O:SYG:SY{FILE.sddl}") == []
 
 

@@ -57,7 +57,7 @@ def test_keeps_its_counters_over_a_crash(redis_host: Target) -> None:
 def test_refuses_writes_at_its_memory_limit_and_never_evicts(redis_host: Target) -> None:
     answers = redis_host.redis_as_operator("CONFIG GET maxmemory-policy", "CONFIG GET maxmemory").split()
     wanted = ["maxmemory-policy", "noeviction", "maxmemory", str(redis_host.settings.redis_max_memory_mb << 20)]
-    redis_host.expect(answers[1:] == wanted, f"Redis runs with {' '.join(answers[1:])}, should with {' '.join(wanted)}")
+    redis_host.expect(answers[1:] == wanted, f"Redis runs with {' '.join(answers[1:])}, should be {' '.join(wanted)}")
 
 
 def test_its_users_file_is_private(redis_host: Target) -> None:

@@ -83,7 +83,7 @@ become_backup_user() { # ARGUMENTS...
 # The kernel drops the lock with its last holder, so there is no stale one.
 take_lock() { # FILE
     exec 9>>"$1" || die "cannot write $1: deploy again" "$EXIT_USAGE"
-    flock --timeout 2 9 || die "another run holds $1: this one gives way to it" "$EXIT_BUSY"
+    flock --timeout 2 9 || die "another run holds $1: this one stops" "$EXIT_BUSY"
 }
 
 # --- What is written down about a run: small JSON files, replaced in one step --------------------------

@@ -42,7 +42,7 @@ load_into() { # DATABASE FILE
     fi
     if ! all_ended_well "${stages[@]}"; then
         why=$(why_failed "${stages[@]}")
-        die "the restore into $1 failed: $why: mend that, and restore into an empty database"
+        die "the restore into $1 failed: $why: fix that, and restore into an empty database"
     fi
 }
 

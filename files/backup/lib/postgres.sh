@@ -100,6 +100,6 @@ advice_for() { # ERROR TEXT
         *'No space left'* | *'Disk quota'* | *'File too large'*)
             printf 'make room on the disk of %s' "$backup_dir" ;;
         *)
-            printf 'mend that, then run this again' ;;
+            printf 'fix that, then run this again' ;;
     esac
 }

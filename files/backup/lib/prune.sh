@@ -24,14 +24,14 @@ prune() { # TIER DAYS
         (( seconds[ahead] > now )) && [[ ${dumps[ahead]##*/} != "${published##*/}" ]] || break
     done
     if (( ahead > 0 )); then
-        warn "$kind: $ahead dump(s) bear a time that is still to come: see that the clock is right"
+        warn "$kind: $ahead dump(s) have a time in the future: see that the clock is right"
     fi
     for (( i = ahead; i < ${#dumps[@]}; i++ )); do
         path=${dumps[i]}
         # After a leap of the clock age says little: what was made before stays until enough good ones follow.
         if (( good <= minimum && i > ahead )) && is_a_leap "$kind" "$i"; then
-            warn "$kind: there was no dump for long before ${dumps[i - 1]##*/}: nothing is removed until \
-$minimum good ones follow. See that the clock is right"
+            warn "$kind: there was no dump for a long time before ${dumps[i - 1]##*/}: nothing is removed \
+until $minimum good ones follow. See that the clock is right"
             return
         fi
         if (( good < minimum )); then

@@ -124,7 +124,7 @@ sweep() {
         [[ -e $path || -L $path ]] || continue
         [[ ${path##*/} == .run.* || ${path##*/} == "$app_name"* ]] || continue
         rm -rf -- "$path" || die "cannot remove $path: remove it by hand"
-        info "removed ${path##*/}, left by a run that was cut off"
+        info "removed ${path##*/}, left by an interrupted run"
     done
     for path in "$backup_dir"/{,*/}"$app_name"*{.json,.globals.gz}; do
         for companion in "${companions[@]}"; do

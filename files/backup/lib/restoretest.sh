@@ -255,7 +255,7 @@ sweep_tests() {
     for path in "$backup_restore_test_dir"/.test.*; do
         if [[ -d $path && -O $path ]]; then
             rm -rf -- "$path"
-            info "removed $path, left by a test that was cut off"
+            info "removed $path, left by an interrupted test"
         fi
     done
 }

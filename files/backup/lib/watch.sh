@@ -84,7 +84,7 @@ check_last_run_of() { # PREFIX
                 find_out 1 "$1: the last $kind run failed: ${json[$file message]:-}" "$kind" ;;
             running)
                 if flock --nonblock "$backup_dir/.lock" true; then
-                    find_out 1 "$1: the last $kind run was cut off in step ${json[$file step]:-}: \
+                    find_out 1 "$1: the last $kind run was interrupted in step ${json[$file step]:-}: \
 run it again" "$kind"
                 fi ;;
         esac
