@@ -54,8 +54,8 @@ class RedisSettings(AppSettings):
     )
     redis_allow_eval: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
         "auto",
-        description="Whether the app may run scripts (EVAL): True, False, or `auto`: where it already could, for as long"
-        " as it does.",
+        description="Whether the app may run scripts (EVAL): True, False, or `auto`: where it already could, for as"
+        " long as it does.",
     )
     redis_eval_days: Days = Field(
         14,
