@@ -14,6 +14,7 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.engine.changes import note
+from provision.engine.claims import made
 
 # apt's own switch for scripts; conffiles that a person changed stay as they are.
 _APT = (
@@ -69,5 +70,6 @@ def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
         yield StringCommand("sh -c", QuoteString(_CONFIGURE))
     if missing:
         note(host, f"not installed: {', '.join(missing)}")
+        yield from made("packages", missing)
         yield StringCommand(f"{_APT} update")
         yield StringCommand(f"{_APT} --no-install-recommends install", *(QuoteString(name) for name in missing))
