@@ -68,7 +68,8 @@ bench: .venv/.complete sandbox ## the measurements
 	@$(PYTHON_) -m bench
 
 lint: .venv/.complete ## formatting and the common mistakes
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
+	.venv/bin/shellcheck --check-sourced files/*/*.sh
 
 lock: ## requirements*.lock anew, after a change of pyproject.toml's dependencies
 	@tools/lock

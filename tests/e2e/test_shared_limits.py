@@ -51,7 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Operator], str
     return made_with
 
 
-@pytest.fixture(params=MODES.values(), ids=MODES.keys())
+@pytest.fixture(
+    params=[
+        pytest.param(MODES["package"], id="package", marks=pytest.mark.servers),
+        pytest.param(MODES["compose"], id="compose"),
+    ]
+)
 def two_apps(
     request: pytest.FixtureRequest, project_copy: Operator, server: Callable[[Operator], str]
 ) -> Iterator[tuple[Operator, Mode]]:

@@ -12,6 +12,8 @@ import pytest
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 # What the handbook and the defaults promise, in days.
 DAILY, WEEKLY, MONTHLY = 30, 90, 366
 
