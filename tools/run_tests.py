@@ -31,6 +31,7 @@ class Level:
     name: str
     arguments: tuple[str, ...]
     follows: tuple[Level, ...] = ()
+    before: tuple[str, ...] = ()
     code: int = 0
     lines: list[str] = field(default_factory=list)
     through: threading.Event = field(default_factory=threading.Event)
@@ -45,7 +46,7 @@ class Level:
         say(*self.report())
 
     def _pytest(self, options: list[str]) -> None:
-        argv = [sys.executable, "-u", "-m", "pytest", *self.arguments, *options]
+        argv = [*self.before, sys.executable, "-u", "-m", "pytest", *self.arguments, *options]
         with subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -85,7 +86,9 @@ def levels() -> tuple[list[Level], list[list[Level]]]:
     servers = Level("e2e, all but docker1", (*kept, "servers and not prove"))
     docker1 = Level("e2e, docker1", (*kept, "docker1 and not prove"), follows=(everywhere,))
     windows = Level("windows", ("tests/windows",), follows=(everywhere,))  # its wine is in an image of the sandbox's
-    scripts, limiter = Level("scripts", ("tests/scripts",)), Level("limiter", ("tests/limiter",))
+    scripts = Level("scripts", ("tests/scripts",))
+    # It measures milliseconds, so nobody beside it may keep it waiting. Who has no right to that runs it as it is.
+    limiter = Level("limiter", ("tests/limiter",), before=("nice", "-n", "-10"))
     return first, [[everywhere, servers], [scripts, limiter, docker1, windows]]
 
 
