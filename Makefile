@@ -22,7 +22,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint
+.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -68,7 +68,11 @@ bench: .venv/.complete sandbox ## the measurements
 	@$(PYTHON_) -m bench
 
 lint: .venv/.complete ## formatting and the common mistakes
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
+	.venv/bin/shellcheck --check-sourced files/*/*.sh
+
+lock: ## requirements*.lock anew, after a change of pyproject.toml's dependencies
+	@tools/lock
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
 	+@echo "setting up .venv" >&2

@@ -10,7 +10,7 @@ stand above it here (`tests/unit/test_map.py`):
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
     engine       interrupt speed private changes inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries files packages users system tunnel preflight
+    debian       entries programs files packages users system tunnel preflight
                      what every Debian host has; knows no subject
     app          dotenv layout operations role
                      the app's directory, its `.env`, its limiters

@@ -20,6 +20,12 @@ class BackupWatchSettings(BaseModel):
         " BACKUP_EXIT_CODE in its environment. Empty: none.",
         examples=['logger -p daemon.err "$BACKUP_TIER: $BACKUP_MESSAGE"'],
     )
+    backup_metrics_dir: AbsolutePath | Literal[""] = Field(
+        "",
+        description="The directory of node_exporter's textfile collector, to tell Prometheus of the backups in."
+        " Empty: Prometheus is told nothing.",
+        examples=["/var/lib/prometheus/node-exporter"],
+    )
     backup_restore_test_day: Weekday = Field("sunday", description="The day of the weekly restore test.")
     backup_restore_test_at: Time = Field("04:00", description="When the weekly restore test starts, host time.")
     backup_restore_test_maximum_age_days: Count = Field(

@@ -44,7 +44,7 @@ CLIENT = [
     "PostgreSQL client | Install the server that restore tests start for themselves",
 ]
 BACKUP = [
-    "Backup | Install cron, logrotate and the compressor",
+    "Backup | Install cron, logrotate, jq and the compressor",
     "Backup | Create the user that owns the dumps",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
