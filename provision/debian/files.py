@@ -17,6 +17,7 @@ from typing_extensions import override
 from provision.debian.entries import Directory, Entry, File, Found, Log, differences
 from provision.debian.programs import program
 from provision.engine.changes import note
+from provision.engine.claims import made, removed, written
 from provision.engine.private import PrivateInput
 
 
@@ -72,6 +73,7 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
         different += [entry] if told else []
         for sentence in told:
             note(host, sentence)
+    yield from _claimed(entries, found)
     for entry in different:
         yield _mend(entry)
 
@@ -79,10 +81,22 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 @operation()
 def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
     """None of these files is on the host."""
+    removed(paths)
     found = host.get_fact(Paths, paths=tuple(paths))
     for path in [path for path in paths if path in found]:
         note(host, f"{path}: should not be there")
         yield StringCommand("rm -f --", QuoteString(path))
+
+
+def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[StringCommand, None, None]:
+    """What of these is ours: files that hold our text alone, and what was missing."""
+    shared = [
+        each for each in entries if isinstance(each, Directory) or (isinstance(each, File) and each.keep_previous)
+    ]
+    written(each.path for each in entries if each not in shared)
+    missing = [each for each in shared if each.path not in found]
+    yield from made("directories", [each.path for each in missing if isinstance(each, Directory)])
+    yield from made("files", [each.path for each in missing if isinstance(each, File)])
 
 
 def refusal(sentence: str) -> StringCommand:
