@@ -15,31 +15,11 @@ from pyinfra.context import host
 
 from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
+from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
 from provision.redis.facts import Container, Redis, UnreadUnits, compose, login, question
 from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
-
-# Starts a server of its own on the candidate files, out of everybody's way, and waits until it answers.
-_TRY = r"""set -eu; umask 077
-dir=$(mktemp -d); pid= as_redis=
-# It is waited for: a server that still ends its files makes them come back under rm. (setpriv becomes the server;
-# runuser would stay in between, and take two seconds to end.)
-trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" || true; fi; rm -rf "$dir"' EXIT
-awk -v dir="$dir" '/^==users==$/ { acl = 1; next } { print > (dir (acl ? "/users.acl" : "/redis.conf")) }'
-if [ "$(id -u)" = 0 ]; then chown -R redis "$dir"; as_redis='setpriv --reuid=redis --regid=redis --init-groups'; fi
-$as_redis redis-server "$dir/redis.conf" --port 0 --unixsocket "$dir/socket" --dir "$dir" \
-  --aclfile "$dir/users.acl" --logfile "" --pidfile "$dir/pid" --daemonize no >"$dir/log" 2>&1 &
-pid=$!
-for _ in $(seq 100); do
-  if redis-cli -s "$dir/socket" PING 2>/dev/null | grep -q -e PONG -e NOAUTH; then exit 0; fi
-  kill -0 "$pid" 2>/dev/null || break
-  sleep 0.1
-done
-echo "Redis does not accept its new configuration, so the running one was left alone:" >&2
-sed -n '/FATAL\|>>>\|rror\|#.*/p' "$dir/log" | sed 's/#[0-9a-f]\{64\}/#(hash)/g' | tail -n 8 >&2
-exit 1
-"""
 
 
 @operation()
@@ -70,7 +50,7 @@ def accepted(config: File, acl: File, image: str = "") -> Generator[StringComman
         note(host, "the configuration is new: it is tried by a server of its own first")
         aside = f"docker run --rm -i --network none --user redis --entrypoint sh {image} -c" if image else "sh -c"
         candidate = f"{config.content}==users==\n{acl.content}"
-        yield StringCommand(aside, QuoteString(_TRY), _stdin=PrivateInput(candidate))
+        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate))
 
 
 @operation()

@@ -101,7 +101,9 @@ class RateLimitSettings(BaseModel):
     rate_limits: dict[LimiterName, Annotated[Rate, BeforeValidator(_rate)]] = Field(
         _GUIDE,
         validate_default=True,
-        description="Requests per time for each limiter; what is written here adds to or changes the guide's six.",
+        description="Requests per time (s, min, h, d) for each limiter; what is written here adds to or changes the"
+        " handbook's six.",
+        examples=[{"export": "10/h"}],
     )
     rate_limits_open_without_redis: list[LimiterName] = Field(
         ["api", "mobile_api"],
@@ -118,6 +120,7 @@ class RateLimitSettings(BaseModel):
     app_trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
         ["127.0.0.0/8", "::1/128"],
         description="The reverse proxies in front of the app, whose word on the client's address is believed.",
+        examples=[["127.0.0.0/8", "::1/128", "10.0.0.9"]],
     )
     app_client_ip_header: Annotated[str, AfterValidator(_header)] = Field(
         "x-forwarded-for",

@@ -28,7 +28,9 @@ class RedisSettings(BaseModel):
     redis_bind: list[BindAddress] = Field(
         default_factory=list,
         validate_default=True,
-        description="The addresses that Redis listens on; by default loopback, and `redis_host` where that is one.",
+        description="The addresses that Redis listens on; by default loopback, and `redis_host` where that is an"
+        " address. A leading `-`: the host may lack it.",
+        examples=[["127.0.0.1", "-::1", "10.0.0.5"]],
     )
     redis_tls: Annotated[bool, Field(strict=True)] = Field(
         False, description="Mode external: whether Redis is reached over TLS (`rediss://`)."
@@ -43,7 +45,7 @@ class RedisSettings(BaseModel):
         description="The password of Redis' `operator` user, for people, monitoring and this project."
     )
     redis_max_memory_mb: Annotated[int, Field(strict=True, ge=16)] = Field(
-        256, description="What the counters may use, in MiB; at the limit Redis refuses writes rather than forgets."
+        256, description="How much memory the counters may use; at the limit Redis refuses writes rather than forgets."
     )
 
     redis_max_clients: Annotated[int, Field(strict=True, ge=10, le=60000)] = Field(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Callable
 
 import pytest
 
+from provision.__main__ import parser
 from provision.commands import plan
 from provision.debian.entries import File
 from tests.deploy.fake import Fleet, commands, debian, stat_lines
@@ -45,7 +45,7 @@ CLIENT = [
     "PostgreSQL client | Install the server that restore tests start for themselves",
 ]
 BACKUP = [
-    "Backup | Install cron, logrotate and the compressor",
+    "Backup | Install cron, logrotate, jq and the compressor",
     "Backup | Create the user that owns the dumps",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
@@ -56,6 +56,7 @@ WRITES = (
     "apt-get", "useradd", "install -d", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
     "memory=1", "touch", "runuser",
 )  # fmt: skip
+RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP]}
 
 
@@ -70,9 +71,8 @@ def test_each_host_gets_the_steps_of_its_roles_in_order(environment: str, fleet:
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0 and outcome.failed_hosts == ()
     for name in hosts.hosts:
-        assert hosts.steps(outcome, name) == [
-            step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)
-        ]
+        steps = [step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)]
+        assert hosts.steps(outcome, name) == steps + RECORD
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -144,13 +144,13 @@ def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
     assert (outcome.exit_code, outcome.failed_hosts) == (1, ("@fake/app1.example.com",))
     assert [(s.host, s.name) for s in outcome.steps if s.failed] == [("@fake/app1.example.com", APP[1])]
     done = [step.name for step in outcome.steps if step.host == "@fake/app2.example.com" and step.changes]
-    assert done == APP
+    assert done == APP + RECORD
 
 
 def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
     hosts = fleet("sandbox")
     hosts.answers["redis1"] = {"uname -s; id -u": debian()["uname -s; id -u"][:-1]}
-    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step]
+    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step] + RECORD
 
 
 def test_a_client_that_the_release_lacks_comes_from_postgresqls_own_repository(
@@ -328,7 +328,7 @@ def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, dep
 def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     deployed: Fleet, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = Namespace(env="staging", limit="", json=False)
+    arguments = parser().parse_args(["plan", "--env", "staging"])
     deployed.write()
     assert plan.run(arguments) == 0
     answers(deployed)["--overdue"] = debian()["--overdue"]

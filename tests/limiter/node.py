@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.limiter.debian import require
 from tests.limiter.waiting import until
+from tests.sandbox import packages
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = HERE / "node_modules"
@@ -29,9 +30,10 @@ def install_packages() -> None:
     """What package-lock.json says, in tests/limiter/node_modules; nothing is done when it is there already."""
     require("node", "nodejs", "npm")
     stamp, lock = PACKAGES / ".lock", (HERE / "package-lock.json").read_text()
-    if not stamp.exists() or stamp.read_text() != lock:
-        subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
-        stamp.write_text(lock)
+    with packages.only_one():
+        if not stamp.exists() or stamp.read_text() != lock:
+            subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
+            stamp.write_text(lock)
 
 
 def make_app(directory: Path, limiters: dict[str, str], ioredis: str = "ioredis") -> Path:

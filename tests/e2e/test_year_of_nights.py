@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 
 import pytest
@@ -12,9 +12,11 @@ import pytest
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 # What the handbook and the defaults promise, in days.
 DAILY, WEEKLY, MONTHLY = 30, 90, 366
-NIGHTS = 365
+DAILY_AT, WEEKLY_AT, RESTORE_AT = time(2, 0, 1), time(1, 0, 1), time(4, 0, 1)
 
 # Runs a line of /etc/cron.d at a moment of a year as cron would: its user, its environment, nothing else.
 AT = """
@@ -55,16 +57,23 @@ def year(project_copy: Operator) -> Iterator[Operator]:
     # The real clock's cron has nothing to say in it.
     project_copy.read("db1", "systemctl stop cron")
     yield project_copy
-    project_copy.read("db1", "systemctl start cron")
+    project_copy.read("db1", "systemctl start cron; rm -r /opt/medaction/year /run/year.sh")
+    project_copy.postgres("drop database small", "postgres")
 
 
-def test_year_of_nights_leaves_the_right_files_in_the_right_tiers(year: Operator) -> None:
+@pytest.mark.parametrize(
+    "count", [pytest.param(40, id="forty nights"), pytest.param(365, id="year", marks=pytest.mark.prove)]
+)
+def test_nights_leave_the_right_files_in_the_right_tiers(
+    year: Operator, count: int, proved: Callable[[str], None]
+) -> None:
     # The last night is the one that is just over, so that the present can be asked about it afterwards.
     now = datetime.fromisoformat(year.read("db1", "date +%Y-%m-%dT%H:%M:%S").strip())
     last = now.date() if now.time() > time(4, 1) else now.date() - timedelta(days=1)
-    nights = [last - timedelta(days=back) for back in range(NIGHTS - 1, -1, -1)]
+    nights = [last - timedelta(days=back) for back in range(count - 1, -1, -1)]
     year.on("db1", "cat > /run/year.sh", PrivateInput(AT))
-    done = year.on("db1", "bash /run/year.sh", PrivateInput(_calendar(nights, now)), timeout=900)
+    calendar = _calendar(nights, now)
+    done = year.on("db1", "bash /run/year.sh", PrivateInput(calendar), timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
 
     sundays = [night for night in nights if night.isoweekday() == 7]
@@ -79,12 +88,14 @@ def test_year_of_nights_leaves_the_right_files_in_the_right_tiers(year: Operator
     kept = {tier or "daily": len(_days(year, tier)) for tier in ("", "weekly", "monthly")}
     assert row["kept"] == ", ".join(f"{count} {tier}" for tier, count in kept.items())
     assert (row["database"], row["last run"], row["restore test"]) == ("small", "ok", f"ok {sundays[-1]}")
-    newest = max([(last, time(2, 0, 1)), (sundays[-1], time(1, 0, 1))])
-    assert row["last good backup"] == f"medaction_{newest[0]}_{newest[1]:%H-%M-%S}.sql.gz"
-    hours = (now - datetime.combine(*newest)).total_seconds() / 3600
+    newest = max(_moment(last, DAILY_AT, last), _moment(sundays[-1], WEEKLY_AT, last))
+    assert row["last good backup"] == f"medaction_{newest:%Y-%m-%d_%H-%M-%S}.sql.gz"
+    hours = (now - newest).total_seconds() / 3600
     assert abs(float(row["age"].removesuffix(" h")) - hours) < 0.5  # the simulation itself takes its minutes
     checked = year.on("db1", "/opt/medaction/scripts/backup-database.sh --check")
     assert checked.returncode == 0, checked.stdout
+    tests = calendar.count("restore")
+    proved(f"{count} nights, {calendar.count(chr(10)) - tests} backups, {tests} restore tests, {row['kept']} kept")
 
 
 def _calendar(nights: list[date], now: datetime) -> str:
@@ -95,13 +106,20 @@ def _calendar(nights: list[date], now: datetime) -> str:
     lines = []
     sundays = [night for night in nights if night.isoweekday() == 7]
     for night in nights:
-        runs = [("daily", time(2, 0, 1))]
+        runs = [("daily", DAILY_AT)]
         if night in sundays:
-            runs.insert(0, ("weekly", time(1, 0, 1)))
+            runs.insert(0, ("weekly", WEEKLY_AT))
         if night in sundays and (night.day <= 7 or night == sundays[-1]):
-            runs.append(("restore", time(4, 0, 1)))
-        lines += [f"{what} {night} {at}" for what, at in runs if datetime.combine(night, at) < now]
+            runs.append(("restore", RESTORE_AT))
+        moments = [(what, _moment(night, at, nights[-1])) for what, at in runs]
+        lines += [f"{what} {moment}" for what, moment in moments if moment < now]
     return "\n".join(lines) + "\n"
+
+
+def _moment(night: date, at: time, last: date) -> datetime:
+    """Each night two seconds earlier than the one before: a dump that is just as old as it may get stays, though
+    the run that prunes takes its time."""
+    return datetime.combine(night, at) + timedelta(seconds=2 * (last - night).days)
 
 
 def _days(operator: Operator, tier: str) -> list[date]:
