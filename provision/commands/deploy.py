@@ -6,9 +6,10 @@ import sys
 from argparse import Namespace
 from time import monotonic
 
-from provision.commands import secrets, verify
+from provision.commands import choice, secrets, verify
 from provision.engine import inventory
 from provision.engine import run as runs
+from provision.settings.project import version
 
 # These generate their own secrets; for any other environment that is a person's decision.
 SELF_SERVED = ("sandbox", "local")
@@ -19,9 +20,9 @@ def run(arguments: Namespace) -> int:
     path = inventory.path_of(arguments.env)
     if arguments.env in SELF_SERVED:
         secrets.complete(arguments.env)
-    members = inventory.read(arguments.env, arguments.limit)
-    limits = [option for member in members for option in ("--limit", member.name)] if arguments.limit else []
-    outcome = runs.pyinfra(path, "-y", *limits)
+    chosen = choice.hosts(arguments)
+    members = chosen.members
+    outcome = runs.pyinfra(path, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
     if not outcome.steps:
@@ -30,7 +31,7 @@ def run(arguments: Namespace) -> int:
     _summary(outcome, members, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
-    return 0 if verdicts.passed else 1
+    return 0 if verdicts.passed and not chosen.left_out else 1
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:
@@ -44,7 +45,7 @@ def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: v
         print(f"{member.name:{width}}  {roles:16}  {changed:>7}  {failed:>6}  {verdicts.of(member.name)}")
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
-    print(f"{said} on {len(members)} host(s), {seconds:.0f} s\n")
+    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}\n")
 
 
 def _failed(outcome: runs.Outcome) -> int:

@@ -34,7 +34,7 @@ class Verdicts:
 
 
 def run(arguments: Namespace) -> int:
-    members = inventory.read(arguments.env, arguments.limit)
+    members = inventory.read(arguments.env, arguments.limit, arguments.skip)
     options = ["--write-test"] if arguments.write_test else []
     return verdicts(arguments.env, [m.name for m in members], arguments.junit, options).exit_code
 

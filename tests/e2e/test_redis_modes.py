@@ -1,0 +1,362 @@
+"""Redis from Debian's package, in a container, or somebody else's; and what a host may have of Redis already."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.engine.inventory import PROJECT
+from provision.engine.private import PrivateInput
+from provision.settings import secrets
+from tests.e2e.operator import Done, Operator
+from tests.sandbox import fleet
+
+REDIS1, DOCKER1 = (
+    pytest.param("redis1", marks=pytest.mark.servers, id="redis1"),
+    pytest.param("docker1", marks=pytest.mark.docker1, id="docker1"),
+)
+COMPOSE = '"redis_mode": "compose",'
+COMPOSE_UP = "cd /opt/medaction && docker compose --profile cache up -d redis"
+# The directory of the data belongs to redis-tools, which stays.
+PURGE = "apt-get -qq -y purge redis-server >/dev/null; rm -rf /etc/redis /var/lib/redis/*"
+# From the file itself: on a clean checkout the secrets that the settings need are not there yet.
+ADDRESS = {host.name: host.address for host in fleet.read(PROJECT / "inventories/sandbox.py")}
+
+
+@pytest.fixture
+def counter(deployed: Operator, hosts: frozenset[str]) -> Iterator[str]:
+    """A key of the app, in each Redis that the test has for itself, for a second already."""
+    key, its_hosts = "medaction:e2e-counter", sorted(hosts & {"redis1", "docker1"})
+    for host in its_hosts:
+        assert deployed.redis(host, f"SET {key} 4 EX 900", user="medaction") == "OK\nOK\n"
+    yield key
+    for host in its_hosts:
+        deployed.redis(host, f"DEL {key}")
+
+
+def edit(operator: Operator, file: str, old: str, new: str) -> None:
+    path = operator.checkout / "inventories" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def settings_of(operator: Operator, *lines: str) -> None:
+    """Give these settings to every host of a copy."""
+    edit(operator, "group_data/sandbox.py", "redis_host =", "\n".join([*lines, "redis_host ="]))
+
+
+def assert_refused(done: Done, *said: str) -> None:
+    assert done.returncode == 1, done.stdout
+    flat = " ".join(done.stdout.split())
+    for words in said:
+        assert words in flat
+    assert "no host was changed" in flat
+    assert "Starting operation" not in flat and "Traceback" not in flat
+
+
+def until_it_answers(operator: Operator, host: str) -> None:
+    operator.read(
+        host, "for _ in $(seq 100); do redis-cli PING 2>&1 | grep -q NOAUTH && exit 0; sleep 0.1; done; exit 1"
+    )
+
+
+# --- In a container -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [REDIS1, DOCKER1])
+def test_nothing_is_to_do_right_after_a_deploy_in_either_mode(deployed: Operator, host: str) -> None:
+    assert deployed.plan(host).stdout == "sandbox: nothing to do on 1 host(s)\n"
+
+
+@pytest.mark.docker1
+def test_the_handbooks_own_line_is_what_the_deploy_did(deployed: Operator, counter: str) -> None:
+    running = "docker inspect -f '{{.Id}}' medaction-redis"
+    before = deployed.read("docker1", running)
+    for command in ("docker compose", "docker-compose"):
+        deployed.read("docker1", f"cd /opt/medaction && {command} --profile cache up -d redis")
+    assert deployed.read("docker1", running) == before
+    deployed.read("docker1", "cd /opt/medaction && docker compose --profile cache down && sleep 1")
+    assert deployed.plan("docker1").returncode == 2
+    deployed.read("docker1", COMPOSE_UP)
+    until_it_answers(deployed, "docker1")
+    assert deployed.plan("docker1").returncode == 0
+    assert deployed.redis("docker1", f"GET {counter}", user="medaction") == "OK\n4\n"
+
+
+@pytest.mark.docker1
+@pytest.mark.parametrize(
+    ("by_hand", "named"),
+    [
+        (
+            f"sed -i 's/127.0.0.1:6379/0.0.0.0:6379/' compose.redis.yaml; {COMPOSE_UP}",
+            "compose.redis.yaml: its content",
+        ),
+        ("sed -i 's/unless-stopped/no/' compose.redis.yaml", "compose.redis.yaml: its content differs"),
+        ("rm compose.yaml", "/opt/medaction/compose.yaml: is missing"),
+        ("docker stop medaction-redis", "Redis' container is exited"),
+        ("docker rm -f medaction-redis", "Redis' container is missing"),
+        ("echo >> /etc/medaction-redis/mounted/users.acl", "users.acl: its content differs"),
+    ],
+)
+def test_what_was_changed_by_hand_is_told_and_mended(deployed: Operator, by_hand: str, named: str) -> None:
+    deployed.on("docker1", f"cd /opt/medaction; {by_hand}")
+    planned = deployed.plan("docker1")
+    assert planned.returncode == 2 and named in planned.stdout, planned.stdout
+    deployed.deploy("docker1")
+    assert deployed.plan("docker1").returncode == 0
+
+
+@pytest.mark.docker1
+def test_what_runs_in_the_container_is_mended_without_a_restart(deployed: Operator) -> None:
+    started = "docker inspect -f '{{.State.StartedAt}}' medaction-redis"
+    before = deployed.read("docker1", started)
+    deployed.redis("docker1", "CONFIG SET maxmemory-policy allkeys-lru")
+    assert "should with 'noeviction'" in deployed.plan("docker1").stdout
+    deployed.deploy("docker1")
+    assert (deployed.plan("docker1").returncode, deployed.read("docker1", started)) == (0, before)
+
+
+@pytest.mark.docker1
+def test_a_changed_setting_that_needs_a_restart_keeps_the_counters(project_copy: Operator, counter: str) -> None:
+    edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
+    project_copy.deploy("docker1")
+    assert project_copy.plan("docker1").returncode == 0
+    moved = project_copy.read("docker1", "ss -Hltn 'sport = :6400 or sport = :6379'")
+    assert ":6400" in moved and ":6379" not in moved
+    Operator().deploy("docker1")
+    assert project_copy.redis("docker1", f"GET {counter}", user="medaction") == "OK\n4\n"
+
+
+@pytest.mark.docker1
+def test_a_compose_file_of_a_person_stays_and_is_told_what_to_include(deployed: Operator) -> None:
+    theirs = "/opt/medaction/docker-compose.yml"
+    deployed.read("docker1", f"echo 'services: {{web: {{image: \"redis:7.2-alpine\"}}}}' > {theirs}")
+    try:
+        done = deployed.deploy("docker1")
+        assert "docker-compose.yml is yours and stays as it is" in " ".join(done.stdout.split())
+        assert deployed.plan("docker1").returncode == 0
+        deployed.read("docker1", f"echo 'include: [compose.redis.yaml]' >> {theirs}; {COMPOSE_UP}")
+        deployed.read("docker1", "cd /opt/medaction && docker compose config --services | grep web")
+    finally:
+        deployed.read("docker1", f"rm {theirs}")
+        deployed.deploy("docker1")
+
+
+@pytest.mark.docker1
+def test_an_env_that_compose_cannot_read_is_no_obstacle(deployed: Operator) -> None:
+    deployed.read("docker1", "printf 'what is this\\n\\x01=\"' > /opt/medaction/.env; docker rm -f medaction-redis")
+    try:
+        assert deployed.on("docker1", COMPOSE_UP).returncode != 0
+        deployed.deploy("docker1")
+        assert deployed.plan("docker1").returncode == 0
+    finally:
+        deployed.read("docker1", "rm /opt/medaction/.env")
+
+
+@pytest.mark.servers
+def test_a_host_without_docker_is_told_what_to_install(project_copy: Operator) -> None:
+    settings_of(project_copy, 'redis_mode = "compose"')
+    assert_refused(
+        project_copy.command("deploy", "redis1"),
+        "redis1: redis_mode = 'compose', and there is no Docker engine that answers", "apt-get install docker.io",
+    )  # fmt: skip
+
+
+# --- A crash ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "kill"),
+    [
+        pytest.param("redis1", "systemctl kill -s KILL redis-server", marks=pytest.mark.servers),
+        pytest.param(
+            "docker1", "kill -KILL $(docker inspect -f '{{.State.Pid}}' medaction-redis)", marks=pytest.mark.docker1
+        ),
+        # Docker takes its own kill for a stop.
+        pytest.param("docker1", f"docker kill -s KILL medaction-redis; {COMPOSE_UP}", marks=pytest.mark.docker1),
+    ],
+)
+def test_a_counter_a_second_old_survives_a_crash(deployed: Operator, counter: str, host: str, kill: str) -> None:
+    deployed.read(host, f"sleep 1.1; {kill}")
+    until_it_answers(deployed, host)
+    assert deployed.redis(host, f"GET {counter}", user="medaction") == "OK\n4\n"
+    assert deployed.plan(host).returncode == 0
+
+
+# --- Something else is there --------------------------------------------------------------------------
+
+
+@pytest.mark.docker1
+def test_what_else_holds_the_port_is_told_with_its_owner(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
+    listen = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 6400, Listen => 1, ReuseAddr => 1); sleep"
+    project_copy.read("docker1", f"systemd-run -q --unit=e2e-stranger --uid=nobody perl -e '{listen}'; sleep 0.5")
+    try:
+        pid = project_copy.read("docker1", "systemctl show -P MainPID e2e-stranger").strip()
+        said = f"docker1: redis_port = 6400 is held by perl (pid {pid}, user nobody, e2e-stranger.service)"
+        assert_refused(project_copy.command("deploy", "docker1"), said, "stop it, or choose another redis_port")
+        assert_refused(project_copy.plan("docker1"), said)
+    finally:
+        project_copy.read("docker1", "systemctl stop e2e-stranger")
+
+
+@pytest.mark.docker1
+def test_another_container_on_the_port_is_told_by_its_name(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
+    project_copy.read("docker1", "docker run -d --rm --name theirs -p 6400:6379 redis:7.2-alpine")
+    try:
+        assert_refused(project_copy.command("deploy", "docker1"), "is held by the container theirs (redis:7.2-alpine)")
+    finally:
+        project_copy.read("docker1", "docker stop theirs")
+
+
+@pytest.mark.servers
+def test_another_redis_on_the_port_is_not_taken_for_ours(project_copy: Operator) -> None:
+    settings_of(project_copy, "redis_port = 6400")
+    server = "redis-server --port 6400 --save '' --dir /tmp"
+    project_copy.read("redis1", f"systemd-run -q --unit=e2e-redis --uid=nobody {server}; sleep 0.5")
+    try:
+        assert_refused(
+            project_copy.command("deploy", "redis1"), "6400 is held by redis-server (pid", "e2e-redis.service"
+        )
+    finally:
+        project_copy.read("redis1", "systemctl stop e2e-redis")
+
+
+@pytest.mark.parametrize("host", [REDIS1, DOCKER1])
+def test_an_address_that_the_host_does_not_have_is_told_before_redis_would_not_start(
+    project_copy: Operator, host: str
+) -> None:
+    settings_of(project_copy, 'redis_bind = ["127.0.0.1", "10.213.86.99"]')
+    told = f"{host}: redis_bind: Redis is to listen on 10.213.86.99, and this host's addresses are 10.213.86"
+    assert_refused(project_copy.command("deploy", host), told)
+
+
+@pytest.mark.servers
+def test_another_app_is_not_locked_out_of_the_redis_that_serves_it(project_copy: Operator, counter: str) -> None:
+    settings_of(project_copy, 'redis_user = "clinic"')
+    assert_refused(
+        project_copy.command("deploy", "redis1"), "redis1: this project's Redis there serves medaction already"
+    )
+    assert project_copy.redis("redis1", f"GET {counter}", user="medaction") == "OK\n4\n"
+
+
+@pytest.mark.servers
+def test_a_redis_of_debians_package_with_data_is_handed_over_by_a_word(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", "redis = [", 'redis = ["app1",')
+    settings_of(project_copy, 'redis_bind = ["127.0.0.1"]')
+    install = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install redis-server"
+    try:
+        project_copy.read("app1", f"{install} >/dev/null && redis-cli SET theirs 1")
+        unasked = "there is a Redis of Debian's package already,"
+        assert_refused(
+            project_copy.command("deploy", "app1"), f"app1: {unasked} with 1 key(s)", "redis_take_over = True"
+        )
+        project_copy.read("app1", "redis-cli DEL theirs; sed -i 's/^databases 16/databases 2/' /etc/redis/redis.conf")
+        assert_refused(project_copy.plan("app1"), f"{unasked} with a redis.conf that somebody changed")
+        settings_of(project_copy, "redis_take_over = True")
+        project_copy.deploy("app1")
+        assert project_copy.plan("app1").returncode == 0
+        assert "databases 2\n" in project_copy.read("app1", "cat /etc/redis/redis.conf.previous")
+    finally:
+        project_copy.read("app1", PURGE)
+
+
+# --- From one mode to another -------------------------------------------------------------------------
+
+
+@pytest.mark.docker1
+def test_a_change_of_mode_says_what_becomes_of_the_counters(project_copy: Operator, counter: str) -> None:
+    edit(project_copy, "sandbox.py", COMPOSE, "")
+    try:
+        assert_refused(
+            project_copy.command("deploy", "docker1"),
+            "docker1: redis_mode = 'package', and this project's Redis of mode 'compose' runs there with",
+            "would count anew", "the Docker volume medaction-redis-data", "redis_take_over = True",
+        )  # fmt: skip
+        settings_of(project_copy, "redis_take_over = True")
+        project_copy.deploy("docker1")
+        assert project_copy.plan("docker1").returncode == 0
+        assert project_copy.redis("docker1", "DBSIZE") == "OK\n0\n"
+        # Nothing counts there yet, so the way back needs no word; and the volume has kept what was in it.
+        Operator().deploy("docker1")
+        assert project_copy.redis("docker1", f"GET {counter}", user="medaction") == "OK\n4\n"
+        assert Operator().plan("docker1").returncode == 0
+    finally:
+        project_copy.read("docker1", PURGE)
+
+
+# --- Somebody else's ----------------------------------------------------------------------------------
+
+
+def test_an_external_redis_is_asked_before_and_is_all_in_env(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", "redis = [", "_redis = [")
+    edit(project_copy, "group_data/sandbox.py", f'"{ADDRESS["redis1"]}"', f'"{ADDRESS["docker1"]}"')
+    settings_of(project_copy, 'redis_mode = "external"')
+    try:
+        project_copy.deploy("app")
+        assert project_copy.plan("app").stdout == "sandbox: nothing to do on 2 host(s)\n"
+        assert f"@{ADDRESS['docker1']}:6379" in project_copy.read("app1", "grep ^REDIS_URL= /opt/medaction/.env")
+        settings_of(project_copy, 'redis_password = "env:E2E_WRONG"')
+        project_copy.environ["E2E_WRONG"] = "not-the-password"
+        assert_refused(
+            project_copy.command("deploy", "app"), "redis_user (medaction) or redis_password:", "refuses the login"
+        )
+        settings_of(project_copy, "redis_port = 22")
+        assert_refused(project_copy.command("deploy", "app"), f"what answers at {ADDRESS['docker1']}:22 is not Redis")
+        settings_of(project_copy, "redis_port = 6399")
+        edit(project_copy, "group_data/sandbox.py", "redis_port = 22\n", "")
+        assert_refused(
+            project_copy.command("deploy", "app"), f"redis_port: {ADDRESS['docker1']}:6399 cannot be reached"
+        )
+    finally:
+        Operator().deploy("app")
+
+
+@pytest.mark.servers
+def test_an_external_redis_leaves_no_host_the_role(project_copy: Operator) -> None:
+    settings_of(project_copy, 'redis_mode = "external"')
+    assert_refused(
+        project_copy.command("deploy", "redis1"), "redis1: redis_mode = 'external', so Redis is somebody else's server",
+        "stays as it is, and limits count anew",
+    )  # fmt: skip
+
+
+@pytest.mark.servers
+def test_an_external_redis_over_tls(project_copy: Operator, tmp_path: Path) -> None:
+    """As a cloud provider has it: TLS, the user `default`, a password. Its authority is known to this machine."""
+    key, certificate = tmp_path / "key", tmp_path / "ca.crt"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=e2e", "-addext", f"subjectAltName=IP:{ADDRESS['redis1']}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    password = secrets.read("redis_password", None, "sandbox").get_secret_value()
+    config = "port 0\ntls-port 6500\ntls-cert-file /run/e2e-tls/ca.crt\ntls-key-file /run/e2e-tls/key\n"
+    config += f'tls-auth-clients no\nbind 0.0.0.0\nsave ""\nrequirepass {password}\n'
+    files = {"key": key.read_text(), "ca.crt": certificate.read_text(), "conf": config}
+    for name, text in files.items():
+        project_copy.on("redis1", f"mkdir -p /run/e2e-tls; cat > /run/e2e-tls/{name}", PrivateInput(text))
+    project_copy.read("redis1", "systemd-run -q --unit=e2e-tls redis-server /run/e2e-tls/conf; sleep 0.5")
+    edit(project_copy, "sandbox.py", "redis = [", "_redis = [")
+    settings_of(project_copy, 'redis_mode = "external"', 'redis_user = "default"', "redis_port = 6500")
+    try:
+        assert_refused(project_copy.command("deploy", "app"), "where it speaks TLS, set redis_tls = True")
+        settings_of(project_copy, "redis_tls = True")
+        assert_refused(project_copy.command("deploy", "app"), "redis_tls = True:", "self-signed certificate")
+        project_copy.environ["SSL_CERT_FILE"] = str(certificate)
+        for host in ("app1", "app2"):
+            into = "cat > /usr/local/share/ca-certificates/e2e.crt; update-ca-certificates >/dev/null 2>&1"
+            project_copy.on(host, into, PrivateInput(files["ca.crt"]))
+        project_copy.deploy("app")
+        assert project_copy.plan("app").returncode == 0
+        assert "rediss://default:" in project_copy.read("app1", "grep ^REDIS_URL= /opt/medaction/.env")
+    finally:
+        project_copy.read("redis1", "systemctl stop e2e-tls; rm -r /run/e2e-tls")
+        for host in ("app1", "app2"):
+            project_copy.on(host, "rm -f /usr/local/share/ca-certificates/e2e.crt; update-ca-certificates --fresh")
+        Operator().deploy("app")
