@@ -1,6 +1,9 @@
-# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups.
+# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups, SKIP leaves some out;
+# PARTIAL=1 goes on without the hosts that do not answer.
 ENV   ?= sandbox
 LIMIT ?=
+SKIP  ?=
+PARTIAL ?=
 OUT   ?=
 JUNIT ?=
 WRITE ?=
@@ -9,7 +12,7 @@ HOST  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
-NARROWED  := --env='$(ENV)' --limit='$(LIMIT)'
+NARROWED  := --env='$(ENV)' --limit='$(LIMIT)' --skip='$(SKIP)' $(if $(PARTIAL),--partial)
 
 # make turns every failure into exit code 2, except with -q, where a recipe's 1 stays 1 (GNU make manual,
 # "Summary of Options"); the "+" has the recipes run all the same.

@@ -16,7 +16,7 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many of the faults that were tried were survived."""
     reports = {
-        outcome: [each for each in terminalreporter.getreports(outcome) if "fault" in each.keywords]
+        outcome: [each for each in terminalreporter.getreports(outcome) if "fault" in getattr(each, "keywords", ())]
         for outcome in ("passed", "failed", "error", "skipped")
     }
     survived = len([each for each in reports["passed"] if each.when == "call"])

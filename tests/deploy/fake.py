@@ -139,7 +139,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         entries += backup_layout.directories(settings, app_is_here="app" in groups) + backup_layout.files(settings)
         entries += postgres_layout.no_main_cluster(settings)
     packages = [
-        "redis-server", "redis-tools", "cron", "logrotate", "isal", "util-linux", "postgresql-client-15",
+        "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux", "postgresql-client-15",
         "postgresql-15",
     ]  # fmt: skip
     return {

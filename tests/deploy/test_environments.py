@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Callable
 
 import pytest
 
+from provision.__main__ import parser
 from provision.commands import plan
 from provision.debian.entries import File
 from tests.deploy.fake import Fleet, commands, debian, stat_lines
@@ -44,7 +44,7 @@ CLIENT = [
     "PostgreSQL client | Install the server that restore tests start for themselves",
 ]
 BACKUP = [
-    "Backup | Install cron, logrotate and the compressor",
+    "Backup | Install cron, logrotate, jq and the compressor",
     "Backup | Create the user that owns the dumps",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
@@ -327,7 +327,7 @@ def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, dep
 def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     deployed: Fleet, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = Namespace(env="staging", limit="", json=False)
+    arguments = parser().parse_args(["plan", "--env", "staging"])
     deployed.write()
     assert plan.run(arguments) == 0
     answers(deployed)["--overdue"] = debian()["--overdue"]

@@ -20,7 +20,8 @@ SAMPLE = Path(__file__).with_name("sample.sql")
 def bin_dir() -> Path:
     """Where the newest PostgreSQL server's programs are; as root on Debian, what is missing is installed."""
     missing = [] if _server_dirs() else ["postgresql"]
-    missing += [name for name, tool in (("isal", "igzip"), ("faketime", "faketime")) if not shutil.which(tool)]
+    others = {"isal": "igzip", "faketime": "faketime", "jq": "jq"}
+    missing += [name for name, tool in others.items() if not shutil.which(tool)]
     if missing and AS_ROOT and shutil.which("apt-get"):
         # Debian's package makes and starts a cluster of its own unless it is told not to.
         config = Path("/etc/postgresql-common/createcluster.d/no-main.conf")
@@ -32,7 +33,7 @@ def bin_dir() -> Path:
         config.unlink()
     found = _server_dirs()
     if not found:
-        raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql isal faketime")
+        raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql isal faketime jq")
     return found[-1]
 
 

@@ -13,7 +13,7 @@ write_manifest() { # FINAL
         --argjson seconds "$(( SECONDS - began ))" --argjson bytes "$dump_bytes" --arg sha256 "$sum" \
         --arg globals "$globals" --arg server_version "$server_version" \
         --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
-        --argjson sequences_before "$sequences_before" --arg schema_sha256 "$(sum_of_objects)" \
+        --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
         "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
@@ -22,8 +22,9 @@ write_manifest() { # FINAL
 sum_of_objects() { jq --compact-output --sort-keys .objects "$run_dir/contents.json" | sha256sum | cut -d ' ' -f 1; }
 
 # shellcheck disable=SC2016  # jq's own names
-readonly manifest_program='. as $found | ($ARGS.named | del(.schema_sha256) | map_values(if . == "" then null else . end))
-    + {sequences_after: $found.sequences_after, content: ($found | del(.sequences_after) + {$schema_sha256})}'
+readonly manifest_program=". as \$found | $named_values | del(.schema_sha256, .before)"'
+    + {sequences_before: $before[0], sequences_after: $found.sequences_after,
+       content: ($found | del(.sequences_after) + {$schema_sha256})}'
 
 # Counting is for the restore test's sake: it never keeps anybody from a dump.
 tell_what_was_not_counted() {
@@ -36,10 +37,13 @@ $(reason_in "$run_dir/session.err")"
 # Half of the usual size may be right after a clean-up, and may be a table that was lost.
 compare_size() {
     local median path
+    local -a paths=()
+    mapfile -t paths < <(all_dumps "$prefix" | sed -n 1,7p)
+    load_json bytes "${paths[@]/%/.json}"
     median=$(
-        while read -r path; do
-            printf '%s\n' "$(json_value "$path.json" bytes)"
-        done < <(all_dumps "$prefix" | sed -n 1,7p) | sort --numeric-sort |
+        for path in "${paths[@]}"; do
+            printf '%s\n' "${json[$path.json bytes]:-}"
+        done | sort --numeric-sort |
             awk '$1 > 0 { sizes[++n] = $1 } END { print sizes[int((n + 1) / 2)] }'
     )
     [[ -n $median ]] || return 0
