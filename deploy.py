@@ -10,10 +10,12 @@ from provision.app import layout as app_layout
 from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.preflight import platform
+from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, require_client_package
 from provision.postgres.role import postgres_client
+from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.windows.role import windows_app, windows_backup, windows_redis
@@ -40,6 +42,7 @@ with one_host(host, state):
         if "backup" in member.groups:
             windows_backup(settings=settings)
     else:
+        begin(settings=settings)
         if "redis" in member.groups:
             redis_server(settings=settings, system=system, site=site, app_is_here="app" in member.groups)
         if "app" in member.groups:
@@ -48,3 +51,4 @@ with one_host(host, state):
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
             backup(settings=settings, app_is_here="app" in member.groups)
+        record(settings=settings, roles=[role for role in ROLES if role in member.groups])

@@ -47,6 +47,7 @@ ANSWERS = {
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
+    "Listed": ["{}", "==journal==", "a line"],
     "UnreadUnits": ["yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["running redis ab", "redis ab"],
