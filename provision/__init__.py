@@ -24,7 +24,7 @@ stand above it here (`tests/unit/test_map.py`):
                      backups that run by themselves, and what they say of themselves
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     choice verify secrets deploy plan status render settings
+    commands     table choice verify secrets deploy plan status render settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

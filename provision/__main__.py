@@ -1,4 +1,4 @@
-"""The project's commands: `python -m provision COMMAND --env ENVIRONMENT`. `make help` lists them."""
+"""The project's commands: `provision COMMAND --env ENVIRONMENT`. `make help` lists them."""
 
 from __future__ import annotations
 
@@ -58,5 +58,10 @@ def main() -> int:
         return 130
 
 
-if __name__ == "__main__":
+def console() -> NoReturn:
+    """The console script `provision`: its exit codes are the documented ones, where make has words of its own."""
     speed.leave(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -6,13 +6,14 @@ import sys
 from argparse import Namespace
 from time import monotonic
 
-from provision.commands import choice, secrets, verify
+from provision.commands import choice, secrets, table, verify
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.settings.project import version
 
 # These generate their own secrets; for any other environment that is a person's decision.
 SELF_SERVED = ("sandbox", "local")
+COLUMNS = ("host", "roles", "changed", "failed", "verified")
 
 
 def run(arguments: Namespace) -> int:
@@ -35,17 +36,22 @@ def run(arguments: Namespace) -> int:
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:
-    width = max(len(member.name) for member in members)
-    print(f"\n{'host':{width}}  {'roles':16}  {'changed':>7}  {'failed':>6}  verified")
-    for member in members:
-        steps = [step for step in outcome.steps if step.host == member.name]
-        roles = ", ".join(role for role in inventory.ROLES if role in member.groups)
-        changed = sum(step.changes for step in steps)
-        failed = sum(step.failed for step in steps)
-        print(f"{member.name:{width}}  {roles:16}  {changed:>7}  {failed:>6}  {verdicts.of(member.name)}")
+    print()
+    table.show([_row(member, outcome, verdicts) for member in members], COLUMNS, ("roles", "failed"))
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
     print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}\n")
+
+
+def _row(member: inventory.Member, outcome: runs.Outcome, verdicts: verify.Verdicts) -> dict[str, str]:
+    steps = [step for step in outcome.steps if step.host == member.name]
+    return {
+        "host": member.name,
+        "roles": ", ".join(role for role in inventory.ROLES if role in member.groups),
+        "changed": str(sum(step.changes for step in steps)),
+        "failed": str(sum(step.failed for step in steps)),
+        "verified": verdicts.of(member.name),
+    }
 
 
 def _failed(outcome: runs.Outcome) -> int:

@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_config, ctx_host, ctx_state
 
 from provision.backup.facts import BackupReport, Report
+from provision.commands import table
 from provision.engine import inventory
 from provision.engine.private import PrivateInput
 from provision.redis.facts import Redis, question
@@ -36,6 +37,9 @@ COLUMNS = (
     "next run",
 )
 
+# What goes first where the table does not fit.
+DISPENSABLE = ("kept", "size", "next run", "database", "restore test", "age")
+
 
 def run(arguments: Namespace) -> int:
     """Print the table, or with --json the same as JSON. Exit 1 when a host could not be asked."""
@@ -47,7 +51,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows, indent=2))
     else:
-        _print(rows)
+        table.show(rows, COLUMNS, DISPENSABLE, "JSON=1 (--json) has them")
     return 1 if any(row["redis"] == "unreachable" or row["last good backup"] == NO_ANSWER for row in rows) else 0
 
 
@@ -170,10 +174,3 @@ def _trend(manifests: list[dict[str, Any]]) -> str:
     if not before or not before[len(before) // 2]:
         return ""
     return f" ({(manifests[0]['bytes'] / before[len(before) // 2] - 1) * 100:+.0f} %)"
-
-
-def _print(rows: list[dict[str, str]]) -> None:
-    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]
-    widths = {column: max(len(row[column]) for row in table) for column in COLUMNS}
-    for row in table:
-        print("  ".join(row[column].ljust(widths[column]) for column in COLUMNS).rstrip())
