@@ -95,8 +95,8 @@ def test_no_line_of_env_is_lost(upgrade: Upgrade, upgraded: Operator) -> None:
 
 
 def test_no_counter_is_lost(upgraded: Operator) -> None:
-    counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"TTL {COUNTER}", user="medaction").split()[1:]
-    assert counted == "4" and 0 < int(left) <= 900
+    counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"PTTL {COUNTER}", user="medaction").split()[1:]
+    assert counted == "4" and 0 < int(left) <= 900_000
 
 
 @pytest.mark.parametrize("name", ["backup-database.sh", "restore-database.sh"])
