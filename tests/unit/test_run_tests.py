@@ -76,3 +76,21 @@ def test_faults_are_added_up() -> None:
     levels[0].lines = ["faults: 3 tried, 2 survived", "= 3 passed in 1.0s ="]
     levels[1].lines = ["faults: 4 tried, 4 survived, 1 could not be tried here", "= 4 passed in 1.0s ="]
     assert "faults: 7 tried, 6 survived, 1 could not be tried here" in run_tests.closing(levels, 1)
+
+
+def test_every_level_of_tests_is_run() -> None:
+    first, lanes = run_tests.levels()
+    run = {level.arguments[0] for lane in (first, *lanes) for level in lane}
+    tests = Path(__file__).parents[1]
+    # verify is for servers that are deployed: each deploy runs it.
+    assert run == {f"tests/{path.parent.name}" for path in tests.glob("*/test_*.py")} - {"tests/verify"}
+
+
+def test_each_e2e_test_is_in_exactly_one_level() -> None:
+    _, lanes = run_tests.levels()
+    selections = [level.arguments[-1] for lane in lanes for level in lane if level.arguments[0] == "tests/e2e"]
+    for mark in ("servers", "docker1", "neither"):
+        chosen = [
+            each for each in selections if eval(each, {name: name == mark for name in ("servers", "docker1", "prove")})
+        ]
+        assert len(chosen) == 1, mark
