@@ -5,6 +5,7 @@
 #       --database NAME                        only this one of backup_databases
 #       --if-missed                            only when the tier's last run did not take place
 #   backup-database.sh --verify [FILE]         check a stored dump again; the newest unless one is named
+#   backup-database.sh --accept DUMP           what a suspect dump lacks was meant to go: it is good again
 #   backup-database.sh --check                 one line for a monitoring system
 #   backup-database.sh --overdue               which tiers need a run, and why: what a deploy asks
 #   backup-database.sh --help                  this text
@@ -53,6 +54,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/dump.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
+# shellcheck source=lib/losses.sh
+. "$here/lib/losses.sh"
 # shellcheck source=lib/manifest.sh
 . "$here/lib/manifest.sh"
 # shellcheck source=lib/publish.sh
@@ -78,10 +81,13 @@ final=''           # the dump that is being made
 published=''       # the dump that was made
 began=$SECONDS
 began_utc=$(utc_now)
+began_clock=$(wall_clock)
 database_bytes=0
 dump_bytes=0
 sum=''
 sequences_before='{}'
+undone=''
+warnings=''        # what pg_dump has said all the same
 
 read_arguments() {
     while (( $# > 0 )); do
@@ -89,6 +95,7 @@ read_arguments() {
             --help) usage; exit 0 ;;
             --check) action=check ;;
             --overdue) action=overdue ;;
+            --accept) need_value "$@"; action=accept; file=$2; shift ;;
             --if-missed) only_if_missed=1 ;;
             --verify)
                 action=verify
@@ -182,19 +189,35 @@ make_dump() {
     dump_to "$final.part" "$snapshot"
     start collect /dev/fd/6 "$run_dir/contents" cat    # thousands of lines: bash would read them byte by byte
     ask "$(contents_sql "$object_hash" "$(counted_tables)")"
+    ask "SAVEPOINT needs; $needs_sql $properties_sql $private_properties_sql ROLLBACK TO SAVEPOINT needs;"
     await_dump
     ask "SELECT json_build_array('value', 'sequences_after', ($sequences_sql));"
     close_session
+    read_contents
     tell_what_was_not_counted
     if (( backup_include_globals )); then dump_globals "$final.globals.gz.part"; fi
     dump_bytes=$(size_of "$final.part")
     step=check
     check_part "$final.part"
-    compare_size
+    look_for_losses
+    if [[ -n $suspicion ]]; then leave_tier; fi
+    keep_properties "$final.properties.json.part"
     write_manifest "$final"
     step=publish
     publish "$final"
+    if [[ -n $suspicion ]]; then call_failure_hook "suspect: $suspicion" 0; fi
     info "$final, $(human_size "$dump_bytes"), $(( SECONDS - began )) s"
+}
+
+# A suspect dump is kept, and for as short as a daily one.
+leave_tier() {
+    local path to=$backup_dir/${final##*/}
+    if [[ $to != "$final" ]]; then
+        for path in "$final.part" "$final".*.part; do
+            if [[ -e $path ]]; then mv --no-target-directory "$path" "$backup_dir/${path##*/}"; fi
+        done
+        final=$to
+    fi
 }
 
 counted_tables() {
@@ -213,17 +236,23 @@ counted_tables() {
 
 remove_old() {
     local kind days
-    promote "$published"
+    if [[ -z $suspicion ]]; then promote "$published"; fi
     step=prune
     for kind in "${tiers[@]}"; do
         days=$(days_of "$kind")
         if [[ $kind == "$tier" ]]; then days=$retention_days; fi
         # The other tier that has runs of its own is pruned by those.
         if [[ $kind == "$tier" || $kind == monthly || $kind == yearly ]] && (( days > 0 )); then
-            prune "$kind" "$days" ||
-                die "the dump is good, but old ones stay in $(tier_dir "$kind")" "$EXIT_LEFT_UNDONE"
+            prune "$kind" "$days" || leave_undone "old ones stay in $(tier_dir "$kind")"
         fi
     done
+    [[ -z $undone ]] || die "the dump is good, but $undone" "$EXIT_LEFT_UNDONE"
+}
+
+# The rest is done all the same: a disk that is never pruned fills up.
+leave_undone() { # WHAT
+    warn "$1"
+    undone+="${undone:+, }$1"
 }
 
 # The latest moment, in this tier's schedule, that is past.
@@ -290,7 +319,8 @@ back_up_each() { # DATABASE...
 
 list_databases() {
     query "$postgres_database" \
-        'SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1'
+        "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate
+            AND datname !~ '_(before|restored)_$stamp_regex\$' ORDER BY 1"
 }
 
 back_up() {
@@ -336,6 +366,7 @@ main() {
     case $action in
         backup) back_up ;;
         verify) verify ;;
+        accept) accept_dump ;;
         check) check_freshness ;;
         overdue) list_overdue ;;
     esac

@@ -2,19 +2,27 @@
 # Restore a dump of $app_name, or test that one can be restored.
 #
 #   restore-database.sh --list                         the dumps there are, newest first
-#   restore-database.sh --into NAME                    restore the newest into the database NAME,
-#                                                      which is empty, or is created
+#   restore-database.sh --into NAME                    restore NAME's newest dump, or the newest of the app's
+#                                                      database, into NAME, which is empty or is created
 #   restore-database.sh --into NAME --from FILE        restore that one
 #   restore-database.sh --into NAME --overwrite NAME   NAME holds data: restore beside it, then swap names;
 #                                                      the old one stays as NAME_before_<time>
+#       --as-administrator URL   a superuser, postgresql://postgres@host/ with PGPASSWORD, makes what only he
+#                                may: database, roles, extensions; nothing of the dump runs as him
+#       --with-roles             with that: make the roles that the dump names and the server lacks
+#       --trust-dump             with that: load what only a superuser can. The dump's code then runs as the
+#                                server's administrator
+#       --no-owner               all belongs to the role that restores; no owners, no grants
+#       --table NAME, --schema NAME   of these alone, as often as needed; NAME may be SCHEMA.TABLE
+#       --data-only              rows alone, into tables that are there
 #   restore-database.sh --test [--from FILE]           restore the newest dump of each database, or FILE, into
 #                                                      a throwaway database, compare it with the manifest,
 #                                                      note the verdict, remove everything
 #   restore-database.sh --help                         this text
 #
-# Run as $backup_user or as root. It restores on $postgres_host:$postgres_port as $postgres_user, which must
-# own the database NAME, or may create databases (ALTER ROLE ... CREATEDB). FILE is a path, or a name as
-# --list shows it. --test uses the server backup_restore_test_host
+# Run as $backup_user or as root. It restores on $backup_postgres_host:$backup_postgres_port as
+# $postgres_user, which must own the database NAME, or may create databases (ALTER ROLE ... CREATEDB). FILE is
+# a path, or a name as --list shows it. --test uses the server backup_restore_test_host
 # ($backup_restore_test_host), or where none is named a temporary server on this host.
 #
 # Exit codes: 0 done; 1 failed, and the data that was there is untouched; 2 wrong arguments or set-up;
@@ -44,12 +52,24 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/contents.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
+# shellcheck source=lib/sift.sh
+. "$here/lib/sift.sh"
+# shellcheck source=lib/target.sh
+. "$here/lib/target.sh"
+# shellcheck source=lib/properties.sh
+. "$here/lib/properties.sh"
+# shellcheck source=lib/administrator.sh
+. "$here/lib/administrator.sh"
+# shellcheck source=lib/swap.sh
+. "$here/lib/swap.sh"
 # shellcheck source=lib/progress.sh
 . "$here/lib/progress.sh"
 # shellcheck source=lib/load.sh
 . "$here/lib/load.sh"
 # shellcheck source=lib/compare.sh
 . "$here/lib/compare.sh"
+# shellcheck source=lib/documented.sh
+. "$here/lib/documented.sh"
 # shellcheck source=lib/restoretest.sh
 . "$here/lib/restoretest.sh"
 
@@ -62,6 +82,9 @@ overwrite=''
 file=''
 run_dir=''
 scratch=''    # the database that we created and have not handed over
+chosen=''     # why that dump was taken
+with_roles=0
+trust_dump=0
 
 read_arguments() {
     while (( $# > 0 )); do
@@ -69,6 +92,13 @@ read_arguments() {
             --help) usage; exit 0 ;;
             --list) action=list; shift; continue ;;
             --test) action='test'; shift; continue ;;
+            --with-roles) with_roles=1; shift; continue ;;
+            --trust-dump) trust_dump=1; shift; continue ;;
+            --no-owner) owners=drop; shift; continue ;;
+            --data-only) data_only=1; shift; continue ;;
+            --table) tables+=,${2:-} ;;
+            --schema) schemas+=,${2:-} ;;
+            --as-administrator) use_administrator "${2:-}" ;;
             --into) target=${2:-} ;;
             --from) file=${2:-} ;;
             --overwrite) overwrite=${2:-} ;;
@@ -83,6 +113,12 @@ read_arguments() {
     if [[ $(within_a_name "$target" '') != "$target" ]]; then
         die "--into '$target' is longer than the 63 bytes that PostgreSQL has for a name" "$EXIT_USAGE"
     fi
+    if (( with_roles || trust_dump )) && [[ -z $administrator ]]; then
+        die '--with-roles and --trust-dump go with --as-administrator URL' "$EXIT_USAGE"
+    fi
+    if [[ -n $overwrite && ( -n $tables$schemas || $data_only == 1 ) ]]; then
+        die 'a part of a dump replaces no whole database: leave --overwrite out' "$EXIT_USAGE"
+    fi
     if [[ -n $overwrite && $overwrite != "$target" ]]; then
         die "--overwrite '$overwrite' is not --into '$target': give the same name twice" "$EXIT_USAGE"
     fi
@@ -94,8 +130,9 @@ clean_up() {
     trap '' HUP INT TERM
     explain_exit "$status"
     end_children
+    remove_loader
     if [[ -n $scratch ]]; then
-        query postgres "DROP DATABASE IF EXISTS $(sql_name "$scratch") WITH (FORCE)" ||
+        run_as_maker "DROP DATABASE IF EXISTS $(sql_name "$scratch") WITH (FORCE)" ||
             warn "the database $scratch is left over: drop it"
     fi
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
@@ -103,114 +140,110 @@ clean_up() {
 }
 
 list_dumps() {
-    local kind name path seconds now
+    local kind name path verdict
+    local -a paths
     require_jq
     load_verdicts "${tiers[@]}"
-    now=$(seconds_of "$(wall_clock)")
     printf '%-8s %9s %10s %-9s %s\n' TIER AGE SIZE RESTORED FILE
     for name in $(prefixes); do
         for kind in "${tiers[@]}"; do
-            while read -r path; do
-                seconds=$(( now - $(seconds_of "$(stamp_of "$path")") ))
-                printf '%-8s %8sh %10s %-9s %s\n' "$kind" "$(( seconds / 3600 ))" \
-                    "$(human_size "$(size_of "$path")")" "${json[$path.restore-test.json verdict]:--}" "$path"
-            done < <(dumps_in "$kind" "$name")
+            mapfile -t paths < <(dumps_in "$kind" "$name")
+            load_suspicions "${paths[@]}"
+            for path in "${paths[@]}"; do
+                verdict=${json[$path.restore-test.json verdict]:--}
+                if is_suspect "$path"; then verdict=suspect; fi
+                printf '%-8s %8sh %10s %-9s %s\n' "$kind" "$(( $(age_of "$path") / 3600 ))" \
+                    "$(human_size "$(size_of "$path")")" "$verdict" "$path"
+            done
         done
     done
+    list_kept_databases
 }
 
-# A path; or the name of a dump of ours, in whichever tier it lies; or the newest of the app's database.
+# A path; or the name of a dump of ours, in whichever tier it lies; or the newest of the target itself;
+# or of the app's database. Names that differ in case alone are two databases.
 choose_dump() {
     local kind
     step=choose
     if [[ -z $file ]]; then
-        file=$(newest_dump "$app_name")
-        [[ -n $file ]] || die "$backup_dir holds no dump: make a backup first, or name a file with --from"
+        choose_newest
         return
     fi
     for kind in "${tiers[@]}"; do
         if [[ ! -e $file && -e $(tier_dir "$kind")/$file ]]; then file=$(tier_dir "$kind")/$file; fi
     done
-    [[ -r $file ]] || die "cannot read $file: --list shows the dumps there are" "$EXIT_USAGE"
+    [[ -e $file || -L $file ]] || die "there is no $file: --list shows the dumps there are" "$EXIT_USAGE"
+    [[ -r $file ]] ||
+        die "$backup_user cannot read $file: copy it into $backup_dir and give it to that user" "$EXIT_USAGE"
     file=$(readlink --canonicalize "$file")
+    chosen='it was named'
 }
 
-database_exists() { # NAME
-    [[ $(query postgres "SELECT 1 FROM pg_database WHERE datname = $(sql_text "$1")") == 1 ]]
-}
-
-# What somebody made in it, extensions aside: tables, sequences, views, functions, types, large objects.
-is_empty() { # NAME
-    [[ $(query "$1" "
-        WITH made AS (
-            SELECT 'pg_class'::regclass AS class, oid FROM pg_class
-             WHERE relnamespace = 'public'::regnamespace
-            UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-            UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace
-                       WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public'))
-        SELECT (SELECT count(*) FROM pg_largeobject_metadata) + count(*) FROM made
-         WHERE NOT EXISTS (SELECT FROM pg_depend d
-                            WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')") == 0 ]]
-}
-
-create_database() { # NAME
-    query postgres "CREATE DATABASE $(sql_name "$1") TEMPLATE template0 ENCODING 'UTF8'" \
-        2>"$run_dir/psql.err" ||
-        die "cannot create the database $1: $(reason_in "$run_dir/psql.err"): have an administrator \
-create it for $postgres_user, or ALTER ROLE $(sql_name "$postgres_user") CREATEDB"
+choose_newest() {
+    file=$(newest_dump "$(prefix_of "${target:-$postgres_database}")")
+    chosen="the newest good one of ${target:-$postgres_database}"
+    if [[ -z $file && -n $target && $target != "$postgres_database" ]]; then
+        if [[ ${target,,} == "${postgres_database,,}" || " ${backup_databases[*]} " == *" $target "* ]]; then
+            die "there is no dump of $target: name the one to take with --from, see --list" "$EXIT_USAGE"
+        fi
+        file=$(newest_dump "$app_name")
+        chosen="there is none of $target, so the newest good one of $postgres_database"
+    fi
+    [[ -n $file ]] || die "$backup_dir holds no dump: make a backup first, or name a file with --from"
+    [[ -r $file ]] || die "$backup_user cannot read $file: chown $backup_user $backup_dir/*" "$EXIT_USAGE"
+    load_suspicions "$file"
+    [[ $action != restore || ${json[$file.json empty]:-} != true ]] ||
+        die "the newest dump, $file, holds no table: name the one to take with --from, see --list" \
+"$EXIT_USAGE"
+    if is_suspect "$file"; then warn "$file is suspect, and there is no other: ${json[$file.json \
+suspect]}"; fi
 }
 
 restore() {
     step=restore
     if ! database_exists "$target"; then
+        is_whole || die "there is no database $target to restore a part into: name one that is there" \
+"$EXIT_USAGE"
+        prepare_target ''
         create_database "$target"
         scratch=$target
-        load_into "$target" "$file"
+        fill "$target"
         scratch=''
+    elif ! is_whole; then
+        prepare_target "$target"
+        load "$target"
     elif [[ $target != "$postgres_database" || -n $overwrite ]] && is_empty "$target"; then
-        load_into "$target" "$file"
+        prepare_target "$target"
+        fill "$target"
     elif [[ -z $overwrite ]]; then
         die "$target is live or holds data: to replace it, say so: --into '$target' --overwrite '$target'" \
             "$EXIT_USAGE"
     else
+        check_swap
+        prepare_target ''
         replace
     fi
     info "$target is restored from $file"
 }
 
-# A name and its ending, the name shortened to what PostgreSQL would keep (NAMEDATALEN): it cuts a longer one
-# off without a word, and would then take another database for this one.
-within_a_name() { # NAME ENDING
-    local name=$1
-    while (( $(printf '%s' "$name$2" | wc -c) > 63 )); do name=${name%?}; done
-    printf '%s' "$name$2"
+is_whole() { [[ -z $tables$schemas ]] && (( ! data_only )); }
+
+# All that can be known is known before the first row: what is missing, and the way.
+prepare_target() { # DATABASE, or none where it is yet to be made
+    step=check
+    if [[ -n $administrator ]]; then check_administrator; fi
+    if (( with_roles )); then make_roles; fi
+    check_target "$1"
+    step=restore
 }
 
-# The live database serves until the restored one stands beside it; then their names change places.
-replace() {
-    local old restored
-    old=$(within_a_name "$target" "_before_$(wall_clock)")
-    restored=$(within_a_name "$target" "_restored_$(wall_clock)")
-    create_database "$restored"
-    scratch=$restored
-    load_into "$scratch" "$file"
-    step=swap
-    query postgres "
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(sql_text "$target")
-           AND pid <> pg_backend_pid();
-        ALTER DATABASE $(sql_name "$target") RENAME TO $(sql_name "$old");
-        ALTER DATABASE $(sql_name "$scratch") RENAME TO $(sql_name "$target")" \
-        >/dev/null 2>"$run_dir/psql.err" ||
-        die "cannot swap the databases: $(reason_in "$run_dir/psql.err"): stop the app, then run this again"
-    scratch=''
-    if [[ -n $(query postgres "
-        SELECT 1 FROM pg_database WHERE datname = $(sql_text "$old") AND datacl IS NOT NULL
-         UNION ALL SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-         WHERE datname = $(sql_text "$old")") ]]; then
-        warn "what was set on the database itself (GRANT CONNECT, ALTER DATABASE ... SET) stayed with $old: \
-see \\l and \\drds in psql, and set it again on $target"
-    fi
-    info "what was there before is now the database $old: drop it when it is not needed any more"
+load() { # DATABASE
+    if [[ -n $administrator ]]; then load_as_administrator "$1" "$file"; else load_into "$1" "$file"; fi
+}
+
+fill() { # DATABASE
+    load "$1"
+    apply_properties "$1"
 }
 
 main() {
@@ -226,6 +259,7 @@ main() {
     run_dir=$(mktemp --directory)
     use_pgpass
     choose_dump
+    info "$file: $chosen"
     step=check
     info "reading all of $file, $(human_size "$(size_of "$file")")"
     verify_dump "$file"

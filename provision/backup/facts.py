@@ -14,6 +14,9 @@ from typing_extensions import override
 
 from provision.engine.facts import Fact, asked
 
+# What else lies beside a dump; the properties hold settings' values, which can be keys.
+_NO_MANIFESTS = ("*.restore-test.json", "*.properties.json", "*.accepted.json")
+
 
 class BackupsDue(Fact[dict[str, str]]):
     """Given the backup script and where dumps go, return why a run is due (in words), and of which tier.
@@ -60,7 +63,7 @@ class BackupReport(Fact[Report]):
         for kind in ("status", "restore-test"):
             parts += [*_each_file(kind, state_dir, f"{kind}*.json"), ";"]
         for tier, directory in tiers.items():
-            parts += [*_each_file(tier, directory, "*.json", but="*.restore-test.json"), ";"]
+            parts += [*_each_file(tier, directory, "*.json", but=_NO_MANIFESTS), ";"]
         return asked(*parts, "true")
 
     @staticmethod
@@ -103,9 +106,14 @@ def _objects(texts: Iterable[str], *names: str) -> list[dict[str, Any]]:
     return found
 
 
-def _each_file(kind: str, directory: str, pattern: str, but: str = "") -> list[str | QuoteString]:
+def _each_file(kind: str, directory: str, pattern: str, but: tuple[str, ...] = ()) -> list[str | QuoteString]:
     """A command that prints every such file of a directory in one line, `KIND=` before it."""
     return [
-        "find", QuoteString(directory), "-maxdepth 1 -type f -name", QuoteString(pattern), "! -name", QuoteString(but),
-        f"""-exec sh -c 'for f; do printf "%s\\n" "{kind}=$(tr -d "\\n" < "$f")"; done' - {{}} + 2>/dev/null""",
+        "find", QuoteString(directory), "-maxdepth 1 -type f -name", QuoteString(pattern),
+        *(word for name in but for word in ("! -name", QuoteString(name))),
+        # Of a manifest all but the list of every object: nobody reads it here.
+        "-exec sh -c", QuoteString(
+            f'for f; do printf "%s\\n" "{kind}=$(jq -c "del(.content.objects?)" "$f" 2>/dev/null'
+            ' || tr -d "\\n" < "$f")"; done'
+        ), "- {} + 2>/dev/null",
     ]  # fmt: skip

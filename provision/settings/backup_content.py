@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from provision.settings.fields import Count, Line
+from provision.settings.fields import Count, Host, Line, Port
 
 Databases = Literal["all"] | Annotated[list[Line], Field(min_length=1)]
 Tables = Literal["all", "none"] | Annotated[list[Line], Field(min_length=1)]
@@ -17,6 +17,13 @@ class BackupContentSettings(BaseModel):
         default_factory=lambda data: [data["postgres_database"]],
         description='The databases to dump, each into files of its own: a list of names, or "all".',
         examples=[["medaction", "medaction_audit"]],
+    )
+    backup_postgres_host: Host = Field(
+        default_factory=lambda data: data["postgres_host"],
+        description="The server as the backups reach it: past a pooler such as PgBouncer that the app connects to.",
+    )
+    backup_postgres_port: Port = Field(
+        default_factory=lambda data: data["postgres_port"], description="The same for its TCP port."
     )
     backup_format: Literal["plain", "plain-zstd", "custom", "directory"] = Field(
         "plain",
@@ -34,7 +41,11 @@ class BackupContentSettings(BaseModel):
         examples=[["public.patients", "public.reclamations"]],
     )
     backup_size_change_percent: Count = Field(
-        50, description="By how much a dump's size may differ from the median of the last seven without a warning."
+        50, description="By how much a dump's size or a table's rows may fall before the dump is suspect."
+    )
+    backup_volatile_tables: list[Line] = Field(
+        default_factory=list,
+        description="Tables whose rows come and go, such as sessions and queues: losing them is no alarm.",
     )
     backup_reserve_mb: Count = Field(
         100,

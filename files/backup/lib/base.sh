@@ -51,9 +51,13 @@ with_values() { # LINE
     printf '%s' "$text$rest"
 }
 
-# The beginning of what a tool has said.
+# What a tool has said went wrong: from its first error on, for a warning before it has other causes.
 reason_in() { # FILE
-    sed -n 1,3p "$1"
+    if grep -qE '(^|: )(error|ERROR|FATAL|PANIC):' "$1"; then
+        sed -nE '/(^|: )(error|ERROR|FATAL|PANIC):/,$p' "$1" | sed -n 1,3p
+    else
+        sed -n 1,3p "$1"
+    fi
 }
 
 human_size() { # BYTES
@@ -82,6 +86,8 @@ become_backup_user() { # ARGUMENTS...
 
 # The kernel drops the lock with its last holder, so there is no stale one.
 take_lock() { # FILE
+    # One that somebody else has made in our own directory, such as root who copied dumps in: nobody holds it.
+    [[ ! -e $1 || -w $1 ]] || rm -f -- "$1"
     exec 9>>"$1" || die "cannot write $1: deploy again" "$EXIT_USAGE"
     flock --timeout 2 9 || die "another run holds $1: this one stops" "$EXIT_BUSY"
 }

@@ -14,6 +14,7 @@ choose_client() {
         die "cannot connect: $why: $(advice_for "$why")"
     fi
     server_version=${server_version%% *}
+    refuse_pooler
     major=${server_version%%.*}
     if [[ $postgres_mode != direct ]]; then
         use_tool pg_dump
@@ -31,12 +32,25 @@ choose_client() {
         if [[ ${found%%.*} == "$major" ]]; then
             pg_bin=${candidate%/*}
             client_version=$found
-            info "server $server_version on $postgres_host, pg_dump $found"
+            info "server $server_version on $server_host, pg_dump $found"
             return
         fi
     done
     die "the server is PostgreSQL $server_version, pg_dump here is ${found:-missing}: install \
 postgresql-client-$major, as a deploy does"
+}
+
+# Behind a pooler two sessions, one after the other, are the same process of the server: what a backup sets in
+# its session would go on in the app's.
+refuse_pooler() {
+    local seen
+    [[ $server_mode == direct || $server_mode == container ]] || return 0
+    use_tool psql
+    seen=$(printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
+        query_text "$postgres_database" 2>/dev/null | sort --unique | wc --lines)
+    (( seen != 1 )) || die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
+backups would change the app's sessions: name the server itself in \
+backup_postgres_host and backup_postgres_port"
 }
 
 version_in() { sed -nE '1 s/[^0-9]*([0-9.]+).*/\1/p'; }

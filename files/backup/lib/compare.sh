@@ -29,9 +29,11 @@ tables_of_manifest() {
 readonly comparison_program='
     def number: if . == null then . else tostring end;
     def between($a; $b): if . == null or $a == null or $b == null then false
-        else tonumber as $n | ([$a, $b] | map(tonumber) | sort) as [$low, $high] | $n >= $low and $n <= $high end;
+        else tonumber as $n | ([$a, $b] | map(tonumber) | sort) as [$low, $high]
+            | $n >= $low and $n <= $high end;
     . as $was | $found[0] as $now
-    | [ ($was.content.tables | to_entries[] | ($now.tables[.key] | number) as $rows | select((.value | number) != $rows)
+    | [ ($was.content.tables | to_entries[] | ($now.tables[.key] | number) as $rows
+          | select((.value | number) != $rows)
           | "table \(.key): \(.value) rows dumped, \($rows // "no") restored"),
         (["large_objects", "encoding"][] | select($was.content[.] != $now[.])
           | "\(.): \($was.content[.]) dumped, \($now[.]) restored"),
@@ -44,8 +46,10 @@ readonly comparison_program='
             (($has | keys) - ($had | keys) | .[] | "\(.): was not dumped, is now \($now.shown[.])"),
             ($had | to_entries[] | select($has[.key] != null and $has[.key] != .value)
               | "\(.key): differs from what was dumped, is now \($now.shown[.key])")),
-        ($was.sequences_before // {} | to_entries[] | .key as $key | ($was.sequences_after[$key] | number) as $after
+        ($was.sequences_before // {} | to_entries[] | .key as $key
+          | ($was.sequences_after[$key] | number) as $after
           | ($now.sequences_after[$key] | number) as $is | (.value | number) as $before
           | select($is != $before and $is != $after and ($is | between($before; $after) | not))
           | "sequence \($key): \($before) dumped, \($is // "no") restored") ]
-    | if length > 20 then .[:20] + ["and \(length - 20) more"] else . end | map(gsub("\\s+"; " ")) | join("; ")'
+    | if length > 20 then .[:20] + ["and \(length - 20) more"] else . end
+    | map(gsub("\\s+"; " ")) | join("; ")'

@@ -29,9 +29,12 @@ ours AS (
        AND c.oid NOT IN (SELECT indexrelid FROM unfinished)
 )"
 
-# Each object that a restore must bring back, and all of its definition that a restore must not change. What is
-# made anew with another name is left to its parent (foreign keys and triggers of partitions), and so is the order
-# of columns that are inherited. An expression that was printed and read again has its casts and brackets in other
+# Each object that a restore must bring back, and all of its definition that a restore must not change. What
+# is
+# made anew with another name is left to its parent (foreign keys and triggers of partitions), and so is the
+# order
+# of columns that are inherited. An expression that was printed and read again has its casts and brackets in
+# other
 # places, so they are left out of those.
 objects_sql() { # COLUMNS THAT ARE WANTED OF object, line
     cat <<SQL
@@ -50,7 +53,8 @@ WITH $ours_sql, definition AS (
                CASE WHEN relkind IN ('v', 'm') THEN
                    regexp_replace(pg_get_viewdef(r.oid), $loose, '', 'g') END,
                CASE relkind WHEN 'm' THEN relispopulated END,
-               (SELECT concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
+               (SELECT concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache,
+                   seqcycle)
                   FROM pg_sequence WHERE seqrelid = r.oid),
                (SELECT concat_ws(' ', srvname, array_to_string(ftoptions, ','))
                   FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = ftserver WHERE ftrelid = r.oid),
@@ -61,7 +65,8 @@ WITH $ours_sql, definition AS (
     UNION ALL
     SELECT format('column %s.%I', name, attname),
            concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
-               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END, attoptions, attfdwoptions,
+               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END, attoptions,
+                   attfdwoptions,
                regexp_replace(pg_get_expr(adbin, adrelid), $loose, '', 'g'),
                CASE WHEN attacl IS NOT NULL THEN $(rights_sql attacl c relowner) END)
       FROM relation r JOIN pg_attribute a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped
@@ -76,13 +81,15 @@ WITH $ours_sql, definition AS (
        AND ('pg_type'::regclass, contypid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
     SELECT format('index %s', indexrelid::regclass),
-           concat_ws(' ', regexp_replace(pg_get_indexdef(indexrelid), $loose, '', 'g'), indisclustered, indisreplident)
+           concat_ws(' ', regexp_replace(pg_get_indexdef(indexrelid), $loose, '', 'g'), indisclustered,
+               indisreplident)
       FROM pg_index JOIN relation r ON r.oid = indrelid
      WHERE indexrelid NOT IN (SELECT indexrelid FROM unfinished)
     UNION ALL
     SELECT format('function %s', p.oid::regprocedure),
            concat_ws(' ', CASE
-               WHEN prokind = 'a' THEN (SELECT (to_jsonb(g) - '{aggfnoid,aggtranstype,aggmtranstype,aggsortop}'::text[])
+               WHEN prokind = 'a'
+                   THEN (SELECT (to_jsonb(g) - '{aggfnoid,aggtranstype,aggmtranstype,aggsortop}'::text[])
                    ::text || aggtranstype::regtype || aggmtranstype::regtype || aggsortop::regoperator
                    FROM pg_aggregate g WHERE aggfnoid = p.oid)
                WHEN to_jsonb(p) ->> 'prosqlbody' IS NULL THEN pg_get_functiondef(p.oid)
@@ -91,7 +98,8 @@ WITH $ours_sql, definition AS (
       FROM pg_proc p JOIN ours n ON n.oid = pronamespace
      WHERE ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
        -- A range type brings its constructors with it.
-       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i')
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+           AND deptype = 'i')
     UNION ALL
     SELECT format('trigger %I of %s', tgname, name),
            concat_ws(' ', regexp_replace(pg_get_triggerdef(t.oid), $loose, '', 'g'), tgenabled)
@@ -103,7 +111,8 @@ WITH $ours_sql, definition AS (
       FROM pg_rewrite w JOIN relation r ON r.oid = ev_class WHERE rulename <> '_RETURN'
     UNION ALL
     SELECT format('policy %I of %s', polname, name),
-           concat_ws(' ', polcmd, polpermissive, regexp_replace(pg_get_expr(polqual, polrelid), $loose, '', 'g'),
+           concat_ws(' ', polcmd, polpermissive, regexp_replace(pg_get_expr(polqual, polrelid), $loose, '',
+               'g'),
                regexp_replace(pg_get_expr(polwithcheck, polrelid), $loose, '', 'g'),
                (SELECT string_agg(CASE o WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(o)::text END, ','
                                   ORDER BY pg_get_userbyid(o) COLLATE "C") FROM unnest(polroles) o))
@@ -123,11 +132,13 @@ WITH $ours_sql, definition AS (
        AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
     SELECT format('statistics %I.%I', nspname, stxname),
-           concat_ws(' ', regexp_replace(pg_get_statisticsobjdef(s.oid), $loose, '', 'g'), pg_get_userbyid(stxowner))
+           concat_ws(' ', regexp_replace(pg_get_statisticsobjdef(s.oid), $loose, '', 'g'),
+               pg_get_userbyid(stxowner))
       FROM pg_statistic_ext s JOIN ours n ON n.oid = stxnamespace
     UNION ALL
     SELECT format('collation %I.%I', nspname, collname),
-           concat_ws(' ', to_jsonb(c) - '{oid,collnamespace,collowner,collversion}'::text[], pg_get_userbyid(collowner))
+           concat_ws(' ', to_jsonb(c) - '{oid,collnamespace,collowner,collversion}'::text[],
+               pg_get_userbyid(collowner))
       FROM pg_collation c JOIN ours n ON n.oid = collnamespace
      WHERE ('pg_collation'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
@@ -144,7 +155,8 @@ WITH $ours_sql, definition AS (
      WHERE ('pg_ts_dict'::regclass, d.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
     SELECT format('operator %s', o.oid::regoperator),
-           concat_ws(' ', oprcode, nullif(oprcom, 0)::regoperator, nullif(oprnegate, 0)::regoperator, oprrest, oprjoin,
+           concat_ws(' ', oprcode, nullif(oprcom, 0)::regoperator, nullif(oprnegate, 0)::regoperator,
+               oprrest, oprjoin,
                oprcanmerge, oprcanhash, pg_get_userbyid(oprowner))
       FROM pg_operator o JOIN ours n ON n.oid = oprnamespace
      WHERE ('pg_operator'::regclass, o.oid) NOT IN (SELECT classid, objid FROM member) AND oprcode <> 0
@@ -153,7 +165,8 @@ WITH $ours_sql, definition AS (
            concat_ws(' ', nullif(castfunc, 0)::regprocedure, castcontext, castmethod)
       FROM pg_cast c WHERE oid >= 16384
        AND ('pg_cast'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
-       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype = 'i')
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid
+           AND deptype = 'i')
     UNION ALL
     SELECT format('foreign server %I', srvname),
            concat_ws(' ', fdwname, srvtype, srvversion, srvoptions, pg_get_userbyid(srvowner),
@@ -162,7 +175,8 @@ WITH $ours_sql, definition AS (
     UNION ALL
     SELECT format('event trigger %I', evtname),
            concat_ws(' ', evtevent, evtfoid::regprocedure, evtenabled, evttags, pg_get_userbyid(evtowner))
-      FROM pg_event_trigger e WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM member)
+      FROM pg_event_trigger e WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid
+          FROM member)
     UNION ALL
     SELECT format('publication %I', pubname),
            concat_ws(' ', to_jsonb(p) - '{oid,pubowner}'::text[], pg_get_userbyid(pubowner), (
@@ -170,7 +184,8 @@ WITH $ours_sql, definition AS (
                  FROM pg_publication_rel WHERE prpubid = p.oid))
       FROM pg_publication p
     UNION ALL
-    SELECT format('default privileges of %I%s on %s', pg_get_userbyid(defaclrole), ' in ' || n.nspname, defaclobjtype),
+    SELECT format('default privileges of %I%s on %s', pg_get_userbyid(defaclrole), ' in ' || n.nspname,
+        defaclobjtype),
            $(rights_sql defaclacl r defaclrole)
       FROM pg_default_acl LEFT JOIN ours n ON n.oid = defaclnamespace
      WHERE defaclnamespace = 0 OR n.oid IS NOT NULL
@@ -189,27 +204,30 @@ SQL
 readonly loose="'[()]|::(text|character varying|bpchar|character|name)(\(\d+\))?(\[\])?'"
 
 # As the manifest keeps it: enough to tell that it differs. As a person is told of it: its beginning.
-# shellcheck disable=SC2034  # each script uses one of them
+# shellcheck disable=SC2034  # what a backup asks for
 readonly object_hash="json_build_array('object', object, left(md5(line), 12))"
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034  # what a restore test asks for
 readonly object_shown="json_build_array('object', object, left(md5(line), 12), left(line, 200))"
 
-# Each table's rows, counted one table after the other: a lock on each of thousands of tables and their indexes,
+# Each table's rows, counted one table after the other: a lock on each of thousands of tables and their
+# indexes,
 # all at once, would be more than a server has room for. A table that cannot be counted is told, and no more.
 count_sql() { # CONDITION ON table_name
     cat <<SQL
 \set ON_ERROR_STOP off
+SAVEPOINT counted;
 WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
 SELECT 'SAVEPOINT counting',
-       format('SELECT json_build_array(''rows'', %L, (SELECT count(*) FROM ONLY %s))', table_name, table_name),
+       format('SELECT json_build_array(''rows'', %L, (SELECT count(*) FROM ONLY %s))', table_name,
+           table_name),
        'ROLLBACK TO SAVEPOINT counting', 'RELEASE SAVEPOINT counting'
   FROM counted WHERE ($1)
 \gexec
-SAVEPOINT counting;
+ROLLBACK TO SAVEPOINT counted;
 SELECT json_build_array('asked', json_agg(name)) FROM (
     WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
     SELECT table_name AS name FROM counted WHERE ($1)) each;
-ROLLBACK TO SAVEPOINT counting;
+ROLLBACK TO SAVEPOINT counted;
 \set ON_ERROR_STOP on
 SQL
 }
@@ -217,21 +235,103 @@ SQL
 # What else a restore must bring back.
 readonly besides_sql="
 SELECT json_build_array('value', 'large_objects', (SELECT count(*) FROM pg_largeobject_metadata));
-SELECT json_build_array('value', 'extensions', (SELECT json_object_agg(extname, extversion) FROM pg_extension));
+SELECT json_build_array('value', 'extensions', (SELECT json_object_agg(extname, extversion)
+    FROM pg_extension));
 SELECT json_build_array('value', 'encoding', (
     SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()));"
 
+# What a restore will need: who owns what, every role that is named, extensions that only an administrator may
+# make, and what only a superuser can load. Objects of the first superuser stand in no list of dependencies.
+# shellcheck disable=SC2034  # what a backup asks for, too
+readonly needs_sql="
+WITH $ours_sql, owned AS (
+    SELECT nspowner AS owner FROM ours WHERE oid >= 16384
+    UNION SELECT relowner FROM relation
+    UNION SELECT proowner FROM pg_proc p JOIN ours n ON n.oid = pronamespace
+           WHERE ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION SELECT lomowner FROM pg_largeobject_metadata
+    UNION SELECT refobjid FROM pg_shdepend d WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o'
+             AND (classid, objid) NOT IN (SELECT classid, objid FROM member)
+             AND classid NOT IN ('pg_extension'::regclass, 'pg_subscription'::regclass)
+             AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+), named AS (
+    SELECT owner AS role FROM owned
+    UNION SELECT refobjid FROM pg_shdepend d WHERE refclassid = 'pg_authid'::regclass AND deptype IN ('a',
+        'r')
+             AND (classid, objid) NOT IN (SELECT classid, objid FROM member)
+             AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+), privileged AS (
+    SELECT format('function %s in language %s', p.oid::regprocedure, lanname) AS what
+      FROM pg_proc p JOIN ours n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
+     WHERE NOT lanpltrusted AND lanname <> 'internal' AND prokind <> 'a'
+       AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
+           AND deptype = 'i')
+    UNION ALL SELECT format('event trigger %I', evtname) FROM pg_event_trigger e
+     WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL SELECT format('publication %I of all tables', pubname) FROM pg_publication WHERE puballtables
+    UNION ALL SELECT format('foreign-data wrapper %I', fdwname) FROM pg_foreign_data_wrapper w
+     WHERE oid >= 16384
+       AND ('pg_foreign_data_wrapper'::regclass, w.oid) NOT IN (SELECT classid, objid FROM member)
+)
+SELECT json_build_array('value', 'needs', json_build_object(
+    'owners', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_roles
+        JOIN owned ON owner = oid
+                WHERE NOT rolsuper AND rolname !~ '^pg_'),
+    'superuser_owners', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]')
+                           FROM pg_roles JOIN owned ON owner = oid WHERE rolsuper),
+    'roles', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_roles JOIN named ON role = oid
+               WHERE rolname !~ '^pg_'),
+    'extensions', (
+        SELECT coalesce(json_object_agg(extname, json_build_object('version', extversion,
+                   'trusted', coalesce(NOT superuser OR trusted, false))), '{}')
+          FROM pg_extension LEFT JOIN pg_available_extension_versions v ON v.name = extname
+              AND version = extversion
+         WHERE extname <> 'plpgsql'),
+    'superuser', (SELECT coalesce(json_agg(what ORDER BY what), '[]') FROM privileged)));"
+
+# What belongs to the database itself, and is in no dump. Names alone: a setting's value can be a key.
+# shellcheck disable=SC2034
+readonly properties_sql="
+SELECT json_build_array('value', 'properties', json_build_object(
+    'encoding', pg_encoding_to_char(encoding), 'collate', datcollate, 'ctype', datctype,
+    'provider', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+    'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
+    'connection_limit', datconnlimit, 'owner', pg_get_userbyid(datdba),
+    'settings', (SELECT coalesce(json_agg(DISTINCT split_part(c, '=', 1)), '[]')
+                   FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid),
+    'grants', (SELECT coalesce(json_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC'
+                          ELSE pg_get_userbyid(grantee)::text END), '[]') FROM aclexplode(datacl))))
+  FROM pg_database d WHERE datname = current_database();"
+
+# The same with the values, for a file that nobody else may read.
+# shellcheck disable=SC2034
+readonly private_properties_sql="
+SELECT json_build_array('private', json_build_object(
+    'comment', shobj_description(d.oid, 'pg_database'),
+    'settings', (SELECT coalesce(json_agg(json_build_object('role', rolname,
+                        'name', split_part(c, '=', 1), 'value', substr(c, strpos(c, '=') + 1))), '[]')
+                   FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) c
+                  WHERE setdatabase = d.oid),
+    'grants', (SELECT json_agg(json_build_object('to', CASE grantee WHEN 0 THEN NULL
+                          ELSE pg_get_userbyid(grantee)::text END, 'what', privilege_type, 'again',
+                              is_grantable))
+                 FROM aclexplode(datacl))))
+  FROM pg_database d WHERE datname = current_database();"
+
 # All of it, within the snapshot of a transaction that is open.
 contents_sql() { # COLUMNS OF objects_sql, CONDITION ON table_name
-    printf '%s\n' 'SAVEPOINT contents;' "$besides_sql" "$(objects_sql "$1")" 'ROLLBACK TO SAVEPOINT contents;' \
-        "$(count_sql "$2")"
+    printf '%s\n' 'SAVEPOINT contents;' "$besides_sql" "$(objects_sql "$1")" \
+        'ROLLBACK TO SAVEPOINT contents;' "$(count_sql "$2")"
 }
 
 # Those lines as one object.
 # shellcheck disable=SC2016  # jq's own names
 readonly contents_program='
     reduce inputs as $line ({tables: {}, objects: {}};
-        if $line[0] == "object" then .objects[$line[1]] = $line[2] | if $line[3] then .shown[$line[1]] = $line[3] else . end
+        if $line[0] == "object" then
+            .objects[$line[1]] = $line[2] | if $line[3] then .shown[$line[1]] = $line[3] else . end
+        elif $line[0] == "private" then .
         elif $line[0] == "rows" then .tables[$line[1]] = $line[2]
         elif $line[0] == "asked" then .uncounted = (($line[1] // []) - (.tables | keys))
         else .[$line[1]] = $line[2] end)'
@@ -246,12 +346,15 @@ readonly sequences_sql="
     SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
       FROM pg_sequences"
 
-# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait. What a
+# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait.
+# What a
 # database or a role has set changes how constants are printed: TimeZone, IntervalStyle, lc_monetary, ...
 readonly session_settings="
     SET search_path = ''; SET max_parallel_workers_per_gather = 0;
-    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
-    SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off; SET xmloption = 'content';
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO,
+        YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
+    SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off;
+    SET xmloption = 'content';
     SET standard_conforming_strings = on; SET row_security = off; SET client_encoding = 'UTF8';
     SELECT set_config(name, '0', false) FROM pg_settings
      WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',

@@ -2,31 +2,25 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- Loading a dump -----------------------------------------------------------------------------------
 
+# How much of a dump is loaded, and for whom: see lib/sift.sh.
+owners=keep
+data_only=0
+tables=''
+schemas=''
+
 load_into() { # DATABASE FILE
-    local why on_terminal=0 unpacked=sql
+    local why on_terminal=0
     local -a stages=() selected=()
     exec 8>&2
     if [[ -t 8 ]]; then on_terminal=1; fi
     rm -f -- "$run_dir/packed" "$run_dir/unpacked" "$run_dir/sql"
     mkfifo "$run_dir/packed" "$run_dir/unpacked" "$run_dir/sql"
-    if [[ $2 == *.sql.* ]]; then
-        stages=(progress unpack psql)
-        choose_unpacker "$2"
-        use_tool psql
-        start progress "$2" "$run_dir/packed" \
-            perl -MIO::Handle -e "$progress_program" "$(size_of "$2")" "$on_terminal"
-        if (( $(foreign_extensions "$1") > 0 )); then
-            stages=(progress unpack owned psql)
-            unpacked=unpacked
-            start owned "$run_dir/unpacked" "$run_dir/sql" "$BASH" -c "$owned_program"
-        fi
-        start unpack "$run_dir/packed" "$run_dir/$unpacked" "${unpacker[@]}"
-        start psql "$run_dir/sql" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+    if is_sifted || [[ $2 =~ \.sql(\.|$) ]]; then
+        load_sql "$1" "$2"
     elif [[ $server_mode != direct ]] || (( backup_parallel_jobs == 1 )) && [[ ! -d $2 ]]; then
         stages=(progress pg_restore)
         use_tool pg_restore
-        start progress "$2" "$run_dir/packed" \
-            perl -MIO::Handle -e "$progress_program" "$(size_of "$2")" "$on_terminal"
+        start_progress "$2" "$run_dir/packed"
         if [[ $server_mode == direct ]]; then select_owned "$1" "$2"; fi
         start pg_restore "$run_dir/packed" /dev/null \
             "${tool[@]}" --exit-on-error "${selected[@]}" --dbname="$(conninfo "$1")"
@@ -42,8 +36,45 @@ load_into() { # DATABASE FILE
     fi
     if ! all_ended_well "${stages[@]}"; then
         why=$(why_failed "${stages[@]}")
-        die "the restore into $1 failed: $why: fix that, and restore into an empty database"
+        die "the restore into $1 failed: $why: $(advice_for_restore "$why")"
     fi
+}
+
+is_sifted() { [[ $owners != keep || -n $tables$schemas ]] || (( data_only )); }
+
+# The whole of it as one stream of SQL.
+load_sql() { # DATABASE FILE
+    local from=$run_dir/packed comments=keep
+    if [[ $2 =~ \.sql(\.|$) ]]; then
+        stages=(progress unpack)
+        choose_unpacker "$2"
+        start_progress "$2" "$run_dir/packed"
+    else
+        stages=(unpack)
+        use_tool pg_restore
+        unpacker=("${tool[@]}" --file=- "$2")
+        from=/dev/null
+    fi
+    if (( $(foreign_extensions "$1") > 0 )); then comments=drop; fi
+    if is_sifted; then
+        stages+=(sift)
+        start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" \
+            "owners=$owners" "data=$data_only" "tables=$tables" "schemas=$schemas" "comments=$comments"
+        start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
+    elif [[ $comments == drop ]]; then
+        stages+=(owned)
+        start owned "$run_dir/unpacked" "$run_dir/sql" "$BASH" -c "$owned_program"
+        start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
+    else
+        start unpack "$from" "$run_dir/sql" "${unpacker[@]}"
+    fi
+    stages+=(psql)
+    use_tool psql
+    start psql "$run_dir/sql" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+}
+
+start_progress() { # FILE OUTPUT
+    start progress "$1" "$2" perl -MIO::Handle -e "$progress_program" "$(size_of "$1")" "$on_terminal"
 }
 
 # An extension that only an administrator may make is there before the restore, and then its comment is not

@@ -7,8 +7,8 @@ tool=()             # how one of them is called: see `use_tool`
 
 # The server that is spoken to. A restore test speaks to another than the one that is backed up.
 server_mode=$postgres_mode
-server_host=$postgres_host
-server_port=$postgres_port
+server_host=$backup_postgres_host
+server_port=$backup_postgres_port
 server_user=$postgres_user
 
 compose=(docker compose --file "$postgres_compose_file" --project-directory "${postgres_compose_file%/*}")
@@ -93,13 +93,44 @@ advice_for() { # ERROR TEXT
             printf "let %s in: a line in the server's pg_hba.conf for this host" "$postgres_user" ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
+        *'permission denied for database'* | *'CONNECT privilege'*)
+            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$postgres_user")" ;;
+        *'permission denied for large object'*)
+            printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
+have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
         *'permission denied'*)
             printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump' ;;
         *'lock timeout'* | *'statement timeout'* | *'could not obtain lock'*)
             printf 'something held a table for long, such as a migration: run this again when it is done' ;;
         *'No space left'* | *'Disk quota'* | *'File too large'*)
             printf 'make room on the disk of %s' "$backup_dir" ;;
+        *'row-level security'*)
+            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$postgres_user")" ;;
+        *'it gave no reason'*)
+            printf 'see that the disks of %s and of %s have room' "$backup_dir" "${TMPDIR:-/tmp}" ;;
         *)
-            printf 'fix that, then run this again' ;;
+            printf 'see the line above and %s for its cause, then run this again' "the server's own log" ;;
+    esac
+}
+
+# The same for a restore, into a database that is empty again afterwards or is still to be emptied.
+advice_for_restore() { # ERROR TEXT
+    case $1 in
+        *'must be able to SET ROLE'* | *'must be member of role'* | *'must be owner of'* | \
+        *'must be superuser'* | *'permission denied to'* | *'permission denied for schema'*)
+            printf 'use --as-administrator URL, or --no-owner; see docs/restore.md' ;;
+        *'role'*'does not exist'*)
+            printf 'make that role, or use --as-administrator URL --with-roles, or --no-owner' ;;
+        *'extension'*'is not available'* | *'could not open extension control file'*)
+            printf "install that extension's package on %s" "$server_host" ;;
+        *'shared_preload_libraries'*)
+            printf 'add that library to shared_preload_libraries of the server and restart it' ;;
+        *'already exists'*)
+            printf 'restore into an empty database, such as --into %s_check' "$app_name" ;;
+        *'violates foreign key'*)
+            printf 'the rows that these refer to are not there: restore those tables too, or all' ;;
+        *'No space left'* | *'could not extend file'*)
+            printf "make room on the server's disk" ;;
+        *)  printf 'restore into an empty database when that is put right: %s' "$(advice_for "$1")" ;;
     esac
 }

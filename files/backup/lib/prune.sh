@@ -19,6 +19,7 @@ prune() { # TIER DAYS
     proven=$(newest_proven "$kind")
     local -a dumps=() seconds=() old=()
     mapfile -t dumps < <(dumps_in "$kind" "$prefix")
+    load_suspicions "${dumps[@]}"
     mapfile -t seconds < <(printf '%s\n' "${dumps[@]}" | seconds_of_all)
     for (( ahead = 0; ahead < ${#dumps[@]}; ahead++ )); do
         (( seconds[ahead] > now )) && [[ ${dumps[ahead]##*/} != "${published##*/}" ]] || break
@@ -73,9 +74,9 @@ seconds_of_all() {
     sed -E "s/.*_([0-9-]{10})_([0-9]{2})-([0-9]{2})-([0-9]{2})\\..*/\1 \2:\3:\4/" | TZ=UTC0 date --file=- +%s
 }
 
-# Verified when it was made, and not found wanting since.
+# Verified when it was made, not suspect, and not found wanting since.
 may_be_good() { # DUMP
-    [[ -e $1.json && ${json[$1.restore-test.json verdict]:-} != failed ]]
+    [[ -e $1.json && ${json[$1.restore-test.json verdict]:-} != failed ]] && ! is_suspect "$1"
 }
 
 # The newest dump of a tier that a restore test has found to be good.

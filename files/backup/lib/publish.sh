@@ -5,7 +5,7 @@
 # In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one.
 free_stamp() { # DIRECTORY
     local stamp seconds
-    stamp=$(wall_clock)
+    stamp=$began_clock    # when the run began, however long it took until here
     seconds=$(seconds_of "$stamp")
     for _ in {1..600}; do
         if ! compgen -G "$1/${prefix}_$stamp*" >/dev/null; then
@@ -63,12 +63,19 @@ publish() { # FINAL
     rename_anew "$final.part" "$final"
     sync "${final%/*}" || die "cannot write ${final%/*} to the disk: see the disk's health"
     trap '' HUP INT TERM    # between these two a signal would take away what `latest` points to
-    mv --no-target-directory "$link.part" "$link" ||
-        die "cannot point $link to the new dump: see who else writes in $backup_dir"
+    # What is suspect takes no good one's place.
+    if [[ -n $suspicion ]]; then
+        rm -f -- "$link.part"
+    else
+        mv --no-target-directory "$link.part" "$link" ||
+            die "cannot point $link to the new dump: see who else writes in $backup_dir"
+    fi
     published=$final
     stop_on_signals
     for kind in "${suffixes[@]}"; do
-        if [[ $kind != "$backup_suffix" ]]; then rm -f -- "$backup_dir/${prefix}_latest$kind"; fi
+        if [[ $kind != "$backup_suffix" && -z $suspicion ]]; then
+            rm -f -- "$backup_dir/${prefix}_latest$kind"
+        fi
     done
     sync "$backup_dir" || warn "cannot write $backup_dir to the disk: see the disk's health"
 }
@@ -89,6 +96,8 @@ unpublish() { # FINAL
 # The first dump of a month and of a year is also one of those tiers: the same file, by a second name.
 promote() { # DUMP
     local kind directory stamp period
+    load_suspicions "$1"
+    [[ ${json[$1.json empty]:-} != true ]] || return 0    # of no use to anybody in a year
     stamp=$(stamp_of "$1")
     for kind in monthly yearly; do
         (( $(days_of "$kind") > 0 )) || continue
@@ -96,26 +105,29 @@ promote() { # DUMP
         period=${stamp%%-*}
         if [[ $kind == monthly ]]; then period=${stamp:0:7}; fi
         if compgen -G "$directory/${prefix}_$period-*" >/dev/null; then continue; fi
-        mkdir -p "$directory" ||
-            die "the dump is good, but $directory cannot be made" "$EXIT_LEFT_UNDONE"
-        copy_linked "$1" "$directory" ||
-            die "the dump is good, but cannot be linked into $directory" "$EXIT_LEFT_UNDONE"
+        if ! mkdir -p "$directory" || ! copy_linked "$1" "$directory"; then
+            rm -rf -- "$directory/${1##*/}".part
+            leave_undone "it cannot be kept in $directory"
+            continue
+        fi
         info "also kept as the $kind dump"
     done
 }
 
 copy_linked() { # DUMP DIRECTORY
     local path
-    for path in "$1".json "$1".globals.gz "$1"; do
+    for path in "$1".json "$1".accepted.json "$1".properties.json "$1".globals.gz "$1"; do
         [[ -e $path ]] || continue
-        cp --archive --link "$path" "$2/${path##*/}.part" || return 1
+        # Where that directory is another disk, it is a copy.
+        cp --archive --link "$path" "$2/${path##*/}.part" 2>/dev/null ||
+            { rm -rf -- "$2/${path##*/}.part" && cp --archive "$path" "$2/${path##*/}.part"; } || return 1
         mv --no-target-directory "$2/${path##*/}.part" "$2/${path##*/}" || return 1
     done
     sync "$2"
 }
 
 # The longer ending first: a verdict's name ends like a manifest's.
-readonly companions=(.restore-test.json .globals.gz .json)
+readonly companions=(.restore-test.json .accepted.json .properties.json .globals.gz .json)
 
 # Left behind by runs that were killed. The lock is ours, so nobody is writing them.
 sweep() {

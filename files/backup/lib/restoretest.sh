@@ -46,8 +46,7 @@ restore_test() {
     step=server
     if [[ -n $backup_restore_test_host ]]; then use_test_host; else start_test_server; fi
     step=load
-    verdict=failed
-    load_into "$test_database" "$file"
+    load_as_documented
     step=compare
     compare_with_manifest "$test_database"
     verdict=ok
@@ -91,7 +90,7 @@ start_test_server() {
         die "the temporary server did not start: $(tail -n 3 "$run_dir/server.err")"
     restore_roles
     test_database=restore_test_of_$app_name
-    query template1 "CREATE DATABASE $(sql_name "$test_database") OWNER $(sql_name "$postgres_user")"
+    make_test_database
 }
 
 server_of_programs() { # MAJOR ENCODING LOCALE
@@ -112,9 +111,11 @@ server_of_programs() { # MAJOR ENCODING LOCALE
     "$pg_bin/initdb" --pgdata="$test_dir/data" --username="$server_user" --auth=trust \
         --encoding="$2" --locale="$3" --no-sync >"$run_dir/initdb.out" 2>&1 ||
         die "initdb failed: $(tail -n 3 "$run_dir/initdb.out")"
+    preload_libraries
     # What is in it can be lost at any moment, so nothing is ever flushed.
     start server /dev/null /dev/null setpriv --pdeathsig INT -- "$pg_bin/postgres" -D "$test_dir/data" \
         -k "$run_dir" -p "$server_port" -c listen_addresses= -c fsync=off -c full_page_writes=off \
+        "${preload[@]}" \
         -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off \
         -c maintenance_work_mem=128MB
 }
@@ -150,9 +151,7 @@ restore_roles() {
             die "the roles do not restore: $(tail -n 3 "$run_dir/roles.err")"
         verdict=''
     fi
-    if [[ -z $(query template1 "SELECT 1 FROM pg_roles WHERE rolname = $(sql_text "$postgres_user")") ]]; then
-        query template1 "CREATE ROLE $(sql_name "$postgres_user")"
-    fi
+    make_missing_roles
 }
 
 # On somebody's server the scratch database has a fixed name, so that one left by a crash is found again.

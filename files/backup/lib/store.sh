@@ -56,17 +56,25 @@ all_dumps() { # PREFIX
 }
 
 # The one that `latest` points to was made last, whatever the clock said; without it, the newest by name, but
-# for those whose time is still to come.
+# for those whose time is still to come. Of these the first that is neither suspect nor without a table: a
+# server that was just made has been backed up, too.
 newest_dump() { # PREFIX
     local link path
+    local -a paths=()
     for link in "$backup_dir/$1"_latest.*; do
-        if [[ -e $link && $link != *.part ]]; then
-            readlink --canonicalize "$link"
+        if [[ -e $link && $link != *.part ]]; then paths+=("$(readlink --canonicalize "$link")"); fi
+    done
+    mapfile -t -O "${#paths[@]}" paths < <(all_dumps "$1" | that_are_past)
+    if (( ${#paths[@]} == 0 )); then mapfile -t paths < <(all_dumps "$1"); fi
+    (( ${#paths[@]} > 0 )) || return 0
+    load_suspicions "${paths[@]}"
+    for path in "${paths[@]}"; do
+        if ! is_suspect "$path" && [[ ${json[$path.json empty]:-} != true ]]; then
+            printf '%s' "$path"
             return
         fi
     done
-    path=$(all_dumps "$1" | that_are_past | sed -n 1p)
-    printf '%s' "${path:-$(all_dumps "$1" | sed -n 1p)}"
+    printf '%s' "${paths[0]}"
 }
 
 # Of paths, one a line, those whose time is not still to come: a clock that was ahead gave the others.
@@ -97,6 +105,15 @@ load_verdicts() { # TIER...
     done
 }
 
+is_suspect() { # DUMP
+    [[ -n ${json[$1.json suspect]:-} && ! -e $1.accepted.json ]]
+}
+
+# Reads what there is to know of these dumps at once.
+load_suspicions() { # DUMP...
+    load_json 'suspect bytes empty started' "${@/%/.json}"
+}
+
 stamp_of() { # PATH
     local name=${1##*/}
     [[ $name =~ _($stamp_regex)\. ]] && printf '%s' "${BASH_REMATCH[1]}"
@@ -117,6 +134,17 @@ seconds_of() { # STAMP
 
 stamp_at() { # SECONDS
     TZ=UTC0 date --date="@$1" +%Y-%m-%d_%H-%M-%S
+}
+
+# How many seconds ago a dump was begun: by its manifest, in UTC; without one by its name, which is the wall
+# clock's and goes astray where the time zone has changed since. Reads `json` after `load_suspicions`.
+age_of() { # DUMP
+    local began=${json[$1.json started]:-}
+    if [[ -n $began ]] && began=$(date --date="$began" +%s 2>/dev/null); then
+        printf '%s' "$(( $(date +%s) - began ))"
+    else
+        printf '%s' "$(( $(seconds_of "$(wall_clock)") - $(seconds_of "$(stamp_of "$1")") ))"
+    fi
 }
 
 free_bytes() { # DIRECTORY

@@ -9,6 +9,7 @@ unpacker=()
 
 choose_unpacker() { # FILE
     case $1 in
+        *.sql) unpacker=(cat) ;;
         *.zst) unpacker=(zstd --decompress --quiet --stdout) ;;
         *) if command -v igzip >/dev/null; then unpacker=(igzip -d -c); else unpacker=(gzip -d -c); fi ;;
     esac
@@ -36,7 +37,7 @@ list_rows() { # PATH
 read_through() { # PATH
     local tail_file=$run_dir/tail
     case $1 in
-        *.sql.*)
+        *.sql.* | *.sql)
             choose_unpacker "$1"
             "${unpacker[@]}" <"$1" | tail -c 4096 >"$tail_file" ||
                 die "$1 is damaged: take another one, see --list"

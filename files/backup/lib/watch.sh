@@ -52,11 +52,17 @@ look_at_everything() {
 
 # Only a dump with a manifest was verified; one whose time is still to come proves that the clock is wrong.
 check_dumps_of() { # PREFIX
-    local path now age latest=$backup_dir/$1_latest$backup_suffix
-    now=$(seconds_of "$(wall_clock)")
-    while read -r path; do
+    local path age latest=$backup_dir/$1_latest$backup_suffix
+    local -a paths=()
+    mapfile -t paths < <(all_dumps "$1")
+    load_suspicions "${paths[@]}"
+    for path in "${paths[@]}"; do
         [[ -e $path.json ]] || continue
-        age=$(( now - $(seconds_of "$(stamp_of "$path")") ))
+        if is_suspect "$path"; then
+            find_out 1 "$1: ${path##*/} is suspect: ${json[$path.json suspect]}. Was it intended? Then: \
+backup-database.sh --accept ${path##*/}"
+        fi
+        age=$(age_of "$path")
         if (( age < -3600 )); then
             find_out 1 "$1: ${path##*/} is from the future: see that the clock is right"
             continue
@@ -71,7 +77,7 @@ check_dumps_of() { # PREFIX
             find_out 0 "$1: good dump $(( age / 3600 )) h ago"
         fi
         return
-    done < <(all_dumps "$1")
+    done
     find_out 2 "$1: there is no good dump: run backup-database.sh and read its log" daily
 }
 
@@ -104,7 +110,7 @@ check_weekly_of() { # PREFIX
 }
 
 check_restore_test_of() { # PREFIX
-    local path now age
+    local path now age how
     now=$(seconds_of "$(wall_clock)")
     while read -r path; do
         age=$(( (now - $(seconds_of "$(stamp_of "$path")")) / 86400 ))
@@ -113,7 +119,8 @@ check_restore_test_of() { # PREFIX
                 if (( age > backup_restore_test_maximum_age_days )); then
                     find_out 1 "$1: the newest dump that was restored is $age days old"
                 else
-                    find_out 0 "$1: restored as a test $age days ago"
+                    how=${json[$path.restore-test.json message]:-}
+                    find_out 0 "$1: restored as a test $age days ago${how:+, $how}"
                 fi
                 return ;;
             failed)
@@ -154,5 +161,6 @@ write_status() { # STATE EXIT CODE MESSAGE
     write_json "$(status_file_of "$prefix" "$tier")" --null-input --arg state "$1" --arg tier "$tier" \
         --arg database "${database:-$postgres_database}" --arg step "$step" --arg message "$3" \
         --argjson exit_code "$2" --argjson pid $$ --arg started "$began_utc" --arg ended "$finished" \
-        --argjson seconds "$SECONDS" --arg dump "$published" "$named_values"
+        --argjson seconds "$SECONDS" --arg dump "$published" --arg suspect "$suspicion" \
+        --arg warnings "$warnings" "$named_values"
 }

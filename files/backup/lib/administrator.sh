@@ -1,0 +1,198 @@
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
+# --- --as-administrator: a superuser prepares and finishes, and executes nothing of the dump
+
+administrator=''       # where a superuser connects, in libpq's own form
+administrator_env=()   # what a person's shell has set for libpq, such as PGPASSWORD
+loader=''              # the login role, made for this restore, that loads the dump
+loader_pgpass=''
+
+# A password in an argument can be read by everybody on this host.
+use_administrator() { # URL
+    local name
+    [[ ! $1 =~ ://[^/@]*:[^/@]*@ && ! $1 =~ password= ]] ||
+        die '--as-administrator: leave the password out of the URL and put it in PGPASSWORD or PGPASSFILE' \
+            "$EXIT_USAGE"
+    administrator=$1
+    for name in "${!PG@}"; do administrator_env+=("$name=${!name}"); done
+}
+
+as_administrator() { # DATABASE SQL
+    printf '%s;\n' "$2" | administrator_text "$1"
+}
+
+# The database's name never becomes a part of the URL.
+administrator_text() { # DATABASE, the SQL on stdin
+    use_tool psql
+    local place
+    place=$(connect_argument "dbname=$(conninfo_value "$1")")
+    { printf '\\connect -reuse-previous=on %s\n' "$place"; cat; } | env -u PGPASSFILE \
+        "${administrator_env[@]}" "${tool[@]}" "${psql_options[@]}" --dbname="$administrator"
+}
+
+connect_argument() { printf "'%s'" "${1//\'/\'\'}"; }
+
+check_administrator() {
+    local is
+    is=$(as_administrator postgres "SELECT rolsuper FROM pg_roles WHERE rolname = current_user" \
+        2>"$run_dir/psql.err") || die "--as-administrator: $(reason_in "$run_dir/psql.err")" "$EXIT_USAGE"
+    [[ $is == t ]] || die "--as-administrator: that role is no superuser" "$EXIT_USAGE"
+}
+
+# Who will own the database: who did, where there is such a role that is no superuser; else the app's.
+future_owner() {
+    local owner
+    owner=$(jq --raw-output '.properties.owner // empty' "$file.json" 2>/dev/null || true)
+    if [[ $owners == keep && -n $owner && $(as_administrator postgres \
+        "SELECT 1 FROM pg_roles WHERE rolname = $(sql_text "$owner") AND NOT rolsuper") == 1 ]]; then
+        printf '%s' "$owner"
+    else
+        printf '%s' "$postgres_user"
+    fi
+}
+
+# The roles that the dump names, from what was saved beside it: no superuser, and none that is there already.
+# A line of that file is taken only where it is what pg_dumpall writes, for one of these roles.
+make_roles() {
+    local missing
+    local -a names
+    mapfile -t names < <(needed roles; jq --raw-output '.properties.owner // empty' "$file.json")
+    mapfile -t names < <(as_administrator postgres "SELECT DISTINCT name
+        FROM unnest(ARRAY[$(sql_list "${names[@]}" "$postgres_user")]::text[]) name
+        WHERE name IS NOT NULL AND name NOT IN (SELECT rolname FROM pg_roles)")
+    for missing in "${names[@]}"; do
+        [[ -n $missing ]] || continue
+        as_administrator postgres "CREATE ROLE $(sql_name "$missing") $(login_of "$missing")" >/dev/null ||
+            die "cannot make the role $missing: see the line above"
+        info "made the role $missing, without a password: set one where it logs in"
+    done
+}
+
+login_of() { # ROLE
+    local saved=''
+    if [[ -e $file.globals.gz ]]; then saved=$(gzip -d -c "$file.globals.gz"); fi
+    if grep -F "ALTER ROLE $(as_dumped "$1") WITH " <<<"$saved" | grep -qw NOLOGIN; then
+        printf NOLOGIN
+    else
+        printf LOGIN
+    fi
+}
+
+make_extensions() { # DATABASE
+    local name
+    while IFS= read -r name; do
+        [[ -n $name ]] || continue
+        as_administrator "$1" "CREATE EXTENSION IF NOT EXISTS $(sql_name "$name") CASCADE" \
+            >/dev/null 2>"$run_dir/psql.err" ||
+            die "cannot make the extension $name in $1: $(reason_in "$run_dir/psql.err")"
+    done < <(untrusted_extensions)
+}
+
+# A role for this load alone: a member of the owners, and no superuser (with --trust-dump it is one).
+make_loader() { # DATABASE
+    local owner password until power=''
+    local -a names
+    loader=${app_name}_restore_$$
+    password=$(od -A n -N 24 -t x1 /dev/urandom | tr -d ' \n')
+    until=$(as_administrator postgres "SELECT now() + interval '2 days'")
+    if (( trust_dump )); then power=SUPERUSER; fi
+    as_administrator postgres "CREATE ROLE $(sql_name "$loader") LOGIN $power \
+PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
+        die "cannot make the role $loader: see the line above"
+    mapfile -t names < <(needed owners)
+    for owner in "${names[@]}" "$(owner_of "$1")"; do
+        [[ -n $owner ]] || continue
+        as_administrator postgres "GRANT $(sql_name "$owner") TO $(sql_name "$loader")" >/dev/null ||
+            die "cannot make $loader a member of $owner: see the line above"
+    done
+    as_administrator "$1" "GRANT CREATE ON DATABASE $(sql_name "$1") TO $(sql_name "$loader")" >/dev/null
+    loader_pgpass=$run_dir/loader.pgpass
+    printf '*:*:*:%s:%s\n' "$loader" "$password" >"$loader_pgpass"
+}
+
+# One that an administrator made by hand belongs to him: it gets the owner that the dumped one had.
+adopt_database() { # DATABASE
+    local owner
+    [[ -z $(owner_of "$1") ]] || return 0
+    owner=$(future_owner)
+    as_administrator postgres "ALTER DATABASE $(sql_name "$1") OWNER TO $(sql_name "$owner")" >/dev/null ||
+        die "cannot give $1 to $owner: see the line above"
+    info "$1 belonged to a superuser, and belongs to $owner now"
+}
+
+owner_of() { # DATABASE
+    as_administrator postgres "SELECT rolname FROM pg_database JOIN pg_roles r ON r.oid = datdba
+        WHERE datname = $(sql_text "$1") AND NOT rolsuper"
+}
+
+# Loads as that role; then it gives each object to its owner, who for that moment may create in each schema.
+load_as_administrator() { # DATABASE FILE
+    local way=$owners
+    adopt_database "$1"
+    make_extensions "$1"
+    make_loader "$1"
+    if [[ $way == keep ]]; then owners=$run_dir/owners.sql; fi
+    PGPASSFILE=$loader_pgpass server_user=$loader load_into "$1" "$2"
+    if [[ $way == keep ]]; then give_to_owners "$1"; fi
+    owners=$way
+    as_administrator "$1" "REASSIGN OWNED BY $(sql_name "$loader") TO $(sql_name "$(owner_of "$1")")" \
+        >/dev/null ||
+        die "what $loader has loaded stays with it: see the line above"
+    remove_loader
+}
+
+# A schema's owner may create in it: so schemas go first, and what is granted for the moment is taken back.
+give_to_owners() { # DATABASE
+    leave_superusers_objects "$1"
+    run_as_loader "$1" < <(grep '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
+    as_administrator "$1" "$(let_owners_create)" >"$run_dir/grants.sql"
+    administrator_text "$1" <"$run_dir/grants.sql" >/dev/null
+    run_as_loader "$1" < <(grep -v '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
+    sed 's/^GRANT \(.*\) TO \(.*\)$/REVOKE \1 FROM \2/' "$run_dir/grants.sql" |
+        administrator_text "$1" >/dev/null
+}
+
+run_as_loader() { # DATABASE, the SQL on stdin
+    PGPASSFILE=$loader_pgpass server_user=$loader query_text "$1" >/dev/null 2>"$run_dir/owners.err" ||
+        die "cannot give the objects to their owners: $(reason_in "$run_dir/owners.err")"
+}
+
+# Code of the dump may hang on a table (an index's function) and runs as its owner, some day.
+leave_superusers_objects() { # DATABASE
+    local role
+    local -a superusers
+    mapfile -t superusers < <(needed superuser_owners)
+    (( ! trust_dump )) || return 0
+    for role in "${superusers[@]}"; do
+        grep -vF " OWNER TO $(as_dumped "$role");" "$run_dir/owners.sql" >"$run_dir/owners.kept" || true
+        mv "$run_dir/owners.kept" "$run_dir/owners.sql"
+        warn "what belonged to the superuser $role belongs to $(owner_of "$1") now; --trust-dump gives it \
+back"
+    done
+}
+
+# As pg_dump writes a name: in quotes only where it needs them.
+as_dumped() { # NAME
+    if [[ $1 =~ ^[a-z_][a-z0-9_$]*$ ]]; then printf '%s' "$1"; else sql_name "$1"; fi
+}
+
+let_owners_create() {
+    local -a names
+    mapfile -t names < <(needed owners)
+    printf "SELECT format('GRANT CREATE ON SCHEMA %%I TO %%I;', nspname, rolname)
+         FROM pg_namespace n, pg_roles r
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND rolname IN (%s)
+          AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')" "$(sql_list "${names[@]}")"
+}
+
+remove_loader() {
+    local place
+    [[ -n $loader ]] || return 0
+    for place in "$target" "${scratch:-}"; do
+        [[ -n $place ]] || continue
+        as_administrator "$place" "DROP OWNED BY $(sql_name "$loader")" >/dev/null 2>&1 || true
+    done
+    as_administrator postgres "DROP ROLE IF EXISTS $(sql_name "$loader")" >/dev/null 2>"$run_dir/psql.err" ||
+        warn "the role $loader is left over: $(reason_in "$run_dir/psql.err")"
+    loader=''
+}

@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
+# --- What belongs to the database itself: encoding and sorting, settings, comment, grants
+
+# As the dumped one was made. Where this server lacks its locale, it is made without, and that is said.
+create_database() { # NAME
+    local like='' make
+    make="CREATE DATABASE $(sql_name "$1") $(owner_clause) TEMPLATE template0"
+    if [[ -e $file.json ]]; then like=$(jq --raw-output "$creation_program" "$file.json"); fi
+    if run_as_maker "$make ${like:-ENCODING 'UTF8'}"; then return; fi
+    if grep -qiE 'locale|provider|collation' "$run_dir/psql.err"; then
+        warn "$1 is not sorted as it was: $(reason_in "$run_dir/psql.err"): install that locale on the \
+server, then restore again, or live with the server's own"
+        like=$(jq --raw-output .properties.encoding "$file.json")
+        run_as_maker "$make ENCODING $(sql_text "$like")" && return
+    fi
+    die "cannot create the database $1: $(reason_in "$run_dir/psql.err"): have an administrator create it \
+for $postgres_user, or ALTER ROLE $(sql_name "$postgres_user") CREATEDB, or use --as-administrator"
+}
+
+run_as_maker() { # SQL
+    if [[ -n $administrator ]]; then
+        as_administrator postgres "$1" >/dev/null 2>"$run_dir/psql.err"
+    else
+        query postgres "$1" 2>"$run_dir/psql.err"
+    fi
+}
+
+# The administrator makes it for the one who owned it, or who will.
+owner_clause() {
+    [[ -z $administrator ]] || printf 'OWNER %s' "$(sql_name "$(future_owner)")"
+}
+
+# shellcheck disable=SC2016  # jq's own names
+readonly quoting='
+    def text: "'"'"'" + gsub("'"'"'"; "'"''"'") + "'"'"'";
+    def name: "\"" + gsub("\""; "\"\"") + "\"";'
+readonly creation_program="$quoting"'
+    .properties // empty
+    | "ENCODING \(.encoding | text) LC_COLLATE \(.collate | text) LC_CTYPE \(.ctype | text)"
+      + (if .provider == "i" then " LOCALE_PROVIDER icu ICU_LOCALE \(.locale | text)"
+         elif .provider == "b" then " LOCALE_PROVIDER builtin BUILTIN_LOCALE \(.locale | text)" else "" end)'
+
+# What cannot be set by this role is named, one by one. A setting's value goes into no message.
+apply_properties() { # DATABASE
+    local what sql failed=''
+    [[ -e $file.json && -e $file.properties.json ]] || return 0
+    tell_other_sorting "$1"
+    while IFS= read -r -d '' what && IFS= read -r -d '' sql; do
+        if ! run_as_owner "$1" "$sql"; then failed+="${failed:+, }$what"; fi
+    done < <(jq --raw-output --arg database "$1" --slurpfile manifest "$file.json" "$properties_program" \
+        "$file.properties.json" | tr '\036' '\000')
+    [[ -z $failed ]] || warn "$1 lacks of what was set on it: $failed: an administrator can set that"
+}
+
+run_as_owner() { # DATABASE SQL
+    if [[ -n $administrator ]]; then
+        as_administrator "$1" "$2" >/dev/null 2>"$run_dir/properties.err"
+    else
+        query "$1" "$2" >/dev/null 2>"$run_dir/properties.err"
+    fi
+}
+
+# What is done, and the statements for it. A value never becomes SQL: it is set, and taken from there.
+# shellcheck disable=SC2016  # jq's own names
+readonly properties_program="$quoting"'
+    def pair($what; $sql): $what, "\u001e", $sql, "\u001e";
+    ($database | name) as $db | [
+      (.settings[] | pair("the setting \(.name)" + (if .role then " of \(.role)" else "" end);
+        "SELECT set_config(\(.name | text), \(.value | text), false); ALTER "
+        + (if .role then "ROLE \(.role | name) IN DATABASE \($db)" else "DATABASE \($db)" end)
+        + " SET \(.name | split(".") | map(name) | join(".")) FROM CURRENT")),
+      (.comment // empty | pair("its comment"; "COMMENT ON DATABASE \($db) IS \(text)")),
+      (if .grants then pair("the grants on it"; "REVOKE ALL ON DATABASE \($db) FROM PUBLIC"),
+        (.grants[] | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "
+          + (if .to then .to | name else "PUBLIC" end) + (if .again then " WITH GRANT OPTION" else "" end)))
+       else empty end),
+      ($manifest[0].properties.connection_limit // -1 | select(. >= 0)
+        | pair("its connection limit"; "ALTER DATABASE \($db) CONNECTION LIMIT \(.)"))
+    ] | join("")'
+
+# One that stood there before has its own encoding and sorting: these cannot be changed.
+tell_other_sorting() { # DATABASE
+    local was now
+    was=$(jq --raw-output '.properties // empty | [.encoding, .collate, .ctype, .locale // ""] | join(", ")' \
+        "$file.json")
+    now=$(inspect "$1" "SELECT format('%s, %s, %s, %s', pg_encoding_to_char(encoding), datcollate, datctype,
+        coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) FROM pg_database d
+        WHERE datname = current_database()")
+    [[ -z $was || $was == "$now" ]] || warn "$1 has the encoding and sorting $now, the dumped database had \
+$was: drop it and let the restore make it to have those"
+}

@@ -1,0 +1,277 @@
+"""Restores as people do them: on another server, with roles gone, with objects of many owners, in part."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from .cluster import ROLE, bin_dir, fingerprint
+from .host import Host, until
+from .test_restore import databases, may_create  # noqa: F401
+
+OWNERS = f"""
+    CREATE ROLE reporting; CREATE ROLE "Lecteurs";
+    GRANT pg_read_all_data TO {ROLE};
+"""
+OBJECTS = """
+    CREATE SCHEMA reports AUTHORIZATION reporting;
+    CREATE TABLE reports.monthly (id serial PRIMARY KEY, at timestamptz DEFAULT now());
+    INSERT INTO reports.monthly DEFAULT VALUES;
+    ALTER TABLE reports.monthly OWNER TO reporting; ALTER SEQUENCE reports.monthly_id_seq OWNER TO reporting;
+    GRANT SELECT ON reports.monthly TO "Lecteurs";
+    CREATE VIEW public.last AS SELECT max(at) FROM reports.monthly; ALTER VIEW public.last OWNER TO reporting;
+    CREATE FUNCTION public.one() RETURNS int LANGUAGE plpgsql AS $$
+    BEGIN
+    ALTER TABLE nothing OWNER TO nobody;
+    RETURN 1; END $$;
+    ALTER FUNCTION public.one() OWNER TO reporting;
+"""
+
+
+@pytest.fixture
+def owners(host: Host) -> Iterator[Host]:
+    host.cluster.ask("postgres", OWNERS)
+    host.cluster.ask(host.database, OBJECTS)
+    yield host
+    for name in databases(host):
+        if name not in ("postgres", "template0", "template1", "sample"):
+            host.cluster.drop_database(name)
+    host.cluster.ask("postgres", f'REVOKE pg_read_all_data FROM {ROLE}; DROP ROLE IF EXISTS reporting, "Lecteurs"')
+
+
+def administrator(host: Host) -> str:
+    return f"postgresql://postgres@/postgres?host={host.cluster.directory}&port={host.cluster.port}"
+
+
+def objects(host: Host, database: str) -> str:
+    """Who owns what, and who may do what with it."""
+    return host.cluster.ask(
+        database,
+        "SELECT relname, relowner::regrole, coalesce(relacl, acldefault('r', relowner))::text"
+        " FROM pg_class WHERE relnamespace::regnamespace::text IN ('public', 'reports') UNION ALL"
+        " SELECT proname, proowner::regrole, coalesce(proacl, acldefault('f', proowner))::text"
+        " FROM pg_proc WHERE proname = 'one' UNION ALL"
+        " SELECT nspname, nspowner::regrole, coalesce(nspacl, acldefault('n', nspowner))::text"
+        " FROM pg_namespace WHERE nspname IN ('public', 'reports') ORDER BY 1",
+    )
+
+
+def leftover_roles(host: Host) -> str:
+    return host.cluster.ask("postgres", "SELECT rolname FROM pg_roles WHERE rolname LIKE 'medaction\\_restore%'")
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_objects_of_many_owners_come_back_through_an_administrator(owners: Host, form: str) -> None:
+    host = owners
+    host.configure(backup_format=form)
+    assert host.backup().returncode == 0
+    refused = host.restore("--into", "neuve")
+    assert refused.returncode == 2 and "reporting" in refused.stderr and "--as-administrator" in refused.stderr
+    assert "neuve" not in databases(host), "nothing was made"
+    done = host.restore("--into", "neuve", "--as-administrator", administrator(host))
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, "neuve") == fingerprint(host.cluster, host.database)
+    assert objects(host, "neuve") == objects(host, host.database)
+    assert leftover_roles(host) == ""
+    assert host.cluster.ask("neuve", "SELECT has_schema_privilege('reporting', 'public', 'CREATE')") == "f"
+
+
+def test_roles_that_are_gone_are_made_again(owners: Host) -> None:
+    host = owners
+    host.good_backup()
+    was = objects(host, host.database)
+    wanted = fingerprint(host.cluster, host.database)
+    host.cluster.drop_database(host.database)
+    host.cluster.ask("postgres", 'DROP ROLE reporting, "Lecteurs"')
+    refused = host.restore("--into", host.database, "--as-administrator", administrator(host))
+    assert refused.returncode == 2 and "reporting" in refused.stderr and "--with-roles" in refused.stderr
+    done = host.restore("--into", host.database, "--as-administrator", administrator(host), "--with-roles")
+    assert done.returncode == 0, done.stderr
+    assert (objects(host, host.database), fingerprint(host.cluster, host.database)) == (was, wanted)
+
+
+def test_without_owners_all_belongs_to_the_role_that_restores(owners: Host, may_create: Host) -> None:  # noqa: F811
+    host = owners
+    host.good_backup()
+    wanted = fingerprint(host.cluster, host.database)
+    done = host.restore("--into", "neuve", "--no-owner")
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(host.cluster, "neuve") == wanted
+    body = host.cluster.ask("neuve", "SELECT prosrc FROM pg_proc WHERE proname = 'one'")
+    assert "ALTER TABLE nothing OWNER TO nobody" in body
+    theirs = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname IN ('public', 'reports')"
+    assert host.cluster.ask("neuve", theirs) == ROLE
+
+
+def test_tables_of_a_superuser_are_named_and_loaded_without_his_rights(owners: Host) -> None:
+    host = owners
+    host.cluster.ask(host.database, "CREATE TABLE ours (id int); CREATE TABLE theirs AS SELECT 1 AS id")
+    host.good_backup()
+    refused = host.restore("--into", "neuve")
+    assert refused.returncode == 2 and "postgres" in refused.stderr
+    done = host.restore("--into", "neuve", "--as-administrator", administrator(host))
+    assert done.returncode == 0, done.stderr
+    assert "belonged to the superuser postgres" in done.stderr
+    assert host.cluster.ask("neuve", "SELECT tableowner FROM pg_tables WHERE tablename = 'theirs'") == ROLE
+
+
+def test_hostile_dump_executes_nothing_as_administrator(owners: Host) -> None:
+    """What a dump's owner has planted runs as a role that is no superuser, and psql's own commands not at all."""
+    host = owners
+    host.cluster.ask(
+        host.database,
+        "CREATE TABLE seen (who text, super text);"
+        f"ALTER TABLE seen OWNER TO {ROLE}; CREATE FUNCTION spy(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$"
+        " BEGIN IF current_setting('is_superuser') = 'on' THEN RAISE EXCEPTION 'ran as a superuser'; END IF;"
+        " RETURN i; END $$;"
+        f"ALTER FUNCTION spy OWNER TO {ROLE}; SET ROLE {ROLE}; CREATE TABLE trap (i int CHECK (public.spy(i) = i));"
+        " CREATE INDEX ON trap (public.spy(i)); INSERT INTO trap VALUES (1);",
+    )
+    dump = host.good_backup()
+    done = host.restore("--into", "neuve", "--as-administrator", administrator(host))
+    assert done.returncode == 0, done.stderr
+    assert host.cluster.ask("neuve", "SELECT count(*) FROM trap") == "1"
+    planted = gzip.decompress(dump.read_bytes()).replace(b"\nCREATE VIEW", b"\n\\! touch planted\nCREATE VIEW", 1)
+    dump.write_bytes(gzip.compress(planted))
+    dump.with_name(f"{dump.name}.json").unlink()
+    refused = host.restore("--into", "other", "--from", str(dump), "--as-administrator", administrator(host))
+    assert refused.returncode == 1 and "psql's own" in refused.stderr, refused.stderr
+    assert "other" not in databases(host) and not list(host.directory.rglob("planted")) and leftover_roles(host) == ""
+
+
+def test_password_of_an_administrator_is_never_an_argument(host: Host) -> None:
+    done = host.restore("--into", "neuve", "--as-administrator", "postgresql://postgres:secret@127.0.0.1/")
+    assert done.returncode == 2 and "PGPASSWORD" in done.stderr and "secret" not in done.stderr
+
+
+def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> None:  # noqa: F811
+    cluster = host.cluster
+    cluster.ask("postgres", "CREATE ROLE apart")
+    try:
+        cluster.ask("postgres", f"CREATE DATABASE french TEMPLATE template0 OWNER {ROLE} ENCODING 'UTF8'"
+                    " LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR'")  # fmt: skip
+        for sql in ("ALTER DATABASE french SET app.key = 'it''s \\ a secret'",
+                    "ALTER DATABASE french CONNECTION LIMIT 7",
+                    "ALTER DATABASE french SET search_path = \"$user\", public, autre",
+                    f"ALTER ROLE {ROLE} IN DATABASE french SET statement_timeout = '5min'",
+                    "COMMENT ON DATABASE french IS 'L''âme'", "REVOKE ALL ON DATABASE french FROM PUBLIC",
+                    "GRANT CONNECT ON DATABASE french TO apart"):  # fmt: skip
+            cluster.ask("postgres", sql)
+        cluster.ask("french", "CREATE TABLE t AS SELECT 1 AS i")
+        cluster.ask("french", f"ALTER TABLE t OWNER TO {ROLE}")
+        told = (
+            "SELECT datcollate, datctype, datlocprovider, daticulocale, datconnlimit, datacl,"
+            " shobj_description(d.oid, 'pg_database'), (SELECT array_agg(setconfig::text || setrole ORDER BY setrole)"
+            " FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = 'french'"
+        )
+        was = cluster.ask("postgres", told)
+        host.configure(postgres_database="french")
+        dump = host.good_backup()
+        manifest = dump.with_name(f"{dump.name}.json").read_text()
+        assert "secret" not in manifest and "app.key" in manifest
+        private = dump.with_name(f"{dump.name}.properties.json")
+        assert "a secret" in private.read_text() and oct(private.stat().st_mode)[-3:] == "600"
+        cluster.drop_database("french")
+        done = host.restore("--into", "french")
+        assert done.returncode == 0 and "lacks of what was set on it: the setting app.key" in done.stderr, done.stderr
+        cluster.drop_database("french")
+        done = host.restore("--into", "french", "--as-administrator", administrator(host))
+        assert done.returncode == 0, done.stderr
+        assert cluster.ask("postgres", told) == was, done.stderr
+        assert "secret" not in done.stderr
+    finally:
+        cluster.drop_database("french")
+        cluster.ask("postgres", "DROP ROLE apart")
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_part_of_a_dump_is_restored(host: Host, form: str) -> None:
+    host.configure(backup_format=form)
+    assert host.backup().returncode == 0
+    target = host.cluster.new_database(template="template0")
+    for name in ("pg_trgm", "citext"):
+        host.cluster.ask(target, f"CREATE EXTENSION {name}")
+    done = host.restore("--into", target, "--table", "patients", "--table", "public.vide")
+    assert done.returncode == 0, done.stderr
+    assert host.cluster.ask(target, "SELECT count(*) FROM patients") == "20000"
+    assert host.cluster.ask(target, "SELECT nextval('patients_id_seq')") == "20001"
+    assert host.cluster.ask(target, "SELECT count(*) FROM pg_indexes WHERE tablename = 'patients'") == "2"
+    assert host.cluster.ask(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "2"
+    host.cluster.ask(target, "TRUNCATE patients")
+    done = host.restore("--into", target, "--table", "patients", "--data-only")
+    assert done.returncode == 0, done.stderr
+    assert host.cluster.ask(target, "SELECT count(*) FROM patients") == "20000"
+
+
+@pytest.mark.fault
+def test_databases_whose_names_fold_together_stay_apart(host: Host, may_create: Host) -> None:  # noqa: F811
+    upper = host.database.upper()
+    host.cluster.new_database(upper)
+    try:
+        host.cluster.ask(upper, "DELETE FROM scans")
+        host.good_backup()
+        done = host.restore("--into", upper, "--overwrite", upper)
+        assert done.returncode == 2 and "--from" in done.stderr, done.stderr
+        host.configure(backup_databases=[host.database, upper])
+        assert host.backup().returncode == 0
+        wanted = fingerprint(host.cluster, upper)
+        done = host.restore("--into", upper, "--overwrite", upper)
+        assert done.returncode == 0 and f"newest good one of {upper}" in done.stderr, done.stderr
+        assert fingerprint(host.cluster, upper) == wanted
+    finally:
+        for name in databases(host):
+            if name.startswith(upper):
+                host.cluster.drop_database(name)
+
+
+EMPTY = ["DROP SCHEMA public", "CREATE EXTENSION pg_trgm", "SELECT lo_unlink(lo_create(0))",
+         "ALTER SCHEMA public RENAME TO x; ALTER SCHEMA x RENAME TO public"]  # fmt: skip
+HELD = ["CREATE SCHEMA mine", "CREATE TYPE t AS ENUM ()", "SELECT lo_create(0)",
+        "CREATE AGGREGATE a(int) (sfunc = int4pl, stype = int)",
+        "CREATE TABLE pg_catalog.hidden ()", "CREATE PUBLICATION p", "CREATE COLLATION c FROM \"C\""]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", EMPTY)
+def test_database_without_anything_of_anybodys_is_empty(host: Host, sql: str) -> None:
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    host.cluster.ask(target, sql)
+    if "DROP" in sql:
+        host.cluster.ask(target, f"CREATE SCHEMA public AUTHORIZATION {ROLE}; DROP SCHEMA public")
+    done = host.restore("--into", target)
+    assert "holds data" not in done.stderr
+    if "DROP" not in sql:
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("sql", HELD)
+def test_database_with_anything_of_somebodys_is_not_empty(host: Host, sql: str) -> None:
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    host.cluster.ask(target, f"SET allow_system_table_mods = on; {sql}")
+    done = host.restore("--into", target)
+    assert done.returncode == 2 and "holds data" in done.stderr
+
+
+@pytest.mark.fault
+def test_administrator_who_is_connected_is_told_of_before_the_load(host: Host, may_create: Host) -> None:  # noqa: F811
+    host.good_backup()
+    where = f"host={host.cluster.directory} port={host.cluster.port} user=postgres dbname={host.database}"
+    session = subprocess.Popen([bin_dir() / "psql", where, "-c", "SELECT pg_sleep(60)"], stdout=subprocess.DEVNULL)
+    connected = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{host.database}' AND usename = 'postgres'"
+    try:
+        until(lambda: host.cluster.ask("postgres", connected), "the administrator is connected")
+        done = host.restore("--into", host.database, "--overwrite", host.database)
+        assert done.returncode == 2 and "connected" in done.stderr and "loading" not in done.stderr
+        done = host.restore(
+            "--into", host.database, "--overwrite", host.database, "--as-administrator", administrator(host)
+        )
+        assert done.returncode == 0, done.stderr
+    finally:
+        session.kill()
+        session.wait()
+    kept = [name for name in databases(host) if name.startswith(f"{host.database}_before_")]
+    assert len(kept) == 1 and kept[0] in host.restore("--list").stdout
