@@ -15,7 +15,8 @@
 # Run as $backup_user or as root. It restores on $postgres_host:$postgres_port as $postgres_user, which must
 # own the database NAME, or may create databases (ALTER ROLE ... CREATEDB). FILE is a path, or a name as
 # --list shows it. --test uses the server backup_restore_test_host
-# ($backup_restore_test_host), or where none is named a temporary server on this host.
+# ($backup_restore_test_host), or where none is named a temporary server on this host; that one root alone
+# starts, as $backup_restore_test_user, in $app_name-restore-test@.service, below $backup_restore_test_dir.
 #
 # Exit codes: 0 done; 1 failed, and the data that was there is untouched; 2 wrong arguments or set-up;
 # 75 another restore test is at work; 129, 130, 143 stopped by a signal.
@@ -50,6 +51,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/load.sh"
 # shellcheck source=lib/restoretest.sh
 . "$here/lib/restoretest.sh"
+# shellcheck source=lib/isolation.sh
+. "$here/lib/isolation.sh"
 
 # --- This run -----------------------------------------------------------------------------------------
 
@@ -67,6 +70,10 @@ read_arguments() {
             --help) usage; exit 0 ;;
             --list) action=list; shift; continue ;;
             --test) action='test'; shift; continue ;;
+            # These three are --test's own: see isolation.sh.
+            --test-list) action=list-for-test; shift; continue ;;
+            --test-offer) action=offer; shift; continue ;;
+            --test-record) action=record; test_result=${2:-} ;;
             --into) target=${2:-} ;;
             --from) file=${2:-} ;;
             --overwrite) overwrite=${2:-} ;;
@@ -212,10 +219,17 @@ see \\l and \\drds in psql, and set it again on $target"
 
 main() {
     read_arguments "$@"
+    if [[ $action == test && -z $backup_restore_test_host && $postgres_mode == direct ]]; then
+        isolated_tests
+        return
+    fi
     become_backup_user "$@"
     case $action in
         list) list_dumps; return ;;
         test) restore_tests; return ;;
+        list-for-test) list_for_test; return ;;
+        offer) offer_dump; return ;;
+        record) record_test; return ;;
     esac
     trap clean_up EXIT
     stop_on_signals

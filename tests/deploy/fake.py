@@ -149,6 +149,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         f"cat {app_layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
         f"id -nG -- {settings.app_user} ": [settings.app_user],
         f"id -nG -- {settings.backup_user} ": [settings.backup_user],
+        f"id -nG -- {settings.backup_restore_test_user} ": [settings.backup_restore_test_user],
         "sysctl vm.overcommit_memory 2": "vm.overcommit_memory = 1",
         "SubState redis-server.service": ["Id=redis-server.service", "SubState=running"],
         "UnitFileState redis-server.service": ["Id=redis-server.service", "UnitFileState=enabled"],

@@ -46,6 +46,7 @@ CLIENT = [
 BACKUP = [
     "Backup | Install cron, logrotate and the compressor",
     "Backup | Create the user that owns the dumps",
+    "Backup | Create the user that restores dumps to test them",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
     "Backup | Run cron, now and after every boot",
@@ -196,8 +197,8 @@ def answers(hosts: Fleet) -> dict:
 @pytest.mark.parametrize(
     ("path", "was", "now", "step"),
     [
-        ("/etc/cron.d/medaction-backup", "644", "666", BACKUP[3]),
-        ("/opt/medaction/backups", "750", "755", BACKUP[2]),
+        ("/etc/cron.d/medaction-backup", "644", "666", BACKUP[4]),
+        ("/opt/medaction/backups", "750", "755", BACKUP[3]),
         ("/opt/medaction/.env", "640", "644", APP[3]),
         ("/etc/redis/users.acl", "640", "644", REDIS[4]),
     ],
@@ -212,9 +213,9 @@ def test_a_changed_mode_is_told(path: str, was: str, now: str, step: str, deploy
 @pytest.mark.parametrize(
     ("path", "step"),
     [
-        ("/etc/cron.d/medaction-backup", BACKUP[3]),
-        ("/opt/medaction/scripts/restore-database.sh", BACKUP[3]),
-        ("/etc/medaction/pgpass", BACKUP[3]),
+        ("/etc/cron.d/medaction-backup", BACKUP[4]),
+        ("/opt/medaction/scripts/restore-database.sh", BACKUP[4]),
+        ("/etc/medaction/pgpass", BACKUP[4]),
         ("/opt/medaction/lib/security/rate-limiter-redis.ts", APP[2]),
     ],
 )
@@ -271,7 +272,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[4]),
+        ("cron", ("SubState", "dead"), BACKUP[5]),
         ("redis-server", ("SubState", "failed"), REDIS[5]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[5]),
     ],
@@ -310,7 +311,7 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[5], tuple(due))]
+    assert pending(deployed) == [(BACKUP[6], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [

@@ -56,6 +56,23 @@ reason_in() { # FILE
     sed -n 1,3p "$1"
 }
 
+# What somebody else wrote, as it may be shown: a terminal obeys control characters, text that runs from right
+# to left shows something else than it says, and a line has an end.
+plain_text() {
+    perl -ne 'utf8::decode($_) or tr/\x80-\xff/?/;
+        s/[\x00-\x08\x0b-\x1f\x7f-\x9f]/?/g;
+        s/[\x{ad}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{206f}\x{feff}]/?/g;
+        $_ = substr($_, 0, 4000) . " ...\n" if length > 4000;
+        utf8::encode($_); print'
+}
+
+# A number out of a file or an answer, 0 for what is none: in an arithmetic expression bash would run commands.
+digits() { # TEXT
+    local number=0
+    if [[ $1 =~ ^0*([0-9]{1,18})$ ]]; then number=${BASH_REMATCH[1]}; fi
+    printf '%s' "$number"
+}
+
 human_size() { # BYTES
     numfmt --to=iec-i --suffix=B --format=%.1f "$1"
 }
