@@ -1,15 +1,19 @@
-# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups.
+# ENV names the environment (a file in inventories/), LIMIT narrows it to hosts or groups, SKIP leaves some out;
+# PARTIAL=1 goes on without the hosts that do not answer.
 ENV   ?= sandbox
 LIMIT ?=
+SKIP  ?=
+PARTIAL ?=
 OUT   ?=
 JUNIT ?=
 WRITE ?=
 JSON  ?=
 HOST  ?=
+WHAT  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
-NARROWED  := --env='$(ENV)' --limit='$(LIMIT)'
+NARROWED  := --env='$(ENV)' --limit='$(LIMIT)' --skip='$(SKIP)' $(if $(PARTIAL),--partial)
 
 # make turns every failure into exit code 2, except with -q, where a recipe's 1 stays 1 (GNU make manual,
 # "Summary of Options"); the "+" has the recipes run all the same.
@@ -18,7 +22,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows bench lint
+.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,12 +61,19 @@ test: .venv/.complete ## everything that proves the project
 test-windows: .venv/.complete ## the Windows parts on a real Windows host: HOST=Administrator@win1
 	@WINDOWS_HOST='$(HOST)' $(PYTHON_) -m pytest tests/windows/test_real_host.py
 
+prove: .venv/.complete ## the long proofs, each of which `make test` runs a sample of (WHAT=year: that one alone)
+	@$(PYTHON_) -m pytest tests/scripts tests/limiter tests/windows tests/e2e -m prove -k '$(WHAT)'
+
 bench: .venv/.complete sandbox ## the measurements
 	@$(PYTHON_) -m bench
 
 lint: .venv/.complete ## formatting and the common mistakes
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && \
+	.venv/bin/shellcheck --check-sourced files/*/*.sh
+
+lock: ## requirements*.lock anew, after a change of pyproject.toml's dependencies
+	@tools/lock
 
 .venv/.complete: requirements.lock requirements-develop.lock pyproject.toml tools/make-venv
-	+@echo "setting up .venv"
+	+@echo "setting up .venv" >&2
 	+@tools/make-venv || exit 1

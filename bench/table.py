@@ -1,4 +1,4 @@
-"""A table that can stand in the README as it is."""
+"""A table that can stand in docs/benchmarks.md as it is."""
 
 from __future__ import annotations
 

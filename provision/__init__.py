@@ -10,19 +10,19 @@ stand above it here (`tests/unit/test_map.py`):
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
     engine       interrupt speed private changes inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries files packages users system tunnel preflight
+    debian       entries programs files packages users system tunnel preflight
                      what every Debian host has; knows no subject
     app          dotenv layout operations role
                      the app's directory, its `.env`, its limiters
     postgres     packages facts server layout preflight role
                      the server that is dumped, and the client that fits it
-    redis        running existing external facts layout operations preflight role
+    redis        running existing external facts scripts layout operations preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     verify secrets deploy plan status render settings
+    commands     choice verify secrets deploy plan status render settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

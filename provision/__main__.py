@@ -29,16 +29,23 @@ class _Parser(argparse.ArgumentParser):
         self.exit(1, f"error: {message}\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    """What a command line may say."""
+    words = _Parser(prog="provision", description=__doc__)
+    words.add_argument("command", choices=COMMANDS, help="; ".join(f"{k}: {v}" for k, v in COMMANDS.items()))
+    words.add_argument("--env", default="sandbox", help="the environment: a file in inventories/")
+    words.add_argument("--limit", default="", help="only these hosts or groups, commas between")
+    words.add_argument("--skip", default="", help="not these hosts or groups, commas between")
+    words.add_argument("--partial", action="store_true", help="plan, deploy: the hosts that answer; exit 1 says so")
+    words.add_argument("--out", default="", help="render: the directory to write below")
+    words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
+    words.add_argument("--json", action="store_true", help="status, plan: print JSON")
+    words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")
+    return words
+
+
 def main() -> int:
-    parser = _Parser(prog="provision", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{k}: {v}" for k, v in COMMANDS.items()))
-    parser.add_argument("--env", default="sandbox", help="the environment: a file in inventories/")
-    parser.add_argument("--limit", default="", help="only these hosts or groups, commas between")
-    parser.add_argument("--out", default="", help="render: the directory to write below")
-    parser.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
-    parser.add_argument("--json", action="store_true", help="status, plan: print JSON")
-    parser.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     command = importlib.import_module(f"provision.commands.{arguments.command}")
     try:
         return command.run(arguments)

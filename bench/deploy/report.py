@@ -1,4 +1,4 @@
-"""The figures, as a table that can stand in the README."""
+"""The figures, as a table that can stand in docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -134,6 +134,7 @@ clean_up() {
 
 prepare() {
     step=prepare
+    require_jq
     [[ -d $backup_dir && -w $backup_dir ]] ||
         die "$backup_dir is missing or not ours: deploy again" "$EXIT_USAGE"
     take_lock "$backup_dir/.lock"
@@ -261,6 +262,7 @@ await_server() {
 verify() {
     subject=verify
     step=verify
+    require_jq
     run_dir=$(mktemp --directory)
     trap 'explain_exit $?; rm -rf -- "$run_dir"' EXIT
     if [[ -z $file ]]; then

@@ -108,16 +108,17 @@ clean_up() {
 }
 
 list_dumps() {
-    local kind name path seconds now verdict
+    local kind name path seconds now
+    require_jq
+    load_verdicts "${tiers[@]}"
     now=$(seconds_of "$(wall_clock)")
     printf '%-8s %9s %10s %-9s %s\n' TIER AGE SIZE RESTORED FILE
     for name in $(prefixes); do
         for kind in "${tiers[@]}"; do
             while read -r path; do
                 seconds=$(( now - $(seconds_of "$(stamp_of "$path")") ))
-                verdict=$(json_value "$path.restore-test.json" verdict)
                 printf '%-8s %8sh %10s %-9s %s\n' "$kind" "$(( seconds / 3600 ))" \
-                    "$(human_size "$(size_of "$path")")" "${verdict:--}" "$path"
+                    "$(human_size "$(size_of "$path")")" "${json[$path.restore-test.json verdict]:--}" "$path"
             done < <(dumps_in "$kind" "$name")
         done
     done
@@ -233,6 +234,7 @@ main() {
     esac
     trap clean_up EXIT
     stop_on_signals
+    require_jq
     run_dir=$(mktemp --directory)
     use_pgpass
     choose_dump

@@ -17,7 +17,7 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/settings.sh"
 # shellcheck source=lib/required.sh
 . "$here/lib/required.sh"
-# shellcheck source=lib/base.sh
+# shellcheck source=lib/base.sh disable=SC2034  # nor many files
 . "$here/lib/base.sh"
 # shellcheck source=lib/process.sh
 . "$here/lib/process.sh"

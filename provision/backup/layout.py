@@ -41,6 +41,16 @@ def files(settings: Settings) -> list[Entry]:
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
         File(f"/etc/systemd/system/{name}-restore-test@.service", render("backup/restore-test@.service.j2", settings)),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
+        *(metrics(settings) if settings.backup_metrics_dir else ()),
+    ]
+
+
+def metrics(settings: Settings) -> list[File]:
+    """What tells Prometheus of the backups, every five minutes."""
+    return [
+        File(program(settings, "metrics.jq"), plain("backup/metrics.jq")),
+        File(program(settings, "write-metrics.sh"), plain("backup/write-metrics.sh"), mode=0o755),
+        File(f"/etc/cron.d/{settings.app_name}-metrics", render("backup/cron.d/metrics.j2", settings)),
     ]
 
 

@@ -15,7 +15,8 @@ from provision.settings import Settings
 def backup(settings: Settings, app_is_here: bool) -> None:
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     packages.installed(
-        name="Install cron, logrotate and the compressor", names=["cron", "logrotate", compressor, "util-linux"]
+        name="Install cron, logrotate, jq and the compressor",
+        names=["cron", "logrotate", "jq", compressor, "util-linux"],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
     users.service_user(

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from time import monotonic
 
-from provision.commands import secrets, verify
+from provision.commands import choice, secrets, verify
 from provision.engine import inventory
 from provision.engine import run as runs
 
@@ -19,9 +19,9 @@ def run(arguments: Namespace) -> int:
     path = inventory.path_of(arguments.env)
     if arguments.env in SELF_SERVED:
         secrets.complete(arguments.env)
-    members = inventory.read(arguments.env, arguments.limit)
-    limits = [option for member in members for option in ("--limit", member.name)] if arguments.limit else []
-    outcome = runs.pyinfra(path, "-y", *limits)
+    chosen = choice.hosts(arguments)
+    members = chosen.members
+    outcome = runs.pyinfra(path, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
     if not outcome.steps:
@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     _summary(outcome, members, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
-    return 0 if verdicts.passed else 1
+    return 0 if verdicts.passed and not chosen.left_out else 1
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import sys
 from argparse import Namespace
 
+from provision.commands import choice
 from provision.engine import inventory
 from provision.engine import run as runs
 
@@ -16,9 +18,8 @@ NOTHING, ERROR, PENDING = 0, 1, 2
 
 def run(arguments: Namespace) -> int:
     path = inventory.path_of(arguments.env)
-    members = inventory.read(arguments.env, arguments.limit)
-    limits = [option for member in members for option in ("--limit", member.name)] if arguments.limit else []
-    outcome, output = _quietly(path, "--dry", "--json", *limits)
+    chosen = choice.hosts(arguments)
+    outcome, output = _quietly(path, "--dry", "--json", *chosen.limits)
     if outcome.exit_code:
         print(output, file=sys.stderr, end="")
         print("plan failed: the reason stands above; nothing was changed", file=sys.stderr)
@@ -27,18 +28,32 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps([vars(step) for step in pending], indent=2))
     elif pending:
-        _tell(pending)
+        _tell(pending, arguments)
     else:
-        print(f"{arguments.env}: nothing to do on {len(members)} host(s)")
-    return PENDING if pending else NOTHING
+        print(f"{arguments.env}: nothing to do on {len(chosen.members)} host(s)")
+    return ERROR if chosen.left_out else PENDING if pending else NOTHING
 
 
-def _tell(pending: list[runs.Step]) -> None:
+def _tell(pending: list[runs.Step], arguments: Namespace) -> None:
+    # The same change on many hosts is told once.
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for step in pending:
-        print(f"{step.host}: {step.name}")
-        for sentence in step.differences:
+        alike.setdefault((step.name, step.differences), []).append(step.host)
+    for (name, differences), hosts in alike.items():
+        print(f"{_shown(hosts)}: {name}")
+        for sentence in differences:
             print(f"    {sentence}")
-    print(f"{len(pending)} change(s) pending; `make deploy` makes them")
+    print(f"{len(pending)} change(s) pending; `{_deploy(arguments)}` makes them")
+
+
+def _shown(hosts: list[str]) -> str:
+    return ", ".join(hosts) if len(hosts) <= 3 else f"{len(hosts)} hosts ({', '.join(hosts[:3])}, ...)"
+
+
+def _deploy(arguments: Namespace) -> str:
+    """The command that makes what was planned: without its ENV it would be another environment's."""
+    narrowed = {"ENV": arguments.env, "LIMIT": arguments.limit, "SKIP": arguments.skip}
+    return " ".join(["make deploy", *(f"{name}={shlex.quote(value)}" for name, value in narrowed.items() if value)])
 
 
 def _quietly(path: object, *options: str) -> tuple[runs.Outcome, str]:

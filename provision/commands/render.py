@@ -19,7 +19,7 @@ def run(arguments: Namespace) -> int:
     out = Path(arguments.out)
     if out.exists() and not out.is_dir():
         raise inventory.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
-    for member in inventory.read(arguments.env, arguments.limit):
+    for member in inventory.read(arguments.env, arguments.limit, arguments.skip):
         for name, content in rendered(member).items():
             path = out / member.name / name
             path.parent.mkdir(parents=True, exist_ok=True)

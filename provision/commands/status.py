@@ -39,7 +39,11 @@ COLUMNS = (
 
 def run(arguments: Namespace) -> int:
     """Print the table, or with --json the same as JSON. Exit 1 when a host could not be asked."""
-    rows = [row for asked in _ask_all(arguments.env, arguments.limit) for row in rows_of(*asked)]
+    rows = [
+        row
+        for asked in _ask_all(inventory.read(arguments.env, arguments.limit, arguments.skip), arguments.env)
+        for row in rows_of(*asked)
+    ]
     if arguments.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -47,8 +51,7 @@ def run(arguments: Namespace) -> int:
     return 1 if any(row["redis"] == "unreachable" or row["last good backup"] == NO_ANSWER for row in rows) else 0
 
 
-def _ask_all(environment: str, limit: str) -> list[tuple[inventory.Member, str, Report | None]]:
-    members = inventory.read(environment, limit)
+def _ask_all(members: list[inventory.Member], environment: str) -> list[tuple[inventory.Member, str, Report | None]]:
     state = State()
     with ctx_state.use(state):
         hosts = inventory.load(environment)

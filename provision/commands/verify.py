@@ -34,7 +34,7 @@ class Verdicts:
 
 
 def run(arguments: Namespace) -> int:
-    members = inventory.read(arguments.env, arguments.limit)
+    members = inventory.read(arguments.env, arguments.limit, arguments.skip)
     options = ["--write-test"] if arguments.write_test else []
     return verdicts(arguments.env, [m.name for m in members], arguments.junit, options).exit_code
 
@@ -46,7 +46,7 @@ def verdicts(environment: str, hosts: list[str], junit: str = "", options: list[
     with tempfile.TemporaryDirectory() as directory:
         report = Path(junit) if junit else Path(directory) / "verify.xml"
         command = [
-            sys.executable, "-m", "pytest", "tests/verify", "-q", "--no-header", "-p", "no:cacheprovider",
+            sys.executable, "-m", "pytest", "tests/verify", "-q", "-rN", "--no-header", "-p", "no:cacheprovider",
             "--inventory", str(inventory.path_of(environment)),
             f"--limit={','.join(hosts)}",  # in one word: pytest takes one that begins with "@" for a file's name
             f"--junitxml={report.absolute()}", *(options or []),

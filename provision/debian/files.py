@@ -15,22 +15,9 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.debian.entries import Directory, Entry, File, Found, Log, differences
+from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
-
-_WRITE = r"""set -eu; umask 077
-part=$(mktemp "$(dirname "$1")/.$(basename "$1").XXXXXX")
-trap 'rm -f "$part"' EXIT
-cat >"$part"
-[ "$(stat -c %s "$part")" = "$2" ] || { echo "$1: the connection was cut, nothing was changed" >&2; exit 1; }
-chown "$3" "$part"; chmod "$4" "$part"; sync "$part"
-if [ "$5" = keep ] && [ -e "$1" ]; then
-  # For the same readers as the new one: what a person made readable by all may hold secrets.
-  cp "$1" "$part.previous"; chown "$3" "$part.previous"; chmod "$4" "$part.previous"
-  mv -fT "$part.previous" "$1.previous"
-fi
-mv -fT "$part" "$1"; sync "$(dirname "$1")"
-"""
 
 
 class Paths(FactBase[dict[str, Found]]):
@@ -92,7 +79,8 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 @operation()
 def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
     """None of these files is on the host."""
-    for path in host.get_fact(Paths, paths=tuple(paths)):
+    found = host.get_fact(Paths, paths=tuple(paths))
+    for path in [path for path in paths if path in found]:
         note(host, f"{path}: should not be there")
         yield StringCommand("rm -f --", QuoteString(path))
 
@@ -114,11 +102,9 @@ def _mend(entry: Entry) -> StringCommand:
 
 def _write(file: File) -> StringCommand:
     keep = "keep" if file.keep_previous else "replace"
-    return StringCommand(
-        "sh -c", QuoteString(_WRITE), "write", QuoteString(file.path), str(file.size_bytes),
-        QuoteString(f"{file.user}:{file.group}"), f"{file.mode:04o}", keep,
-        _stdin=PrivateInput(file.content),
-    )  # fmt: skip
+    owner, mode = f"{file.user}:{file.group}", f"{file.mode:04o}"
+    write = program("debian/write.sh", file.path, str(file.size_bytes), owner, mode, keep)
+    return StringCommand(write, _stdin=PrivateInput(file.content))
 
 
 def _make(directory: Directory) -> StringCommand:

@@ -13,6 +13,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 from pyinfra.context import host
 from typing_extensions import override
 
+from provision.debian.programs import program
 from provision.engine.changes import note
 
 # apt's own switch for scripts; conffiles that a person changed stay as they are.
@@ -20,15 +21,6 @@ _APT = (
     "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300"
     " -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
-
-# Waits, up to five minutes, for whoever holds dpkg's lock: often what an interrupted deploy left running.
-_CONFIGURE = r"""n=0
-until said=$(LC_ALL=C DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a 2>&1); do
-    case $said in *lock*) n=$((n + 1)) ;; *) n=300 ;; esac
-    [ "$n" -lt 300 ] || { echo "$said" >&2; exit 1; }
-    sleep 1
-done
-"""
 
 
 class Packages(FactBase[dict[str, str]]):
@@ -66,7 +58,7 @@ def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
     missing = [name for name in names if status.get(name) != "installed"]
     if "" in status or any(word in ("unpacked", "half-configured", "half-installed") for word in status.values()):
         note(host, "a package installation was interrupted")
-        yield StringCommand("sh -c", QuoteString(_CONFIGURE))
+        yield program("debian/configure.sh")
     if missing:
         note(host, f"not installed: {', '.join(missing)}")
         yield StringCommand(f"{_APT} update")

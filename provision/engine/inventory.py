@@ -49,20 +49,30 @@ def path_of(environment: str) -> Path:
     return path
 
 
-def read(environment: str, limit: str | None = None) -> list[Member]:
-    """Given an environment's name, return its hosts, or those named by `limit` (hosts or groups, commas between).
+def read(environment: str, limit: str | None = None, skip: str | None = None) -> list[Member]:
+    """Given an environment's name, return its hosts, or those named by `limit` and not by `skip`.
 
-    Raise InventoryError with all faults of all hosts, or when `limit` matches none.
+    Both name hosts or groups, commas between. Raise InventoryError with all faults of all hosts, when a name matches
+    none, or when none is left.
     """
     members = members_of(load(environment), environment)
-    if not limit:
-        return members
-    wanted = limit.split(",")
-    for name in wanted:
-        if not any(name == member.name or name in member.groups for member in members):
+    wanted = _named("LIMIT", limit, members, environment) if limit else {member.name for member in members}
+    wanted -= _named("SKIP", skip, members, environment) if skip else set()
+    if not wanted:
+        raise InventoryError(f"SKIP={skip} leaves no host of {environment} to work on")
+    return [member for member in members if member.name in wanted]
+
+
+def _named(option: str, names: str, members: list[Member], environment: str) -> set[str]:
+    """The hosts that these names of hosts or groups stand for. Raise InventoryError for a name that matches none."""
+    found: set[str] = set()
+    for name in names.split(","):
+        matching = {member.name for member in members if name == member.name or name in member.groups}
+        if not matching:
             known = ", ".join(member.name for member in members)
-            raise InventoryError(f"LIMIT={name} matches no host of {environment}; its hosts are: {known}")
-    return [member for member in members if member.name in wanted or set(wanted) & set(member.groups)]
+            raise InventoryError(f"{option}={name} matches no host of {environment}; its hosts are: {known}")
+        found |= matching
+    return found
 
 
 def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:

@@ -38,6 +38,6 @@ def _all(host: Host, state: State) -> list[inventory.Member]:
     if unreached:
         raise PreflightError(
             f"{', '.join(unreached)}: cannot be reached (the reason stands above); no host was changed."
-            " Mend the connection, or deploy the others with LIMIT="
+            " Mend the connection, or go on without: PARTIAL=1, or SKIP= with their names"
         )
     return found

@@ -6,16 +6,21 @@ interrupt. Those are settled before (`provision.inventory`) and here.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pyinfra as pyinfra_package
+from pyinfra.api import Config, State
+from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.output import set_echo, set_formatter
-from pyinfra.context import ctx_state
+from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
-from provision.engine import changes, interrupt, speed
+from provision.engine import changes, interrupt, inventory, speed
 from provision.engine.inventory import PROJECT
 
 INTERRUPTED = 130
@@ -60,6 +65,19 @@ def pyinfra(inventory: Path, *options: str) -> Outcome:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     return _outcome(code)
+
+
+def unreached(environment: str, names: Collection[str]) -> list[str]:
+    """Which of these hosts of an environment cannot be connected to; the connections are closed again."""
+    state, config = State(), Config()
+    with ctx_state.use(state), ctx_config.use(config):
+        hosts = inventory.load(environment)
+        state.init(hosts, config, initial_limit=[host for host in hosts if host.name in names])
+        with contextlib.suppress(PyinfraError):  # no host at all was reached
+            connect_all(state)
+        silent = [host.name for host in hosts if host.name in names and not host.connected]
+        disconnect_all(state)
+    return silent
 
 
 def _outcome(code: int) -> Outcome:

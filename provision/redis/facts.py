@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
 from typing_extensions import override
 
+from provision.debian.programs import program
 from provision.redis.existing import OPERATOR, Listener, Site
 from provision.redis.running import Live, quoted, users
 
@@ -16,7 +17,10 @@ _MARK = "--8<--"
 
 def question(operator_password: str) -> str:
     """What to send on standard input: the password never is an argument, nor in the environment."""
-    return login(operator_password) + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\n"
+    return (
+        login(operator_password)
+        + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\nECHO {_MARK}\nFUNCTION LIST WITHCODE\n"
+    )
 
 
 class Redis(FactBase[Live]):
@@ -39,16 +43,9 @@ class Redis(FactBase[Live]):
             return Live(answers=bool(sections[0].strip()))
         values = sections[1].split("\n")[1:-1]  # a value may be empty, the last one too
         config = dict(zip(values[::2], values[1::2], strict=False))
-        return Live(answers=True, operator_let_in=True, config=config, users=users(sections[2]))
-
-
-_ASK_PATIENTLY = r"""questions=$(cat)
-for _ in $(seq 50); do
-  answer=$(printf '%s\n' "$questions" | redis-cli -h 127.0.0.1 -p "$1" 2>&1)
-  case $answer in *'Could not connect'*) sleep 0.1 ;; *) break ;; esac
-done
-printf '%s\n' "$answer"
-"""
+        return Live(
+            answers=True, operator_let_in=True, config=config, users=users(sections[2]), libraries="".join(sections[3:])
+        )
 
 
 class Keys(FactBase[int | None]):
@@ -59,8 +56,7 @@ class Keys(FactBase[int | None]):
 
     @override
     def command(self, port: int) -> StringCommand:
-        # One that is just starting, as a package's installation leaves it, refuses connections for a moment.
-        return StringCommand("sh -c", QuoteString(_ASK_PATIENTLY), "ask", str(port))
+        return program("redis/ask.sh", str(port))
 
     @staticmethod
     @override
@@ -81,48 +77,12 @@ def login(operator_password: str) -> str:
     return f"AUTH {OPERATOR} {quoted(operator_password)}\n"
 
 
-# ss names a listener's process only in our own network namespace, and only to root.
-_SITE = r"""port=$1 container=$2 dir=$3
-ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'
-sockets=$(ss -Hltnp "sport = :$port")
-pids=$(echo "$sockets" | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2)
-[ -z "$sockets" ] || [ -n "$pids" ] || printf 'listener\t\t\t\t\n'
-for pid in $pids; do
-  unit=$(sed -n 's|^0::.*/||p' "/proc/$pid/cgroup")
-  printf 'listener\t%s\t%s\t%s\t%s\n' "$(cat "/proc/$pid/comm")" "$pid" "$(stat -c %U "/proc/$pid")" "$unit"
-done
-conf=/etc/redis/redis.conf
-if [ -e $conf ]; then
-  sum=$(dpkg-query -W -f '${Conffiles}\n' redis-server redis-tools | awk -v conf=$conf '$1 == conf { print $2 }')
-  if head -n 1 $conf | grep -q '^# Managed by the deploy'; then
-    echo conf ours
-    sed -n 's/^user \([^ ]*\) .*/user \1/p' /etc/redis/users.acl
-  elif [ "$sum" = "$(md5sum $conf | cut -d ' ' -f 1)" ]; then echo conf debian
-  else echo conf changed; fi
-fi
-if systemctl is-active -q redis-server || systemctl is-enabled -q redis-server; then echo service on; fi
-if command -v docker >/dev/null; then
-  if docker info >/dev/null; then echo docker answers; fi
-  echo "compose $(docker compose version --short)"
-  docker ps --filter "publish=$port" --format 'published {{.Names}} ({{.Image}})'
-  docker ps -a --filter "name=^/$container\$" --format 'container {{.Names}}'
-fi
-for file in compose.yaml compose.yml docker-compose.yml docker-compose.yaml; do
-  if [ ! -e "$dir/$file" ]; then continue; fi
-  if head -n 1 "$dir/$file" | grep -q '^# Managed by the deploy'; then echo entry
-  elif grep -q 'compose\.redis\.yaml' "$dir/$file"; then echo "including $dir/$file"
-  else echo "own $dir/$file"; fi
-done
-"""
-
-
 class RedisSite(FactBase[Site]):
     """What a host has of Redis, of Docker and of Compose files, in one command."""
 
     @override
     def command(self, port: int, container: str, app_dir: str) -> StringCommand:
-        words = [QuoteString(_SITE), "site", str(port), container, QuoteString(app_dir)]
-        return StringCommand("sh -c", *words, "2>/dev/null; true")
+        return StringCommand(program("redis/existing.sh", str(port), container, app_dir), "2>/dev/null; true")
 
     @staticmethod
     @override
@@ -180,3 +140,20 @@ class Container(FactBase[tuple[str, bool]]):
         running, wanted = [*output, "", ""][:2]
         status, _, made_from = running.partition(" ")
         return status, bool(wanted) and made_from == wanted
+
+
+class UnreadUnits(FactBase[bool]):
+    """Whether systemd has not yet read what Redis' unit says now."""
+
+    @override
+    def command(self) -> str:
+        return "systemctl show -p NeedDaemonReload --value redis-server.service 2>/dev/null || true"
+
+    @staticmethod
+    @override
+    def default() -> bool:
+        return False
+
+    @override
+    def process(self, output: Sequence[str]) -> bool:
+        return "yes" in output

@@ -42,4 +42,5 @@ class AppSettings(BaseModel):
     app_env: dict[EnvironmentName, EnvironmentValue] = Field(
         default_factory=dict,
         description="Further variables for the app's `.env`, written as they stand (Next.js expands $NAME in them).",
+        examples=[{"NODE_ENV": "production"}],
     )

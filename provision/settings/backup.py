@@ -32,7 +32,9 @@ class BackupTierSettings(BaseModel):
     backup_weekly_retention_days: Days = Field(
         90, validate_default=True, description="How many days a weekly dump is kept."
     )
-    backup_minimum_kept: Count = Field(3, description="How many good dumps of each tier stay, however old they are.")
+    backup_minimum_kept: Count = Field(
+        3, description="How many good dumps of each tier stay, however old they are; a tier may have its own number."
+    )
     backup_monthly_retention_days: DaysOrNever = Field(
         366, description="How many days the first dump of a month is kept; 0: there is no monthly tier."
     )
@@ -40,16 +42,20 @@ class BackupTierSettings(BaseModel):
         0, description="How many days the first dump of a year is kept; 0: there is no yearly tier."
     )
     backup_daily_minimum_kept: Count = Field(
-        default_factory=lambda data: data["backup_minimum_kept"], description="The same for the daily tier alone."
+        default_factory=lambda data: data["backup_minimum_kept"],
+        description="How many good daily dumps stay, however old they are.",
     )
     backup_weekly_minimum_kept: Count = Field(
-        default_factory=lambda data: data["backup_minimum_kept"], description="The same for the weekly tier alone."
+        default_factory=lambda data: data["backup_minimum_kept"],
+        description="How many good weekly dumps stay, however old they are.",
     )
     backup_monthly_minimum_kept: Count = Field(
-        default_factory=lambda data: data["backup_minimum_kept"], description="The same for the monthly tier alone."
+        default_factory=lambda data: data["backup_minimum_kept"],
+        description="How many good monthly dumps stay, however old they are.",
     )
     backup_yearly_minimum_kept: Count = Field(
-        default_factory=lambda data: data["backup_minimum_kept"], description="The same for the yearly tier alone."
+        default_factory=lambda data: data["backup_minimum_kept"],
+        description="How many good yearly dumps stay, however old they are.",
     )
 
     @property

@@ -16,6 +16,7 @@ class BackupContentSettings(BaseModel):
     backup_databases: Databases = Field(
         default_factory=lambda data: [data["postgres_database"]],
         description='The databases to dump, each into files of its own: a list of names, or "all".',
+        examples=[["medaction", "medaction_audit"]],
     )
     backup_format: Literal["plain", "plain-zstd", "custom", "directory"] = Field(
         "plain",
@@ -30,13 +31,14 @@ class BackupContentSettings(BaseModel):
     backup_count_tables: Tables = Field(
         "all",
         description='Whose rows the manifest counts, for restore tests to compare: "all", "none" or table names.',
+        examples=[["public.patients", "public.reclamations"]],
     )
     backup_size_change_percent: Count = Field(
         50, description="By how much a dump's size may differ from the median of the last seven without a warning."
     )
     backup_reserve_mb: Count = Field(
         100,
-        description="How many MiB must stay free on the disk of the dumps; a backup does not start without.",
+        description="How much must stay free on the disk of the dumps; a backup does not start without.",
     )
     backup_lock_wait_seconds: Count = Field(
         60, description="How long a dump waits for a table that a migration holds before it gives up."

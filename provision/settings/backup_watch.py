@@ -19,6 +19,13 @@ class BackupWatchSettings(BaseModel):
         "",
         description="A shell command for each failure; it finds BACKUP_TIER, BACKUP_STEP, BACKUP_MESSAGE and"
         " BACKUP_EXIT_CODE in its environment. Empty: none.",
+        examples=['logger -p daemon.err "$BACKUP_TIER: $BACKUP_MESSAGE"'],
+    )
+    backup_metrics_dir: AbsolutePath | Literal[""] = Field(
+        "",
+        description="The directory of node_exporter's textfile collector, to tell Prometheus of the backups in."
+        " Empty: Prometheus is told nothing.",
+        examples=["/var/lib/prometheus/node-exporter"],
     )
     backup_restore_test_day: Weekday = Field("sunday", description="The day of the weekly restore test.")
     backup_restore_test_at: Time = Field("04:00", description="When the weekly restore test starts, host time.")
@@ -30,7 +37,7 @@ class BackupWatchSettings(BaseModel):
     )
     backup_restore_test_host: Host | Literal[""] = Field(
         "",
-        description="A PostgreSQL server for restore tests, reached with the same port, role and password."
+        description="A PostgreSQL server for restore tests, reached with `postgres_host`'s port, role and password."
         " Empty: a temporary server of the same major version on the backup host itself.",
     )
     backup_restore_test_dir: AbsolutePath = Field(

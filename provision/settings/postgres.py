@@ -33,20 +33,27 @@ class PostgresSettings(BaseModel):
         "direct",
         description="How the dump reaches PostgreSQL: directly, in its Compose service, or from a one-off container.",
     )
-    postgres_host: Host = Field("127.0.0.1", description="The server's name or address, as seen from each host.")
-    postgres_port: Port = Field(5432, description="The server's TCP port.")
+    postgres_host: Host = Field(
+        "127.0.0.1", description="The name or address of the PostgreSQL server, as seen from each host."
+    )
+    postgres_port: Port = Field(5432, description="The TCP port that PostgreSQL listens on.")
     postgres_database: EnvironmentValue = Field(
-        default_factory=lambda data: data["app_name"], description="The database to use and to dump."
+        default_factory=lambda data: data["app_name"],
+        description="The database that the app uses and the backups dump.",
     )
     postgres_user: EnvironmentValue = Field(
         default_factory=lambda data: data["app_name"], description="The role that the app and the dump connect as."
     )
-    postgres_password: Secret = Field(description="That role's password: `env:NAME`, `file:PATH` or `command:...`.")
+    postgres_password: Secret = Field(
+        description="The password of `postgres_user`: `env:NAME`, `file:PATH` or `command:...`."
+    )
     postgres_compose_file: AbsolutePath = Field(
         default_factory=lambda data: f"{data['app_dir']}/docker-compose.yml",
         description="Mode compose: the Compose file of PostgreSQL's service; its directory is the project's.",
     )
-    postgres_compose_service: Line = Field("postgres", description="Mode compose: the name of that service.")
+    postgres_compose_service: Line = Field(
+        "postgres", description="Mode compose: the name of PostgreSQL's service in that file."
+    )
     postgres_image: Line = Field(
         "postgres:16-alpine",
         description="Mode container: the image whose pg_dump is used; of the server's major version.",
@@ -57,9 +64,9 @@ class PostgresSettings(BaseModel):
     )
     postgres_apt_repository: Annotated[str, AfterValidator(_repository)] = Field(
         "https://apt.postgresql.org/pub/repos/apt",
-        description="PGDG's package repository, or a mirror of it, for a client that Debian does not have.",
+        description="PGDG's package repository, or a mirror of it, for a client version that Debian does not have.",
     )
     postgres_apt_key: Annotated[Line, AfterValidator(_key)] = Field(
         "files/postgres/apt.postgresql.org.asc",
-        description="The file, on this machine, with the key that signs that repository.",
+        description="The file, on this machine, with the key that signs `postgres_apt_repository`.",
     )

@@ -56,10 +56,12 @@ class Limiter:
     name: str
     rate: Rate
     is_open_without_redis: bool
+    ignores_case: bool
 
     @property
-    def function(self) -> str:
-        return f"check{''.join(word.capitalize() for word in self.name.split('_'))}RateLimit"
+    def pascal_name(self) -> str:
+        """As in `checkPasswordResetRateLimit`, `refundPasswordResetRateLimit`, `resetPasswordResetRateLimit`."""
+        return "".join(word.capitalize() for word in self.name.split("_"))
 
 
 def _rate(value: Any) -> Any:
@@ -99,11 +101,17 @@ class RateLimitSettings(BaseModel):
     rate_limits: dict[LimiterName, Annotated[Rate, BeforeValidator(_rate)]] = Field(
         _GUIDE,
         validate_default=True,
-        description="Requests per time for each limiter; what is written here adds to or changes the guide's six.",
+        description="Requests per time (s, min, h, d) for each limiter; what is written here adds to or changes the"
+        " handbook's six.",
+        examples=[{"export": "10/h"}],
     )
     rate_limits_open_without_redis: list[LimiterName] = Field(
         ["api", "mobile_api"],
         description="The limiters that let everyone through while Redis is away; the others then limit per process.",
+    )
+    rate_limits_ignore_case: list[LimiterName] = Field(
+        default_factory=list,
+        description="The limiters that take Jean@x.fr and ' jean@x.fr' for one (NFKC, trimmed, lower case).",
     )
     redis_key_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         default_factory=lambda data: data["app_name"],
@@ -112,6 +120,7 @@ class RateLimitSettings(BaseModel):
     app_trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
         ["127.0.0.0/8", "::1/128"],
         description="The reverse proxies in front of the app, whose word on the client's address is believed.",
+        examples=[["127.0.0.0/8", "::1/128", "10.0.0.9"]],
     )
     app_client_ip_header: Annotated[str, AfterValidator(_header)] = Field(
         "x-forwarded-for",
@@ -121,7 +130,8 @@ class RateLimitSettings(BaseModel):
     @property
     def rate_limiters(self) -> list[Limiter]:
         return [
-            Limiter(name, rate, name in self.rate_limits_open_without_redis) for name, rate in self.rate_limits.items()
+            Limiter(name, rate, name in self.rate_limits_open_without_redis, name in self.rate_limits_ignore_case)
+            for name, rate in self.rate_limits.items()
         ]
 
     @field_validator("rate_limits", mode="before")
@@ -129,7 +139,7 @@ class RateLimitSettings(BaseModel):
     def _with_the_guides(cls, limits: Any) -> Any:
         return {**_GUIDE, **limits} if isinstance(limits, dict) else limits
 
-    @field_validator("rate_limits_open_without_redis")
+    @field_validator("rate_limits_open_without_redis", "rate_limits_ignore_case")
     @classmethod
     def _have_a_limiter(cls, names: list[str], values: ValidationInfo) -> list[str]:
         limits = values.data.get("rate_limits", names)

@@ -48,13 +48,14 @@ class WindowsSettings(BaseModel):
         " in the app's directory.",
     )
     windows_pg_dump: WindowsPath | None = Field(
-        None, description="The pg_dump.exe to use; by default those that PostgreSQL's installer has put there."
+        None, description="The pg_dump.exe to use; by default the one where PostgreSQL's installer puts it."
     )
     windows_allow_winget: bool = Field(
         False, description="Whether winget may install PostgreSQL where a Windows host has no pg_dump.exe."
     )
     windows_winget_package: Line = Field(
-        "PostgreSQL.PostgreSQL.17", description="What winget installs then: of the server's own major version."
+        "PostgreSQL.PostgreSQL.17",
+        description="What `windows_allow_winget` lets winget install: of the server's own major version.",
     )
     windows_task_user: Line = Field(
         "SYSTEM", description="The account that the backup tasks run as; it needs no password here."

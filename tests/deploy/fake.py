@@ -39,7 +39,7 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
             "Linux", "0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
             f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
         ],
-        "site 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
+        "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
     }  # fmt: skip
 
@@ -139,7 +139,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         entries += backup_layout.directories(settings, app_is_here="app" in groups) + backup_layout.files(settings)
         entries += postgres_layout.no_main_cluster(settings)
     packages = [
-        "redis-server", "redis-tools", "cron", "logrotate", "isal", "util-linux", "postgresql-client-15",
+        "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux", "postgresql-client-15",
         "postgresql-15",
     ]  # fmt: skip
     return {
@@ -170,7 +170,8 @@ def redis_lines(settings: Settings) -> list[str]:
     """What redis-cli prints when the operator asks for the configuration and the users."""
     config = directives(redis_layout.config(settings).content)
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
-    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines()]
+    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines(),
+            "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
 
 
 def stat_lines(entry: Entry) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Callable
 
 import pytest
 
+from provision.__main__ import parser
 from provision.commands import plan
 from provision.debian.entries import File
 from tests.deploy.fake import Fleet, commands, debian, stat_lines
@@ -21,6 +21,7 @@ REDIS = [
     "Redis | Apply the kernel's memory setting now",
     "Redis | Try the new configuration with a server aside",
     "Redis | Write Redis' configuration and its users",
+    "Redis | Bound what Redis' service may hold, and how long its end may take",
     "Redis | Run Redis, now and after every boot",
     "Redis | Bring the running Redis to its configuration",
 ]
@@ -30,7 +31,7 @@ CONTAINER = [
     "Redis | Try the new configuration in a container aside",
     "Redis | Write the Compose file, Redis' configuration and its users",
     "Redis | Run Redis' container, now and after a boot",
-    REDIS[6],
+    REDIS[7],
 ]
 APP = [
     "App | Install redis-cli, to ask Redis from where the app stands",
@@ -44,7 +45,7 @@ CLIENT = [
     "PostgreSQL client | Install the server that restore tests start for themselves",
 ]
 BACKUP = [
-    "Backup | Install cron, logrotate and the compressor",
+    "Backup | Install cron, logrotate, jq and the compressor",
     "Backup | Create the user that owns the dumps",
     "Backup | Create the user that restores dumps to test them",
     "Backup | Lay out the directories of the backups",
@@ -248,7 +249,7 @@ def edit_env(hosts: Fleet, edit: Callable[[str], str]) -> None:
 
 
 def test_a_changed_value_of_env_is_told_by_its_name_alone(deployed: Fleet):
-    edit_env(deployed, lambda text: text.replace('REDIS_URL="redis://', 'REDIS_URL="redis://zq-other'))
+    edit_env(deployed, lambda text: text.replace("REDIS_URL=redis://", "REDIS_URL=redis://zq-other"))
     ((name, differences),) = pending(deployed)
     assert name == APP[3] and differences[0] == "/opt/medaction/.env: REDIS_URL is not what the settings say"
     assert "zq-" not in "".join(differences)
@@ -273,8 +274,8 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
     ("service", "state", "step"),
     [
         ("cron", ("SubState", "dead"), BACKUP[5]),
-        ("redis-server", ("SubState", "failed"), REDIS[5]),
-        ("redis-server", ("UnitFileState", "disabled"), REDIS[5]),
+        ("redis-server", ("SubState", "failed"), REDIS[6]),
+        ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
 )
 def test_a_stopped_or_disabled_service_is_told(service: str, state: tuple[str, str], step: str, deployed: Fleet):
@@ -297,14 +298,14 @@ def test_a_redis_that_runs_with_another_value_is_told(deployed: Fleet):
     lines = answers(deployed)["redis-cli -h 127.0.0.1"]
     lines[lines.index("maxmemory-policy") + 1] = "volatile-lru"
     assert pending(deployed) == [
-        (REDIS[6], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
+        (REDIS[7], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
     ]
 
 
 def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
     answers(deployed)["redis-cli -h 127.0.0.1"] = ["WRONGPASS invalid username-password pair or user is disabled."]
     assert pending(deployed) == [
-        (REDIS[6], ("Redis does not let the operator in: it runs with another configuration",))
+        (REDIS[7], ("Redis does not let the operator in: it runs with another configuration",))
     ]
 
 
@@ -328,7 +329,7 @@ def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, dep
 def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     deployed: Fleet, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = Namespace(env="staging", limit="", json=False)
+    arguments = parser().parse_args(["plan", "--env", "staging"])
     deployed.write()
     assert plan.run(arguments) == 0
     answers(deployed)["--overdue"] = debian()["--overdue"]

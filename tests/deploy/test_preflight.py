@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from provision.__main__ import parser
 from provision.commands import plan
 from provision.engine.run import Outcome
 from provision.postgres import server as database
@@ -65,7 +65,7 @@ def test_a_host_that_refuses_ssh_is_named(fleet: Fleets, sentence: Any):
     hosts.data["app2.example.com"] = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_connect_retries": 0}
     said = sentence(hosts)
     assert "app2.example.com: cannot be reached (the reason stands above); no host was changed" in said
-    assert "deploy the others with LIMIT=" in said
+    assert "go on without: PARTIAL=1" in said
 
 
 def test_a_host_that_is_not_in_the_limit_need_not_answer(fleet: Fleets):
@@ -152,6 +152,6 @@ def test_plan_never_asks_whether_to_go_on_without_a_lost_host(fleet: Fleets, mon
     production = fleet("production")
     production.data["app2.example.com"] = {"ssh_hostname": "127.0.0.1", "ssh_port": 1}
     production.write()
-    assert plan.run(Namespace(env="production", limit="", json=False)) == 1
+    assert plan.run(parser().parse_args(["plan", "--env", "production"])) == 1
     said = capsys.readouterr().err
     assert "app2.example.com: cannot be reached" in said and "{" not in said

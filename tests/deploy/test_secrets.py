@@ -50,7 +50,7 @@ def test_a_host_that_fails_shows_no_secret(
     fleet: Fleets, secret_texts: list[str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     hosts = fleet("staging")
-    hosts.answers["staging.example.com"]["sh -c 'set -eu; umask 077"] = {"success": False, "stderr": "no space left"}
+    hosts.answers["staging.example.com"]["debian/write.sh"] = {"success": False, "stderr": "no space left"}
     outcome = hosts.run("-y", "-vvv", "--debug-all")
     out, err = capfd.readouterr()
     printed = "\n".join([out, err, *(record.getMessage() for record in caplog.records)])

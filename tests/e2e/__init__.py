@@ -1,4 +1,5 @@
 """The whole project on the sandbox's real servers: deploy, deploy again, break things, recover.
 
-The files run in the order of their numbers, on one set of hosts that the first of them boots anew.
+All on one set of hosts, booted once. In any order: what a test needs it asks for by a fixture (`deployed` mends what
+an earlier test left behind).
 """

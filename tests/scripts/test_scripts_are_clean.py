@@ -11,7 +11,7 @@ import pytest
 
 from provision.settings.render import FILES
 
-SCRIPTS = sorted((FILES / "backup").glob("*.sh"))
+SCRIPTS = sorted(FILES.glob("*/*.sh"))
 ALL = sorted(FILES.rglob("*.sh"))
 
 
@@ -29,7 +29,8 @@ def test_shellcheck_has_no_remark_on_a_script_with_its_parts(script: Path) -> No
 
 def test_every_part_belongs_to_a_script() -> None:
     parts = {path.name for path in (FILES / "backup/lib").iterdir()}
-    assert {part for part in parts if not any(f'/lib/{part}"' in script.read_text() for script in SCRIPTS)} == set()
+    scripts = [path.read_text() for path in (FILES / "backup").glob("*.sh")]
+    assert {part for part in parts if not any(f'/lib/{part}"' in script for script in scripts)} == set()
 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda path: path.name)

@@ -9,12 +9,13 @@ import stat
 import subprocess
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provision.__main__ import main
+from provision.__main__ import main, parser
 from provision.commands import deploy, plan, render, secrets, verify
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, InventoryError
@@ -28,9 +29,7 @@ FAILURE = Step("db1", "Backup | Make a backup", changes=False, failed=True, diff
 
 
 def arguments(**changes: object) -> Namespace:
-    return Namespace(
-        **{"env": "staging", "limit": "", "out": "", "junit": "", "json": False, "write_test": False} | changes
-    )
+    return Namespace(**vars(parser().parse_args(["plan", "--env", "staging"])) | changes)
 
 
 @pytest.fixture
@@ -281,3 +280,61 @@ def test_secrets_says_so_when_there_is_nothing_to_generate(project: Any, capsys:
     project.environment(FLEET)
     secrets.run(arguments())
     assert capsys.readouterr().out == ".secrets/staging.env: complete, nothing to generate\n"
+
+
+# --- Which hosts ----------------------------------------------------------------------------------------
+
+
+def test_a_plans_last_line_is_the_command_that_makes_it(outcome: Any, capsys: pytest.CaptureFixture[str]):
+    outcome(0, CHANGE)
+    plan.run(arguments(limit="app", skip="redis1"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "1 change(s) pending; `make deploy ENV=staging LIMIT=app SKIP=redis1` makes them"
+
+
+def test_the_same_change_on_many_hosts_is_told_once(outcome: Any, capsys: pytest.CaptureFixture[str]):
+    outcome(0, *(replace(CHANGE, host=f"app{number}") for number in range(25)), CHANGE)
+    plan.run(arguments())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "26 hosts (app0, app1, app2, ...): App | Set the variables"
+    assert len(lines) == 4 and lines[-1].startswith("26 change(s) pending")
+
+
+@pytest.mark.parametrize(
+    ("limit", "skip", "names"),
+    [
+        ("", "db1", ["app1", "redis1"]),
+        ("", "app,redis1", ["db1"]),
+        ("app1,db1", "app", ["db1"]),
+        ("redis", "", ["redis1"]),
+    ],
+)
+def test_limit_and_skip_narrow_a_run(limit: str, skip: str, names: list[str], outcome: Any):
+    asked = outcome(0)
+    plan.run(arguments(limit=limit, skip=skip))
+    assert [word for word in asked[0] if not word.startswith("--")] == names
+
+
+@pytest.mark.parametrize(
+    ("limit", "skip", "said"),
+    [
+        ("", "nope", "SKIP=nope matches no host of staging; its hosts are: "),
+        ("app1", "app", "SKIP=app leaves no host of staging to work on"),
+    ],
+)
+def test_a_skip_that_cannot_be_is_one_sentence(limit: str, skip: str, said: str, outcome: Any):
+    outcome(0)
+    with pytest.raises(InventoryError, match=said):
+        plan.run(arguments(limit=limit, skip=skip))
+
+
+@pytest.mark.parametrize("command", [plan, deploy])
+def test_partial_goes_on_without_silent_hosts_and_the_exit_code_says_so(
+    command: Any, outcome: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    asked = outcome(0, NO_CHANGE)
+    monkeypatch.setattr(runs, "unreached", lambda environment, names: ["db1"])
+    monkeypatch.setattr(verify, "verdicts", lambda *_: verify.Verdicts(0))
+    assert command.run(arguments(partial=True)) == 1
+    assert [word for word in asked[0] if not word.startswith("-")] == ["app1", "redis1"]
+    assert "without db1: no answer from there (PARTIAL=1)" in capsys.readouterr().err

@@ -64,6 +64,14 @@ def _target(request: pytest.FixtureRequest, targets: dict[str, Target]) -> Itera
     yield targets[request.param.name]
 
 
+@pytest.fixture(autouse=True)
+def answering(request: pytest.FixtureRequest, targets: dict[str, Target]) -> None:
+    """A host that does not answer fails its first check; the others are not made, and say so."""
+    for value in request.node.callspec.params.values() if hasattr(request.node, "callspec") else ():
+        if isinstance(value, inventory.Member):
+            targets[value.name].require_answer()
+
+
 redis_host = pytest.fixture(_target, scope="session", name="redis_host")
 app_host = pytest.fixture(_target, scope="session", name="app_host")
 backup_host = pytest.fixture(_target, scope="session", name="backup_host")

@@ -15,22 +15,24 @@ FORBIDDEN = ["KEYS *", "FLUSHALL NOTHING", "CONFIG GET *", "GET somebody-elses-k
 def test_redis_denies_the_app_what_it_does_not_need(command: str, app_host: Target) -> None:
     if app_host.settings.redis_mode == "external":
         pytest.skip("its users and their rights are somebody else's")
-    assert "NOPERM" in app_host.redis_as_app(command)
+    answer = app_host.redis_as_app(command)
+    app_host.expect("NOPERM" in answer, f"Redis lets the app use {command.split(maxsplit=1)[0]}: deploy again")
 
 
 def test_env_is_for_the_app_alone(app_host: Target) -> None:
     env, user = app_layout.env_file(app_host.settings), app_host.settings.app_user
     for path in (env, f"{env}.previous"):
         modes = app_host.text(f"if [ -e {path} ]; then stat -c %a {path}; fi").split()
-        assert all(int(mode, 8) & 0o007 == 0 for mode in modes), f"anybody can read {path}"
-    assert app_host.run(f"runuser -u {user} -- test -r {env}").returncode == 0, "the app cannot read its .env"
-    assert app_host.run(f"runuser -u nobody -- test -r {env}").returncode != 0, "anybody can read the .env"
+        app_host.expect(all(int(mode, 8) & 0o007 == 0 for mode in modes), f"anybody can read {path}: deploy again")
+    app_host.expect(app_host.run(f"runuser -u {user} -- test -r {env}").returncode == 0, f"{user} cannot read {env}")
+    app_host.expect(app_host.run(f"runuser -u nobody -- test -r {env}").returncode != 0, f"anybody can read {env}")
 
 
 def test_limiters_are_where_the_app_imports_them(app_host: Target) -> None:
     path = f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts"
     (wanted,) = [entry for entry in app_layout.files(app_host.settings) if entry.path == path]
-    assert app_host.host.file(path).sha256sum == wanted.sha256, "its limits are not those of the settings"
+    found = app_host.text(f"sha256sum < {path}").split()[0]
+    app_host.expect(found == wanted.sha256, f"{path} is not what the settings say: deploy again")
 
 
 @pytest.mark.writes
@@ -40,5 +42,5 @@ def test_two_app_hosts_count_in_the_same_redis(app_hosts: list[Target]) -> None:
     key = f"{app_hosts[0].settings.redis_key_prefix}:verify:{app_hosts[0].member.name}"
     for expected, target in enumerate(app_hosts, 1):
         answer = target.redis_as_app(f"INCRBY {key} 1", f"EXPIRE {key} 30").split()
-        assert answer[1] == str(expected), f"{target.member.name} counts elsewhere"
+        target.expect(answer[1] == str(expected), "counts in another Redis than the app hosts before it")
     app_hosts[0].redis_as_app(f"DEL {key}")

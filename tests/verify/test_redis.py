@@ -10,25 +10,28 @@ from tests.verify.target import Target
 def test_runs_now_and_after_a_boot(redis_host: Target) -> None:
     in_container = redis_host.settings.redis_mode == "compose"
     service = redis_host.host.service("docker" if in_container else "redis-server")
-    assert service.is_running and service.is_enabled
+    redis_host.expect(service.is_running and service.is_enabled, f"{service.name} does not run, now or after a boot")
     if in_container:
         asked = "{{.State.Status}} {{.HostConfig.RestartPolicy.Name}} {{.State.Health.Status}}"
         said = redis_host.text(f"docker inspect -f '{asked}' {redis_host.settings.redis_container}").split()
-        assert said in (["running", "unless-stopped", "healthy"], ["running", "unless-stopped", "starting"])
+        well = said in (["running", "unless-stopped", "healthy"], ["running", "unless-stopped", "starting"])
+        redis_host.expect(well, f"Redis' container is {' '.join(said)}")
 
 
 def test_refuses_who_has_no_password(redis_host: Target) -> None:
-    assert "NOAUTH" in redis_host.redis("PING")
+    redis_host.expect("NOAUTH" in redis_host.redis("PING"), "Redis answers without a password")
 
 
 def test_refuses_a_wrong_password(redis_host: Target) -> None:
     settings = redis_host.settings
-    assert "WRONGPASS" in redis_host.redis("PING", user=settings.redis_user, password="not the password")
+    answer = redis_host.redis("PING", user=settings.redis_user, password="not the password")
+    redis_host.expect("WRONGPASS" in answer, "Redis lets a wrong password in")
 
 
 def test_default_user_is_off(redis_host: Target) -> None:
     users = redis_host.redis_as_operator("ACL LIST").splitlines()
-    assert [line.split()[2] for line in users if line.startswith("user default ")] == ["off"]
+    states = [line.split()[2] for line in users if line.startswith("user default ")]
+    redis_host.expect(states == ["off"], "Redis' user default is on: deploy again")
 
 
 def test_listens_where_it_should_and_nowhere_else(redis_host: Target) -> None:
@@ -37,27 +40,26 @@ def test_listens_where_it_should_and_nowhere_else(redis_host: Target) -> None:
     asked = redis_host.settings.redis_listens_on
     required = {ipaddress.ip_address(address) for address in asked if not address.startswith("-")}
     allowed = {ipaddress.ip_address(address.removeprefix("-")) for address in asked}
-    assert required <= listening <= allowed
+    shown = ", ".join(map(str, sorted(listening, key=str))) or "nothing"
+    redis_host.expect(required <= listening <= allowed, f"Redis listens on {shown}, and should on {', '.join(asked)}")
 
 
 def test_keeps_its_counters_over_a_crash(redis_host: Target) -> None:
     persistence = dict(
         line.split(":", 1) for line in redis_host.redis_as_operator("INFO persistence").split() if ":" in line
     )
-    assert (persistence["aof_enabled"], persistence["aof_last_write_status"]) == ("1", "ok")
-    assert redis_host.redis_as_operator("CONFIG GET appendfsync").split()[-1] == "everysec"
+    written = (persistence.get("aof_enabled"), persistence.get("aof_last_write_status"))
+    redis_host.expect(written == ("1", "ok"), f"Redis' append-only file: on and last write are {written}")
+    often = redis_host.redis_as_operator("CONFIG GET appendfsync").split()[-1]
+    redis_host.expect(often == "everysec", f"appendfsync is {often}, should be everysec: deploy again")
 
 
 def test_refuses_writes_at_its_memory_limit_and_never_evicts(redis_host: Target) -> None:
     answers = redis_host.redis_as_operator("CONFIG GET maxmemory-policy", "CONFIG GET maxmemory").split()
-    assert answers == [
-        "OK",
-        "maxmemory-policy",
-        "noeviction",
-        "maxmemory",
-        str(redis_host.settings.redis_max_memory_mb << 20),
-    ]
+    wanted = ["maxmemory-policy", "noeviction", "maxmemory", str(redis_host.settings.redis_max_memory_mb << 20)]
+    redis_host.expect(answers[1:] == wanted, f"Redis runs with {' '.join(answers[1:])}, should with {' '.join(wanted)}")
 
 
 def test_its_users_file_is_private(redis_host: Target) -> None:
-    assert redis_host.run(f"runuser -u nobody -- cat {redis_host.settings.redis_acl_file}").returncode != 0
+    file = redis_host.settings.redis_acl_file
+    redis_host.expect(redis_host.run(f"runuser -u nobody -- cat {file}").returncode != 0, f"anybody can read {file}")

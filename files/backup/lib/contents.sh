@@ -73,9 +73,10 @@ SELECT jsonb_build_object(
 SQL
 }
 
-# Sequences know no snapshot: a dump may have any value from before to after it.
+# Sequences know no snapshot: a dump may have any value from before to after it. As text, since jq 1.6 rounds
+# what has more than 53 bits.
 readonly sequences_sql="
-    SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value), '{}')
+    SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
       FROM pg_sequences;"
 
 # Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait.

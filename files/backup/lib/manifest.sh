@@ -6,14 +6,14 @@ write_manifest() { # FINAL
     local globals=''
     if [[ -e $1.globals.gz.part ]]; then globals=${1##*/}.globals.gz; fi
     # It is published as a part of the dump, under that name.
-    write_json "$1.json" "$(json_line dump "${1##*/}")" "$(json_line database "$database")" \
-        "$(json_line tier "$tier")" "$(json_line format "$backup_format")" \
-        "$(json_line started "$began_utc")" "$(json_line ended "$(utc_now)")" \
-        "\"seconds\": $(( SECONDS - began ))" "\"bytes\": $dump_bytes" \
-        "$(json_line sha256 "$sum")" "$(json_line globals "$globals")" \
-        "$(json_line server_version "$server_version")" "$(json_line client_version "$client_version")" \
-        "\"database_bytes\": $database_bytes" "\"sequences_before\": $sequences_before" \
-        "\"sequences_after\": $sequences_after" "\"content\": $content" ||
+    # The contents of a large database would not fit into an argument.
+    printf '%s\n' "$sequences_before" "$sequences_after" "$content" |
+        write_json "$1.json" --slurp --arg dump "${1##*/}" --arg database "$database" --arg tier "$tier" \
+            --arg format "$backup_format" --arg started "$began_utc" --arg ended "$(utc_now)" \
+            --argjson seconds "$(( SECONDS - began ))" --argjson bytes "$dump_bytes" --arg sha256 "$sum" \
+            --arg globals "$globals" --arg server_version "$server_version" \
+            --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
+            "$named_values + {sequences_before: .[0], sequences_after: .[1], content: .[2]}" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
 }
@@ -21,10 +21,13 @@ write_manifest() { # FINAL
 # Half of the usual size may be right after a clean-up, and may be a table that was lost.
 compare_size() {
     local median path
+    local -a paths=()
+    mapfile -t paths < <(all_dumps "$prefix" | sed -n 1,7p)
+    load_json bytes "${paths[@]/%/.json}"
     median=$(
-        while read -r path; do
-            printf '%s\n' "$(json_value "$path.json" bytes)"
-        done < <(all_dumps "$prefix" | sed -n 1,7p) | sort --numeric-sort |
+        for path in "${paths[@]}"; do
+            printf '%s\n' "${json[$path.json bytes]:-}"
+        done | sort --numeric-sort |
             awk '$1 > 0 { sizes[++n] = $1 } END { print sizes[int((n + 1) / 2)] }'
     )
     [[ -n $median ]] || return 0

@@ -15,6 +15,7 @@ prune() { # TIER DAYS
     minimum=${!minimum}
     now=$(seconds_of "$(wall_clock)")
     cutoff=$(( now - days * 86400 ))
+    load_verdicts "$kind"
     proven=$(newest_proven "$kind")
     local -a dumps=() seconds=() old=()
     mapfile -t dumps < <(dumps_in "$kind" "$prefix")
@@ -74,14 +75,14 @@ seconds_of_all() {
 
 # Verified when it was made, and not found wanting since.
 may_be_good() { # DUMP
-    [[ -e $1.json && $(json_value "$1.restore-test.json" verdict) != failed ]]
+    [[ -e $1.json && ${json[$1.restore-test.json verdict]:-} != failed ]]
 }
 
 # The newest dump of a tier that a restore test has found to be good.
 newest_proven() { # TIER
     local path
     while read -r path; do
-        if [[ -e $path.restore-test.json && $(json_value "$path.restore-test.json" verdict) == ok ]]; then
+        if [[ ${json[$path.restore-test.json verdict]:-} == ok ]]; then
             printf '%s' "$path"
             return
         fi

@@ -35,6 +35,7 @@
 : "${backup_daily_at?}"
 : "${backup_weekly_at?}"
 : "${backup_weekly_day?}"
+: "${backup_metrics_dir?}"
 : "${backup_minimum_kept?}"
 : "${backup_daily_retention_days?}"
 : "${backup_daily_minimum_kept?}"

@@ -33,6 +33,7 @@ restore_test() {
     subject=restore-test
     trap end_test EXIT
     stop_on_signals
+    require_jq
     run_dir=$(mktemp --directory)
     take_lock "$backup_dir/.restore-test-lock"
     sweep_tests
@@ -82,7 +83,7 @@ start_test_server() {
     local major encoding locale=C.UTF-8
     major=$(json_value "$file.json" server_version)
     major=${major%%.*}
-    encoding=$(sed -n 's/.*"encoding": "\([A-Z0-9_]*\)".*/\1/p' "$file.json")
+    encoding=$(jq --raw-output '.content.encoding' "$file.json")
     if [[ $encoding != UTF8 ]]; then locale=C; fi
     server_user=restore_test
     if [[ $postgres_mode == direct ]]; then
@@ -245,15 +246,13 @@ record_verdict() {
     local state=$backup_state_dir/restore-test name=${file##*/}
     # As the status file's: the app's own database has the plain name.
     if [[ $name =~ ^($app_name-.+)_$stamp_regex\. ]]; then state+=-${BASH_REMATCH[1]}; fi
-    local -a lines=(
-        "$(json_line database "$(json_value "$file.json" database)")"
-        "$(json_line dump "$file")" "$(json_line verdict "${verdict:-not made}")"
-        "$(json_line message "$said_why")" "$(json_line differences "$differences")"
-        "$(json_line step "$step")" "$(json_line tested "$(utc_now)")"
-        "\"seconds\": $SECONDS"
+    local -a values=(
+        --null-input --arg database "$(json_value "$file.json" database)" --arg dump "$file"
+        --arg verdict "${verdict:-not made}" --arg message "$said_why" --arg differences "$differences"
+        --arg step "$step" --arg tested "$(utc_now)" --argjson seconds "$SECONDS" "$named_values"
     )
-    if [[ -w $backup_state_dir ]]; then write_json "$state.json" "${lines[@]}"; fi
-    if [[ -n $file && -e $file ]]; then write_json "$file.restore-test.json" "${lines[@]}"; fi
+    if [[ -w $backup_state_dir ]]; then write_json "$state.json" "${values[@]}"; fi
+    if [[ -n $file && -e $file ]]; then write_json "$file.restore-test.json" "${values[@]}"; fi
 }
 
 # Left by a killed test of version 1.0.0, whose servers kept their data here; the lock is ours, so none runs.

@@ -89,6 +89,14 @@ prefixes() {
     done | sort --unique
 }
 
+# What the restore tests of these tiers' dumps found, into `json`.
+load_verdicts() { # TIER...
+    local kind
+    for kind in "$@"; do
+        load_json 'verdict message' "$(tier_dir "$kind")/$app_name"*.restore-test.json
+    done
+}
+
 stamp_of() { # PATH
     local name=${1##*/}
     [[ $name =~ _($stamp_regex)\. ]] && printf '%s' "${BASH_REMATCH[1]}"

@@ -31,6 +31,7 @@ list_overdue() {
 
 look_at_everything() {
     local name
+    require_jq
     local -a names=()
     if [[ ${backup_databases[0]} == all ]]; then
         # Those that the server had at the last run: one that was dropped since needs no fresh dump.
@@ -39,6 +40,8 @@ look_at_everything() {
     else
         for name in "${backup_databases[@]}"; do names+=("$(prefix_of "$name")"); done
     fi
+    load_json 'state step message' "$backup_state_dir"/status*.json
+    load_verdicts daily weekly
     for name in "${names[@]}"; do
         check_dumps_of "$name"
         check_last_run_of "$name"
@@ -76,12 +79,12 @@ check_last_run_of() { # PREFIX
     local kind file
     for kind in daily weekly; do
         file=$(status_file_of "$1" "$kind")
-        case $(json_value "$file" state) in
+        case ${json[$file state]:-} in
             failed)
-                find_out 1 "$1: the last $kind run failed: $(json_value "$file" message)" "$kind" ;;
+                find_out 1 "$1: the last $kind run failed: ${json[$file message]:-}" "$kind" ;;
             running)
                 if flock --nonblock "$backup_dir/.lock" true; then
-                    find_out 1 "$1: the last $kind run was cut off in step $(json_value "$file" step): \
+                    find_out 1 "$1: the last $kind run was cut off in step ${json[$file step]:-}: \
 run it again" "$kind"
                 fi ;;
         esac
@@ -105,7 +108,7 @@ check_restore_test_of() { # PREFIX
     now=$(seconds_of "$(wall_clock)")
     while read -r path; do
         age=$(( (now - $(seconds_of "$(stamp_of "$path")")) / 86400 ))
-        case $(json_value "$path.restore-test.json" verdict) in
+        case ${json[$path.restore-test.json verdict]:-} in
             ok)
                 if (( age > backup_restore_test_maximum_age_days )); then
                     find_out 1 "$1: the newest dump that was restored is $age days old"
@@ -114,7 +117,7 @@ check_restore_test_of() { # PREFIX
                 fi
                 return ;;
             failed)
-                find_out 2 "$1: the restore test failed: $(json_value "$path.restore-test.json" message)"
+                find_out 2 "$1: the restore test failed: ${json[$path.restore-test.json message]:-}"
                 return ;;
         esac
     done < <(all_dumps "$1" | that_are_past)
@@ -148,9 +151,8 @@ write_status() { # STATE EXIT CODE MESSAGE
     # A host without the directory still gets its dump: `prepare` warns of that.
     [[ -w $backup_state_dir ]] || return 0
     if [[ $1 != running ]]; then finished=$(utc_now); fi
-    write_json "$(status_file_of "$prefix" "$tier")" "$(json_line state "$1")" "$(json_line tier "$tier")" \
-        "$(json_line database "${database:-$postgres_database}")" \
-        "$(json_line step "$step")" "$(json_line message "$3")" \
-        "\"exit_code\": $2" "\"pid\": $$" "$(json_line started "$began_utc")" \
-        "$(json_line ended "$finished")" "\"seconds\": $SECONDS" "$(json_line dump "$published")"
+    write_json "$(status_file_of "$prefix" "$tier")" --null-input --arg state "$1" --arg tier "$tier" \
+        --arg database "${database:-$postgres_database}" --arg step "$step" --arg message "$3" \
+        --argjson exit_code "$2" --argjson pid $$ --arg started "$began_utc" --arg ended "$finished" \
+        --argjson seconds "$SECONDS" --arg dump "$published" "$named_values"
 }

@@ -11,7 +11,7 @@ import pytest
 
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
-from tests.e2e.test_a_redis_modes import ADDRESS, edit, until_it_answers
+from tests.e2e.test_redis_modes import ADDRESS, edit, until_it_answers
 from tests.limiter.node import bundle, install_packages, make_app
 from tests.limiter.waiting import until
 
@@ -51,7 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Operator], str
     return made_with
 
 
-@pytest.fixture(params=MODES.values(), ids=MODES.keys())
+@pytest.fixture(
+    params=[
+        pytest.param(MODES["package"], id="package", marks=pytest.mark.servers),
+        pytest.param(MODES["compose"], id="compose"),
+    ]
+)
 def two_apps(
     request: pytest.FixtureRequest, project_copy: Operator, server: Callable[[Operator], str]
 ) -> Iterator[tuple[Operator, Mode]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 
 import pytest
@@ -12,9 +12,10 @@ import pytest
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 # What the handbook and the defaults promise, in days.
 DAILY, WEEKLY, MONTHLY = 30, 90, 366
-NIGHTS = 365
 
 # Runs a line of /etc/cron.d at a moment of a year as cron would: its user, its environment, nothing else.
 AT = """
@@ -55,16 +56,23 @@ def year(project_copy: Operator) -> Iterator[Operator]:
     # The real clock's cron has nothing to say in it.
     project_copy.read("db1", "systemctl stop cron")
     yield project_copy
-    project_copy.read("db1", "systemctl start cron")
+    project_copy.read("db1", "systemctl start cron; rm -r /opt/medaction/year /run/year.sh")
+    project_copy.postgres("drop database small", "postgres")
 
 
-def test_year_of_nights_leaves_the_right_files_in_the_right_tiers(year: Operator) -> None:
+@pytest.mark.parametrize(
+    "count", [pytest.param(40, id="forty nights"), pytest.param(365, id="year", marks=pytest.mark.prove)]
+)
+def test_nights_leave_the_right_files_in_the_right_tiers(
+    year: Operator, count: int, proved: Callable[[str], None]
+) -> None:
     # The last night is the one that is just over, so that the present can be asked about it afterwards.
     now = datetime.fromisoformat(year.read("db1", "date +%Y-%m-%dT%H:%M:%S").strip())
     last = now.date() if now.time() > time(4, 1) else now.date() - timedelta(days=1)
-    nights = [last - timedelta(days=back) for back in range(NIGHTS - 1, -1, -1)]
+    nights = [last - timedelta(days=back) for back in range(count - 1, -1, -1)]
     year.on("db1", "cat > /run/year.sh", PrivateInput(AT))
-    done = year.on("db1", "bash /run/year.sh", PrivateInput(_calendar(nights, now)), timeout=900)
+    calendar = _calendar(nights, now)
+    done = year.on("db1", "bash /run/year.sh", PrivateInput(calendar), timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
 
     sundays = [night for night in nights if night.isoweekday() == 7]
@@ -85,6 +93,8 @@ def test_year_of_nights_leaves_the_right_files_in_the_right_tiers(year: Operator
     assert abs(float(row["age"].removesuffix(" h")) - hours) < 0.5  # the simulation itself takes its minutes
     checked = year.on("db1", "/opt/medaction/scripts/backup-database.sh --check")
     assert checked.returncode == 0, checked.stdout
+    tests = calendar.count("restore")
+    proved(f"{count} nights, {calendar.count(chr(10)) - tests} backups, {tests} restore tests, {row['kept']} kept")
 
 
 def _calendar(nights: list[date], now: datetime) -> str:

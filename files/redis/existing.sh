@@ -1,0 +1,36 @@
+#!/bin/sh
+# Given a port, a container's name and the app's directory, print what the host has of Redis, Docker and
+# Compose files, a line each: a word, then what it says (provision/redis/facts.py reads it).
+# ss names a listener's process only in our own network namespace, and only to root.
+port=$1 container=$2 dir=$3
+ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'
+sockets=$(ss -Hltnp "sport = :$port")
+pids=$(echo "$sockets" | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2)
+[ -z "$sockets" ] || [ -n "$pids" ] || printf 'listener\t\t\t\t\n'
+for pid in $pids; do
+  unit=$(sed -n 's|^0::.*/||p' "/proc/$pid/cgroup")
+  printf 'listener\t%s\t%s\t%s\t%s\n' "$(cat "/proc/$pid/comm")" "$pid" "$(stat -c %U "/proc/$pid")" "$unit"
+done
+conf=/etc/redis/redis.conf
+if [ -e $conf ]; then
+  sum=$(dpkg-query -W -f '${Conffiles}\n' redis-server redis-tools |
+    awk -v conf=$conf '$1 == conf { print $2 }')
+  if head -n 1 $conf | grep -q '^# Managed by the deploy'; then
+    echo conf ours
+    sed -n 's/^user \([^ ]*\) .*/user \1/p' /etc/redis/users.acl
+  elif [ "$sum" = "$(md5sum $conf | cut -d ' ' -f 1)" ]; then echo conf debian
+  else echo conf changed; fi
+fi
+if systemctl is-active -q redis-server || systemctl is-enabled -q redis-server; then echo service on; fi
+if command -v docker >/dev/null; then
+  if docker info >/dev/null; then echo docker answers; fi
+  echo "compose $(docker compose version --short)"
+  docker ps --filter "publish=$port" --format 'published {{.Names}} ({{.Image}})'
+  docker ps -a --filter "name=^/$container\$" --format 'container {{.Names}}'
+fi
+for file in compose.yaml compose.yml docker-compose.yml docker-compose.yaml; do
+  if [ ! -e "$dir/$file" ]; then continue; fi
+  if head -n 1 "$dir/$file" | grep -q '^# Managed by the deploy'; then echo entry
+  elif grep -q 'compose\.redis\.yaml' "$dir/$file"; then echo "including $dir/$file"
+  else echo "own $dir/$file"; fi
+done

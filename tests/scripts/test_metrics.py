@@ -1,0 +1,162 @@
+"""What Prometheus is told of the backups, read back by Prometheus' own tool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.backup import layout
+from provision.settings.render import FILES
+from tests.sandbox import packages
+
+from .host import Host
+
+RULES = FILES / "backup/prometheus-alerts.yml"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Iterator[str]:
+    """Debian's, taken out of its package: installing that would start a server."""
+    if found := shutil.which("promtool"):
+        yield found
+        return
+    packages.update()
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)  # apt downloads as a user of its own
+    subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=directory, check=True, capture_output=True)
+    (package,) = directory.glob("prometheus_*.deb")
+    subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
+    yield str(directory / "usr/bin/promtool")
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def watched(host: Host) -> Host:
+    host.configure(backup_metrics_dir=str(host.directory))
+    for file in layout.metrics(host.settings):
+        if not file.path.startswith("/etc/"):
+            host.place(file.content, Path(file.path), file.mode)
+    return host
+
+
+def printed(host: Host) -> str:
+    done = host.run("../../programs/write-metrics.sh", "--print")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """A series' value, found by its name and some of its labels."""
+    found = [
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith(f"{name}{{") and all(f'{key}="{wanted}"' in line for key, wanted in labels.items())
+    ]
+    assert len(found) == 1, f"{name} {labels}: {found} in\n{text}"
+    return found[0]
+
+
+def test_prometheus_own_tool_has_no_remark_on_them(watched: Host, promtool: str) -> None:
+    watched.good_backup()
+    watched.good_backup("--tier", "weekly")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=printed(watched), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_figures_are_those_of_the_newest_dump(watched: Host) -> None:
+    watched.good_backup()
+    dump = watched.good_backup()
+    text = printed(watched)
+    assert value(text, "backup_newest_bytes", tier="daily") == dump.stat().st_size
+    assert abs(value(text, "backup_newest_timestamp_seconds", tier="daily") - dump.stat().st_mtime) < 10
+    assert value(text, "backup_kept", tier="daily") == 2
+    assert value(text, "backup_last_run_failed", tier="daily") == 0
+
+
+def test_failed_run_is_told_and_the_good_dump_stays_told(watched: Host) -> None:
+    watched.good_backup()
+    watched.configure(backup_metrics_dir=str(watched.directory), postgres_port=1)
+    assert watched.backup().returncode == 1
+    text = printed(watched)
+    assert value(text, "backup_last_run_failed", tier="daily") == 1
+    assert value(text, "backup_kept", tier="daily") == 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "x",
+        "[]",
+        "{",
+        '{"database": 7}',
+        '{"database": "a", "started": "yesterday", "bytes": "many"}',
+        "\x1b[31m",
+        "9" * 70,
+    ],
+)
+def test_damaged_manifest_takes_nothing_else_away(content: str, watched: Host, promtool: str) -> None:
+    watched.good_backup()
+    before = {line for line in printed(watched).splitlines() if "backup_kept" not in line}
+    (watched.backups / "medaction_2026-01-01_02-00-00.sql.gz.json").write_text(content)
+    after = printed(watched)
+    assert before <= set(after.splitlines())
+    checked = subprocess.run([promtool, "check", "metrics"], input=after, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_rules_are_valid_and_each_alert_fires_and_ends(promtool: str, tmp_path: Path) -> None:
+    shutil.copy(RULES, tmp_path)
+    labels = '{app="medaction",database="m",instance="db1",tier="daily"}'
+    test = f"""
+rule_files: [{RULES.name}]
+evaluation_interval: 15m
+tests:
+  - interval: 5m
+    # A backup at 0 h, none in the second night, one again at 40 h; what fails, fails from 20 h to 30 h.
+    input_series:
+      - series: 'backup_newest_timestamp_seconds{labels}'
+        values: '0x479 144000x240'
+      - series: 'backup_last_run_failed{labels}'
+        values: '0x239 1x119 0x360'
+      - series: 'backup_newest_suspect{labels}'
+        values: '0x239 1x119 0x360'
+      - series: 'backup_restore_test_failed{{app="medaction",database="m",instance="db1"}}'
+        values: '0x239 1x119 0x360'
+    promql_expr_test:
+""" + "".join(
+        f"""
+      - expr: count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0 or vector(0)
+        eval_time: {at}
+        exp_samples: [{{labels: '{{}}', value: {int(fires)}}}]"""
+        for alert, at, fires in EXPECTED
+    )
+    (tmp_path / "test.yml").write_text(test)
+    done = subprocess.run([promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True)
+    told = re.sub(r"exp:.*?got:", "got:", done.stdout + done.stderr)
+    assert done.returncode == 0, told
+
+
+EXPECTED = [
+    ("BackupMissing", "29h", False),
+    ("BackupMissing", "31h", True),
+    ("BackupMissing", "41h", False),
+    ("BackupFailed", "10h", False),
+    ("BackupFailed", "25h", True),
+    ("BackupFailed", "35h", False),
+    ("BackupSuspect", "25h", True),
+    ("BackupSuspect", "35h", False),
+    ("RestoreTestFailed", "25h", True),
+    ("RestoreTestFailed", "35h", False),
+    ("BackupNotTold", "30h", False),
+    ("BackupNotTold", "62h", True),
+]

@@ -1,0 +1,64 @@
+"""How a check asks a host: bounded in time, and what goes wrong is a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provision.engine.inventory import Member
+from provision.settings import Settings
+from tests.verify.target import Target
+
+ValidSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def here(settings_of: ValidSettings, tmp_path: Path) -> Target:
+    return Target(Member("@local", ("redis",), settings_of(redis_port=1), {}), tmp_path / "config")
+
+
+def test_command_that_takes_too_long_is_ended_and_named(here: Target) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"@local: gives no answer in 1 s to: .*sleep 4321"):
+        here.run("sleep 4321", timeout_seconds=1)
+    assert subprocess.run(["pgrep", "-f", "^sleep 4321"], capture_output=True).stdout == b""
+
+
+@pytest.mark.parametrize("command", ["echo a >&2; echo the reason >&2; exit 3", "echo the reason; exit 1"])
+def test_command_that_fails_is_told_by_its_last_words(command: str, here: Target) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r": the reason$"):
+        here.text(command)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Could not connect to Redis at 127.0.0.1:1: Connection refused", "connection refused"),
+        ("Could not connect to Redis at 127.0.0.1:1: No route to host", "no route to host"),
+    ],
+)
+def test_redis_that_is_not_reached_is_told_once(
+    said: str, told: str, here: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "redis-cli"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(pytest.fail.Exception, match=f"Redis at 127.0.0.1:1 is not reached from here: {told}"):
+        here.redis("PING")
+    with pytest.raises(pytest.skip.Exception, match="as told above"):
+        here.redis("PING")
+
+
+def test_host_without_an_answer_fails_one_check_and_the_others_are_not_made(
+    settings_of: ValidSettings, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host *\n  HostName 127.0.0.1\n  Port 1\n  BatchMode yes\n")
+    target = Target(Member("gone", ("redis",), settings_of(), {}), config)
+    with pytest.raises(pytest.fail.Exception, match=r"gone: cannot be verified: .*refused"):
+        target.require_answer()
+    with pytest.raises(pytest.skip.Exception, match=r"gone is not asked: .*refused"):
+        target.require_answer()
