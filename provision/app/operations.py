@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.context import host
 
 from provision.app.dotenv import differing, merge
-from provision.debian.entries import File
-from provision.debian.files import Paths, placed, refusal
+from provision.debian.entries import Directory, File
+from provision.debian.files import Paths, placed, refusal, refused
 from provision.engine.changes import note
 
 # Keeps a last line that has no line break apart from one that has, and tells text that was cut short:
@@ -20,13 +20,16 @@ _END = "==end-of-file=="
 
 @operation()
 def variables_set(
-    path: str, variables: Mapping[str, str], user: str, group: str
+    path: str, variables: Mapping[str, str], user: str, group: str, within: Sequence[Directory] = ()
 ) -> Generator[StringCommand, None, None]:
     """`path` sets each of these (quoted) variables once; other lines stay; the former version is kept.
 
     The file is 0640: its owner writes, the group (the app) reads.
     """
     text = ""
+    if in_the_way := refused([File(path, "\n")], within):
+        yield from in_the_way
+        return
     if path in host.get_fact(Paths, paths=(path,)):
         text = _read(path)
         if not text.endswith(_END):
@@ -36,7 +39,7 @@ def variables_set(
         for name in differing(text, variables):
             note(host, f"{path}: {name} is not what the settings say")
     merged = File(path, merge(text, variables), user, group, 0o640, keep_previous=True)
-    yield from placed._inner([merged])
+    yield from placed._inner([merged], within)
 
 
 def _read(path: str) -> str:
@@ -45,5 +48,7 @@ def _read(path: str) -> str:
         key: value for key, value in (host.current_op_global_arguments or {}).items()
         if key in CONNECTOR_ARGUMENT_KEYS
     }  # fmt: skip
-    _, output = host.run_shell_command(StringCommand("cat", QuoteString(path), f"&& echo {_END}"), **arguments)
+    # Without following a link, which the app may have put there just now.
+    read = StringCommand("dd iflag=nofollow status=none", QuoteString(f"if={path}"), f"&& echo {_END}")
+    _, output = host.run_shell_command(read, **arguments)
     return "\n".join(output.stdout_lines)

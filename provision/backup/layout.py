@@ -26,7 +26,7 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
         Directory(settings.backup_log_dir, user, user, 0o750),
         *(Log(path, user, user) for path in settings.backup_logs),
         # Root's, who makes a directory for each test in it, which that test's user alone enters.
-        Directory(test_dir, "root", "root", 0o711),
+        Directory(test_dir, "root", "root", 0o711, formerly=(user,)),
         Directory(settings.backup_config_dir, "root", user, 0o750),
     ]
 

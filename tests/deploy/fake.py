@@ -146,7 +146,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         **debian(codename),
         "dpkg-query": [f"{package} installed" for package in packages],
         "stat $1 --printf": [line for entry in entries for line in stat_lines(entry)],
-        f"cat {app_layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
+        f"if={app_layout.env_file(settings)}": [*env_of(settings).splitlines(), "==end-of-file=="],
         f"id -nG -- {settings.app_user} ": [settings.app_user],
         f"id -nG -- {settings.backup_user} ": [settings.backup_user],
         f"id -nG -- {settings.backup_restore_test_user} ": [settings.backup_restore_test_user],

@@ -54,8 +54,8 @@ BACKUP = [
     "Backup | Make a backup where there is no fresh one",
 ]
 WRITES = (
-    "apt-get", "useradd", "install -d", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
-    "memory=1", "touch", "runuser",
+    "apt-get", "useradd", "make-directory.sh", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
+    "memory=1", "begin-log.sh", "runuser",
 )  # fmt: skip
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP]}
 
@@ -115,12 +115,12 @@ def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
     writes = (
         "apt-get",
         "useradd",
-        "install -d",
+        "make-directory.sh",
         "mktemp",
         "systemctl start",
         "systemctl restart",
         "sysctl -w",
-        "touch",
+        "begin-log.sh",
     )
     sent = [command for command in commands() if any(word in command for word in writes)]
     assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
@@ -240,7 +240,7 @@ def test_every_changed_file_of_a_step_is_told(deployed: Fleet):
 
 def edit_env(hosts: Fleet, edit: Callable[[str], str]) -> None:
     """Let the host's `.env` be another, its hash too."""
-    lines = answers(hosts)["cat /opt/medaction/.env"]
+    lines = answers(hosts)["if=/opt/medaction/.env"]
     text = edit("\n".join(lines[:-1]) + "\n")
     lines[:-1] = text.splitlines()
     found = answers(hosts)["stat $1 --printf"]
@@ -263,7 +263,7 @@ def test_a_persons_own_line_in_env_is_no_difference(deployed: Fleet):
 def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(fleet: Fleets):
     hosts = fleet("production")
     hosts.deploy_already()
-    hosts.answers["app1.example.com"]["cat /opt/medaction/.env"] = ["REDIS_URL=cut"]
+    hosts.answers["app1.example.com"]["if=/opt/medaction/.env"] = ["REDIS_URL=cut"]
     hosts.answers["app1.example.com"]["echo '/opt/medaction/.env cannot be read"] = {"success": False}
     outcome = hosts.run("-y")
     assert outcome.failed_hosts == ("@fake/app1.example.com",)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
 UNIT = "medaction-restore-test@medaction.service"
@@ -53,10 +52,7 @@ def planted(deployed: Operator) -> Iterator[Operator]:
 
 
 def as_the_app(operator: Operator, sql: str) -> None:
-    psql = "cd / && setpriv --reuid medaction-backup --regid medaction-backup --clear-groups env"
-    psql += " PGPASSFILE=/etc/medaction/pgpass psql -w -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -U medaction medaction"
-    done = operator.on("db1", psql, PrivateInput(sql))
-    assert done.returncode == 0, done.stderr
+    operator.postgres(f"SET ROLE medaction; {sql}")
 
 
 def verdict(operator: Operator) -> dict:
