@@ -10,9 +10,11 @@ from provision.app import layout as app_layout
 from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.preflight import platform
+from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
 from provision.postgres.preflight import database_server, require_client_package
 from provision.postgres.role import postgres_client
+from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.windows.role import windows_app, windows_backup, windows_redis
@@ -38,6 +40,7 @@ if system.is_windows:
     if "backup" in member.groups:
         windows_backup(settings)
 else:
+    begin(settings)
     if "redis" in member.groups:
         redis_server(settings, system, site, app_is_here="app" in member.groups)
     if "app" in member.groups:
@@ -46,3 +49,4 @@ else:
         if settings.postgres_mode == "direct":  # a container has its own pg_dump
             postgres_client(settings, system, database.major)
         backup(settings, app_is_here="app" in member.groups)
+    record(settings, roles=[role for role in ROLES if role in member.groups])

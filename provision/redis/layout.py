@@ -9,7 +9,6 @@ from provision.debian.entries import Directory, Entry, File
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
-
 # Debian's package gives its directory to its user.
 OF_THE_PACKAGE = Directory("/etc/redis", "redis", "redis", 0o2770)
 

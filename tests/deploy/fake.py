@@ -6,6 +6,7 @@ stand-in for `provision.postgres.server.ask`: see `conftest.py`.
 
 from __future__ import annotations
 
+import posixpath
 import runpy
 import shutil
 from dataclasses import dataclass, field
@@ -25,9 +26,11 @@ from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
+from provision.record import layout as record_layout
 from provision.redis import layout as redis_layout
 from provision.redis.running import directives
 from provision.settings import Settings
+from provision.settings.project import version
 
 Answers = dict[str, Any]
 
@@ -138,6 +141,10 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
     if "backup" in groups:
         entries += backup_layout.directories(settings, app_is_here="app" in groups) + backup_layout.files(settings)
         entries += postgres_layout.no_main_cluster(settings)
+    path = record_layout.path(settings)
+    files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
+    ours = {"files": files, "directories": [posixpath.dirname(path)]}
+    entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
         "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux", "postgresql-client-15",
         "postgresql-15",
@@ -158,6 +165,7 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["running redis 0123", "redis 0123"],
         "--overdue": [],
+        f"cat -- {path}": [*record_layout.text(version(), groups, ours).splitlines(), "==journal=="],
     }
 
 

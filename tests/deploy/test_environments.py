@@ -54,9 +54,10 @@ BACKUP = [
     "Backup | Make a backup where there is no fresh one",
 ]
 WRITES = (
-    "apt-get", "useradd", "make-directory.sh", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
-    "memory=1", "begin-log.sh", "runuser",
+    "apt-get", "useradd", "make-directory.sh", "part=$(mktemp", "systemctl start", "systemctl restart",
+    "systemctl enable", "memory=1", "begin-log.sh", "runuser",
 )  # fmt: skip
+RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP]}
 
 
@@ -71,9 +72,8 @@ def test_each_host_gets_the_steps_of_its_roles_in_order(environment: str, fleet:
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0 and outcome.failed_hosts == ()
     for name in hosts.hosts:
-        assert hosts.steps(outcome, name) == [
-            step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)
-        ]
+        steps = [step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)]
+        assert hosts.steps(outcome, name) == steps + RECORD
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -145,13 +145,13 @@ def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
     assert (outcome.exit_code, outcome.failed_hosts) == (1, ("@fake/app1.example.com",))
     assert [(s.host, s.name) for s in outcome.steps if s.failed] == [("@fake/app1.example.com", APP[1])]
     done = [step.name for step in outcome.steps if step.host == "@fake/app2.example.com" and step.changes]
-    assert done == APP
+    assert done == APP + RECORD
 
 
 def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
     hosts = fleet("sandbox")
     hosts.answers["redis1"] = {"uname -s; id -u": debian()["uname -s; id -u"][:-1]}
-    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step]
+    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step] + RECORD
 
 
 def test_a_client_that_the_release_lacks_comes_from_postgresqls_own_repository(

@@ -98,10 +98,10 @@ class Operator:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def bare(self, host: str) -> None:
-        """Boot a host anew: nothing was ever deployed to it."""
-        self.touches(host)
-        docker.run("rm", "--force", f"medaction-sandbox-{host}")
+    def bare(self, *hosts: str) -> None:
+        """Boot hosts anew: nothing was ever deployed to them."""
+        self.touches(",".join(hosts))
+        docker.run("rm", "--force", *(f"medaction-sandbox-{host}" for host in hosts))
         done = Operator()._run(sys.executable, "-m", "tests.sandbox", "up")
         assert done.returncode == 0, done.stdout
 

@@ -23,9 +23,8 @@ SAMPLE = Path(__file__).with_name("sample.sql")
 def bin_dir() -> Path:
     """Where the newest PostgreSQL server's programs are; as root on Debian, what is missing is installed."""
     missing = [] if _server_dirs() else ["postgresql"]
-    missing += [
-        name for name, tool in (("isal", "igzip"), ("faketime", "faketime"), ("jq", "jq")) if not shutil.which(tool)
-    ]
+    others = {"isal": "igzip", "faketime": "faketime", "jq": "jq"}
+    missing += [name for name, tool in others.items() if not shutil.which(tool)]
     if missing:
         with _no_cluster_of_debians():
             packages.install(*missing, start_services=False)

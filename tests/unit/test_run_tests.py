@@ -34,6 +34,9 @@ def closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
                     f"level {number}", (str(tmp_path / f"test_{number}.py"), "-ra", "-p", "no:cacheprovider")
                 )
             )
+        monkeypatch.setattr(run_tests, "COVERAGE", tmp_path / "coverage")
+        monkeypatch.setattr(run_tests, "COUNTING", {})
+        monkeypatch.setattr(run_tests, "coverage", lambda *_: True)
         monkeypatch.setattr(run_tests, "levels", lambda: (levels[:1], [levels[1::2], levels[2::2]]))
         return run_tests.main([*options]), capsys.readouterr().out
 
