@@ -10,7 +10,7 @@ trap 'failed_line="$LINENO of ${BASH_SOURCE[0]}"' ERR
 
 # Everything goes to stderr, so that a command's own output can be piped.
 log() { # LEVEL MESSAGE
-    local line=${2//$'\n'/ }
+    local line=${2//[[:cntrl:]]/ }    # names and errors of others are in it, and a terminal obeys
     printf '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s\n' -1 "$1" "$subject" "$step" "$line" >&2
 }
 
@@ -19,7 +19,7 @@ info() { log INFO "$1" || true; }
 warn() { log WARN "$1" || true; }
 
 die() { # MESSAGE [EXIT CODE]
-    said_why=${1//$'\n'/ }
+    said_why=${1//[[:cntrl:]]/ }
     log ERROR "$1" || true
     exit "${2:-$EXIT_FAILED}"
 }
@@ -51,9 +51,10 @@ with_values() { # LINE
     printf '%s' "$text$rest"
 }
 
-# The beginning of what a tool has said.
+# The beginning of what a tool has said, without what it tells of rows: details, contexts, values of a column.
 reason_in() { # FILE
-    sed -n 1,3p "$1"
+    sed -n -E -e '/^[[:space:]]*(DETAIL|CONTEXT|HINT|QUERY|STATEMENT|LINE [0-9]+|Command was):/q' \
+        -e '/(ERROR|error): .*: "/ { s/: ".*/: (a value)/p; q }' -e 'p; 3q' "$1"
 }
 
 # What somebody else wrote, as it may be shown: a terminal obeys control characters, text that runs from right
@@ -66,7 +67,7 @@ plain_text() {
         utf8::encode($_); print'
 }
 
-# A number out of a file or an answer, 0 for what is none: in an arithmetic expression bash would run commands.
+# A number out of a file or an answer, 0 for what is none: bash runs commands that stand in its arithmetic.
 digits() { # TEXT
     local number=0
     if [[ $1 =~ ^0*([0-9]{1,18})$ ]]; then number=${BASH_REMATCH[1]}; fi
@@ -93,9 +94,25 @@ become_backup_user() { # ARGUMENTS...
     fi
     # In root's home Docker and libpq would look for files of theirs, and may not.
     HOME=$(getent passwd "$backup_user" | cut -d : -f 6)
-    exec setpriv --reuid "$backup_user" --regid "$(id -g "$backup_user")" --init-groups -- \
-        "$BASH" "$(readlink --canonicalize "$0")" "$@"
+    exec perl -MPOSIX -e "$session_program" \
+        setpriv --reuid "$backup_user" --regid "$(id -g "$backup_user")" --init-groups -- \
+        setpriv --pdeathsig TERM -- "$BASH" "$(readlink --canonicalize "$0")" "$@" </dev/null
 }
+
+# Runs a command in a session of its own: one with root's terminal could type into it (TIOCSTI). Signals are
+# passed on, and its end is ours.
+# shellcheck disable=SC2016  # Perl's own names
+readonly session_program='
+    my $child;
+    for my $name (qw(HUP INT TERM)) { $SIG{$name} = sub { kill $name, $child if $child } }
+    $child = fork // die "fork: $!\n";
+    if (!$child) {
+        $SIG{$_} = "DEFAULT" for qw(HUP INT TERM);
+        POSIX::setsid();
+        exec @ARGV or die "$ARGV[0]: $!\n";
+    }
+    1 while waitpid($child, 0) != $child;
+    exit($? & 127 ? 128 + ($? & 127) : $? >> 8)'
 
 # The kernel drops the lock with its last holder, so there is no stale one.
 take_lock() { # FILE

@@ -25,7 +25,8 @@ isolated_tests() {
     subject=restore-test
     (( EUID == 0 )) ||
         die "you are $(id -un): root starts a restore test, so that its user holds nothing else" "$EXIT_USAGE"
-    [[ -d $backup_restore_test_dir ]] || die "there is no $backup_restore_test_dir: deploy again" "$EXIT_USAGE"
+    [[ -d $backup_restore_test_dir ]] ||
+        die "there is no $backup_restore_test_dir: deploy again" "$EXIT_USAGE"
     cd /
     trap end_isolation EXIT
     stop_on_signals

@@ -46,7 +46,8 @@ compare_size() {
         done | sort --numeric-sort |
             awk '$1 > 0 { sizes[++n] = $1 } END { print sizes[int((n + 1) / 2)] }'
     )
-    [[ -n $median ]] || return 0
+    median=$(digits "$median")
+    (( median > 0 )) || return 0
     local change=$(( (dump_bytes - median) * 100 / (median > 0 ? median : 1) ))
     if (( change > backup_size_change_percent || change < -backup_size_change_percent )); then
         warn "the dump has $(human_size "$dump_bytes"), the median of the last ones $(human_size "$median") \
