@@ -85,8 +85,8 @@ GRANT = b"\nGRANT ALL ON public.patients TO missing_role;\nCREATE VIEW"
     ("change", "reason"),
     [
         (without(rb"\n30000\t[^\n]*"), 'public."Réclamations": 30000 rows dumped, 29999 restored'),
-        (without(rb"\nCREATE INDEX [^;]*;"), "schema_sha256"),
-        (with_instead(b"nom text NOT NULL", b"nom text"), "schema_sha256"),
+        (without(rb"\nCREATE INDEX [^;]*;"), "index public.patients_nom_idx: missing"),
+        (with_instead(b"nom text NOT NULL", b"nom text"), "column public.patients.nom: differs"),
         (with_instead(b"patients_id_seq', 20000", b"patients_id_seq', 19999"), "patients_id_seq"),
         (with_instead(b"\nCREATE EXTENSION IF NOT EXISTS pg_trgm", LTREE), "extensions"),
         (with_instead(b"\nCREATE VIEW", GRANT), 'role "missing_role" does not exist'),
