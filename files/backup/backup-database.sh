@@ -181,6 +181,7 @@ make_dump() {
     hear snapshot
     ask 'SELECT pg_database_size(current_database());'
     hear database_bytes
+    database_bytes=$(digits "$database_bytes")
     check_space "$directory"
     ask "$sequences_sql;"
     hear sequences_before

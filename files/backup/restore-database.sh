@@ -23,7 +23,8 @@
 # Run as $backup_user or as root. It restores on $backup_postgres_host:$backup_postgres_port as
 # $postgres_user, which must own the database NAME, or may create databases (ALTER ROLE ... CREATEDB). FILE is
 # a path, or a name as --list shows it. --test uses the server backup_restore_test_host
-# ($backup_restore_test_host), or where none is named a temporary server on this host.
+# ($backup_restore_test_host), or where none is named a temporary server on this host; that one root alone
+# starts, as $backup_restore_test_user, in $app_name-restore-test@.service, below $backup_restore_test_dir.
 #
 # Exit codes: 0 done; 1 failed, and the data that was there is untouched; 2 wrong arguments or set-up;
 # 75 another restore test is at work; 129, 130, 143 stopped by a signal.
@@ -72,6 +73,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/documented.sh"
 # shellcheck source=lib/restoretest.sh
 . "$here/lib/restoretest.sh"
+# shellcheck source=lib/isolation.sh
+. "$here/lib/isolation.sh"
 
 # --- This run -----------------------------------------------------------------------------------------
 
@@ -99,6 +102,10 @@ read_arguments() {
             --table) tables+=,${2:-} ;;
             --schema) schemas+=,${2:-} ;;
             --as-administrator) use_administrator "${2:-}" ;;
+            # These three are --test's own: see isolation.sh.
+            --test-list) action='list-for-test'; shift; continue ;;
+            --test-offer) action=offer; shift; continue ;;
+            --test-record) action=record; test_result=${2:-} ;;
             --into) target=${2:-} ;;
             --from) file=${2:-} ;;
             --overwrite) overwrite=${2:-} ;;
@@ -248,10 +255,17 @@ fill() { # DATABASE
 
 main() {
     read_arguments "$@"
+    if [[ $action == test && -z $backup_restore_test_host && $postgres_mode == direct ]]; then
+        isolated_tests
+        return
+    fi
     become_backup_user "$@"
     case $action in
         list) list_dumps; return ;;
         test) restore_tests; return ;;
+        list-for-test) list_for_test; return ;;
+        offer) offer_dump; return ;;
+        record) record_test; return ;;
     esac
     trap clean_up EXIT
     stop_on_signals

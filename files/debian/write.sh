@@ -1,15 +1,20 @@
 #!/bin/sh
 # Given a path, a size in bytes, an owner, a mode and keep or replace: put what comes on standard input in
 # that place in one step, and keep the file that was there as PATH.previous if that is asked for.
+# All by descriptor: whoever may write in the directory could put a link in the place of a name.
 set -eu; umask 077
-part=$(mktemp "$(dirname "$1")/.$(basename "$1").XXXXXX")
-trap 'rm -f "$part"' EXIT
-cat >"$part"
-[ "$(stat -c %s "$part")" = "$2" ] || { echo "$1: the connection was cut, nothing was changed" >&2; exit 1; }
-chown "$3" "$part"; chmod "$4" "$part"; sync "$part"
+part=$(mktemp -u "$(dirname "$1")/.$(basename "$1").XXXXXX")
+trap 'rm -f "$part" "$part.previous"' EXIT
+set -C; exec 3>"$part"; set +C    # O_EXCL: it is new, and ours
+cat >&3
+size=$(stat -L -c %s /proc/self/fd/3)
+[ "$size" = "$2" ] || { echo "$1: the connection was cut, nothing was changed" >&2; exit 1; }
+chown "$3" /proc/self/fd/3; chmod "$4" /proc/self/fd/3; sync /proc/self/fd/3
 if [ "$5" = keep ] && [ -e "$1" ]; then
   # For the same readers as the new one: what a person made readable by all may hold secrets.
-  cp "$1" "$part.previous"; chown "$3" "$part.previous"; chmod "$4" "$part.previous"
+  set -C; exec 4>"$part.previous"; set +C
+  dd if="$1" iflag=nofollow status=none >&4
+  chown "$3" /proc/self/fd/4; chmod "$4" /proc/self/fd/4
   mv -fT "$part.previous" "$1.previous"
 fi
 mv -fT "$part" "$1"; sync "$(dirname "$1")"

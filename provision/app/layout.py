@@ -11,7 +11,7 @@ from provision.settings.render import dotenv, plain, render, reveal, url
 
 def directory(settings: Settings, group: str) -> Directory:
     # Whoever may write here may still not rename or delete what others own (the sticky bit): the backups.
-    return Directory(settings.app_dir, "root", group, 0o1775)
+    return Directory(settings.app_dir, "root", group, 0o1775, formerly=(settings.app_user,))
 
 
 def files(settings: Settings) -> list[Entry]:
@@ -19,8 +19,10 @@ def files(settings: Settings) -> list[Entry]:
     group, root = settings.app_user, settings.app_dir
     return [
         directory(settings, group),
-        Directory(f"{root}/lib", "root", group, 0o1775),
-        Directory(f"{root}/lib/security", "root", group, 0o1775),
+        *(
+            Directory(f"{root}/{path}", "root", group, 0o1775, formerly=(settings.app_user,))
+            for path in ("lib", "lib/security")
+        ),
         *(File(f"{root}/{path}", text, "root", group, 0o644) for path, text in limiters(settings).items()),
     ]
 

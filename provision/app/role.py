@@ -18,5 +18,5 @@ def app(settings: Settings) -> None:
     dotenv.variables_set(
         name="Set the app's variables in .env, keeping every other line",
         path=layout.env_file(settings), variables=layout.variables(settings),
-        user="root", group=settings.app_user,
+        user="root", group=settings.app_user, within=[layout.directory(settings, settings.app_user)],
     )  # fmt: skip

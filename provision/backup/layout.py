@@ -8,7 +8,8 @@ from provision.settings import Settings
 from provision.settings.render import FILES, plain, render
 
 # The handbook's names, and what a person finds behind them.
-_PROGRAMS = ("backup-database.sh", "restore-database.sh", "setup-cron.sh")
+_HANDBOOKS = ("backup-database.sh", "restore-database.sh", "setup-cron.sh")
+_PROGRAMS = (*_HANDBOOKS, "restore-test.sh")
 
 
 def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
@@ -24,7 +25,8 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
         Directory(settings.backup_state_dir, user, user, 0o750),
         Directory(settings.backup_log_dir, user, user, 0o750),
         *(Log(path, user, user) for path in settings.backup_logs),
-        *([] if test_dir == settings.backup_dir else [Directory(test_dir, user, user, 0o700)]),
+        # Root's, who makes a directory for each test in it, which that test's user alone enters.
+        Directory(test_dir, "root", "root", 0o711, formerly=(user,)),
         Directory(settings.backup_config_dir, "root", user, 0o750),
     ]
 
@@ -37,6 +39,7 @@ def files(settings: Settings) -> list[Entry]:
         *programs(settings),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
+        File(f"/etc/systemd/system/{name}-restore-test@.service", render("backup/restore-test@.service.j2", settings)),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
     ]
@@ -66,7 +69,7 @@ def programs(settings: Settings) -> list[File]:
                 render("backup/wrapper.sh.j2", settings, program=program(settings, name)),
                 mode=0o755,
             )
-            for name in _PROGRAMS
+            for name in _HANDBOOKS
         ),
     ]
 

@@ -19,6 +19,10 @@ def backup(settings: Settings, app_is_here: bool) -> None:
         names=["cron", "logrotate", "jq", compressor, "util-linux"],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
+    users.service_user(
+        name="Create the user that restores dumps to test them",
+        user=settings.backup_restore_test_user, home=settings.backup_restore_test_dir,
+    )  # fmt: skip
     if settings.postgres_mode != "direct":
         # Whoever may talk to Docker may become root there: that is what dumping from a container takes.
         users.in_group(name="Let that user talk to Docker", user=settings.backup_user, group="docker")

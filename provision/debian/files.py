@@ -15,7 +15,7 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 from typing_extensions import override
 
-from provision.debian.entries import Directory, Entry, File, Found, Log, differences
+from provision.debian.entries import Directory, Entry, File, Found, Log, Step, differences, refusals, way_to
 from provision.debian.programs import program
 from provision.engine import claims
 from provision.engine.changes import note
@@ -59,12 +59,45 @@ class Paths(Fact[dict[str, Found]]):
         return found
 
 
+class Steps(Fact[dict[str, Step]]):
+    """Given paths, return what is at each, no link followed, and at each step of the way to where links lead."""
+
+    @override
+    def command(self, paths: Sequence[str]) -> StringCommand:
+        return asked(program("debian/steps.sh", *paths))
+
+    @staticmethod
+    @override
+    def default() -> dict[str, Step]:
+        return {}
+
+    @override
+    def read(self, lines: list[str]) -> dict[str, Step]:
+        found = {}
+        for kind, mode, user, group, path, leads_to in (line.split("\t") for line in lines):
+            found[path] = Step(kind, int(mode, 8), user, group, leads_to)
+        return found
+
+
+def refused(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> list[StringCommand]:
+    """A command that fails with its sentence for each thing that keeps root from these entries; a plan tells them."""
+    wanted = dict.fromkeys(path for entry in entries for path in (*way_to(entry.path), entry.path))
+    sentences = refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)
+    for sentence in sentences:
+        note(host, sentence)
+    return [refusal(sentence) for sentence in sentences]
+
+
 @operation()
-def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
+def placed(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> Generator[StringCommand, None, None]:
     """Every entry is on the host as described: kind, content, owner, mode. One question, one write each.
 
-    Directories come before what lies in them, in the order given.
+    Directories come before what lies in them, in the order given. `within` are those that others own, and that an
+    earlier step or a package has made.
     """
+    if in_the_way := refused(entries, within):
+        yield from in_the_way
+        return
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
     different = []
     # All are told before the first is mended: a plan listens only until then.
@@ -122,11 +155,9 @@ def _write(file: File) -> StringCommand:
 
 
 def _make(directory: Directory) -> StringCommand:
-    owner = ["-o", QuoteString(directory.user), "-g", QuoteString(directory.group)]
-    return StringCommand("install -d", *owner, "-m", f"{directory.mode:04o}", "--", QuoteString(directory.path))
+    owner, owners = f"{directory.user}:{directory.group}", " ".join(sorted(directory.owners))
+    return program("debian/make-directory.sh", directory.path, owner, f"{directory.mode:04o}", owners)
 
 
 def _begin(log: Log) -> StringCommand:
-    path = QuoteString(log.path)
-    owner = QuoteString(f"{log.user}:{log.group}")
-    return StringCommand("touch --", path, "&& chown", owner, "--", path, "&&", f"chmod {log.mode:04o} --", path)
+    return program("debian/begin-log.sh", log.path, f"{log.user}:{log.group}", f"{log.mode:04o}")

@@ -9,6 +9,9 @@ from provision.debian.entries import Directory, Entry, File
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
+# Debian's package gives its directory to its user.
+OF_THE_PACKAGE = Directory("/etc/redis", "redis", "redis", 0o2770)
+
 
 def config(settings: Settings) -> File:
     return _redis_file(settings, "redis.conf")

@@ -35,7 +35,7 @@ def _from_the_distribution(settings: Settings, system: System, site: Site, acl: 
     packages.installed(name="Install Redis from the distribution", names=["redis-server", "redis-tools"])
     _kernel(settings, system)
     redis.accepted(name="Try the new configuration with a server aside", config=config, acl=acl)
-    files.placed(name="Write Redis' configuration and its users", entries=entries)
+    files.placed(name="Write Redis' configuration and its users", entries=entries, within=[layout.OF_THE_PACKAGE])
     redis.unit_read(
         name="Bound what Redis' service may hold, and how long its end may take", entries=layout.unit(settings)
     )

@@ -96,6 +96,11 @@ class BackupTierSettings(AppSettings):
         return f"/var/lib/{self.app_name}-backup"
 
     @property
+    def backup_restore_test_user(self) -> str:
+        """Who restores dumps to test them, and may read nothing else: neither dumps, nor passwords."""
+        return f"{self.app_name[:19]}-restore-test"
+
+    @property
     def backup_status_file(self) -> str:
         return f"{self.backup_state_dir}/status.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -40,8 +41,9 @@ class BackupWatchSettings(BaseModel):
         " Empty: a temporary server of the same major version on the backup host itself.",
     )
     backup_restore_test_dir: AbsolutePath = Field(
-        default_factory=lambda data: data["backup_dir"],
-        description="Where the temporary server of a restore test keeps its data.",
+        default_factory=lambda data: f"/var/lib/{data['app_name']}-restore-test",
+        validate_default=True,
+        description="Where the temporary server of a restore test keeps its data: a directory of root's.",
     )
 
     @property
@@ -50,9 +52,15 @@ class BackupWatchSettings(BaseModel):
 
     @field_validator("backup_restore_test_dir")
     @classmethod
-    def _lies_apart_from_the_app(cls, directory: str, info: ValidationInfo) -> str:
-        if directory == info.data.get("app_dir"):
-            raise ValueError("is the app's own directory (app_dir): the app could change what is tested there")
+    def _is_nobody_elses(cls, directory: str, info: ValidationInfo) -> str:
+        """Root makes and removes directories there, so nobody else may rename what lies on the way to it."""
+        for setting in ("app_dir", "backup_dir"):
+            other = info.data.get(setting)
+            if other is not None and PurePosixPath(directory).is_relative_to(other):
+                raise ValueError(
+                    f"lies in {setting} = '{other}', which is not root's: name a directory of its own, such as"
+                    f" /var/lib/{info.data.get('app_name')}-restore-test"
+                )
         return directory
 
     @field_validator("backup_restore_test_host")

@@ -47,14 +47,15 @@ CLIENT = [
 BACKUP = [
     "Backup | Install cron, logrotate, jq and the compressor",
     "Backup | Create the user that owns the dumps",
+    "Backup | Create the user that restores dumps to test them",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",
 ]
 WRITES = (
-    "apt-get", "useradd", "install -d", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
-    "memory=1", "touch", "runuser",
+    "apt-get", "useradd", "make-directory.sh", "part=$(mktemp", "systemctl start", "systemctl restart",
+    "systemctl enable", "memory=1", "begin-log.sh", "runuser",
 )  # fmt: skip
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP]}
@@ -114,12 +115,12 @@ def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
     writes = (
         "apt-get",
         "useradd",
-        "install -d",
+        "make-directory.sh",
         "mktemp",
         "systemctl start",
         "systemctl restart",
         "sysctl -w",
-        "touch",
+        "begin-log.sh",
     )
     sent = [command for command in commands() if any(word in command for word in writes)]
     assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
@@ -197,8 +198,8 @@ def answers(hosts: Fleet) -> dict:
 @pytest.mark.parametrize(
     ("path", "was", "now", "step"),
     [
-        ("/etc/cron.d/medaction-backup", "644", "666", BACKUP[3]),
-        ("/opt/medaction/backups", "750", "755", BACKUP[2]),
+        ("/etc/cron.d/medaction-backup", "644", "666", BACKUP[4]),
+        ("/opt/medaction/backups", "750", "755", BACKUP[3]),
         ("/opt/medaction/.env", "640", "644", APP[3]),
         ("/etc/redis/users.acl", "640", "644", REDIS[4]),
     ],
@@ -213,9 +214,9 @@ def test_a_changed_mode_is_told(path: str, was: str, now: str, step: str, deploy
 @pytest.mark.parametrize(
     ("path", "step"),
     [
-        ("/etc/cron.d/medaction-backup", BACKUP[3]),
-        ("/opt/medaction/scripts/restore-database.sh", BACKUP[3]),
-        ("/etc/medaction/pgpass", BACKUP[3]),
+        ("/etc/cron.d/medaction-backup", BACKUP[4]),
+        ("/opt/medaction/scripts/restore-database.sh", BACKUP[4]),
+        ("/etc/medaction/pgpass", BACKUP[4]),
         ("/opt/medaction/lib/security/rate-limiter-redis.ts", APP[2]),
     ],
 )
@@ -239,7 +240,7 @@ def test_every_changed_file_of_a_step_is_told(deployed: Fleet):
 
 def edit_env(hosts: Fleet, edit: Callable[[str], str]) -> None:
     """Let the host's `.env` be another, its hash too."""
-    lines = answers(hosts)["cat /opt/medaction/.env"]
+    lines = answers(hosts)["if=/opt/medaction/.env"]
     text = edit("\n".join(lines[:-1]) + "\n")
     lines[:-1] = text.splitlines()
     found = answers(hosts)["stat $1 --printf"]
@@ -262,7 +263,7 @@ def test_a_persons_own_line_in_env_is_no_difference(deployed: Fleet):
 def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(fleet: Fleets):
     hosts = fleet("production")
     hosts.deploy_already()
-    hosts.answers["app1.example.com"]["cat /opt/medaction/.env"] = ["REDIS_URL=cut"]
+    hosts.answers["app1.example.com"]["if=/opt/medaction/.env"] = ["REDIS_URL=cut"]
     hosts.answers["app1.example.com"]["echo '/opt/medaction/.env cannot be read"] = {"success": False}
     outcome = hosts.run("-y")
     assert outcome.failed_hosts == ("@fake/app1.example.com",)
@@ -272,7 +273,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[4]),
+        ("cron", ("SubState", "dead"), BACKUP[5]),
         ("redis-server", ("SubState", "failed"), REDIS[6]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
@@ -311,7 +312,7 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[5], tuple(due))]
+    assert pending(deployed) == [(BACKUP[6], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [

@@ -41,6 +41,7 @@ ANSWERS = {
     "Platform": ["KERNEL=Linux", "USER_ID=0", "ID=debian"],
     "Packages": ["cron installed"],
     "Paths": ["regular file\t644\troot\troot\t/etc/x", f"{'0' * 64}  /etc/x"],
+    "Steps": ["directory\t755\troot\troot\t/etc\t"],
     "GroupsOf": ["medaction", "docker"],
     "SourcesNaming": ["/etc/apt/sources.list"],
     "ClientMajors": ["15", "17"],

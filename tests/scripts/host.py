@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from provision.backup import layout
@@ -18,7 +19,25 @@ from provision.settings import Settings
 from provision.settings.render import render
 
 from .cluster import PASSWORD, ROLE, Cluster, bin_dir
-from .unprivileged import PREFIX, USER, give_to_user
+from .unprivileged import AS_ROOT, PREFIX, USER, give_to_user
+
+# Keeps systemd's promises that matter here: the unit's user, where its output goes, its end with `stop`, its result.
+SYSTEMCTL = r"""
+name=${*: -1} name=${name#*@} name=${name%%.service}
+case $1 in
+    start)
+        exec >/dev/null 2>&1
+        %(as_user)s %(program)s "%(directory)s/.test.$name" </dev/null >"%(directory)s/.said.$name" 2>&1 &
+        echo $! > %(state)s/unit
+        if wait $!; then echo success; else echo exit-code; fi > %(state)s/result ;;
+    show) cat %(state)s/result ;;
+    stop)
+        if [[ -e %(state)s/unit ]]; then
+            unit=$(cat %(state)s/unit)
+            if kill "$unit" 2>/dev/null; then tail --pid="$unit" --follow /dev/null; fi
+        fi ;;
+esac
+"""
 
 
 class Host:
@@ -33,6 +52,8 @@ class Host:
             path.mkdir()
             give_to_user(path)
         self.told = directory / "state/told"  # what the failure hook was told, one line each
+        self.test_dir = directory / "restore-tests"
+        self.test_dir.mkdir(mode=0o711)
         self.database = cluster.new_database()
         self.configure(**settings)
 
@@ -42,7 +63,7 @@ class Host:
             "app_name": "medaction", "app_dir": str(self.app_dir), "backup_user": USER.pw_name,
             "postgres_host": "127.0.0.1", "postgres_port": self.cluster.port, "postgres_user": ROLE,
             "postgres_database": self.database, "postgres_password": SecretStr(PASSWORD),
-            "backup_reserve_mb": 1,
+            "backup_reserve_mb": 1, "backup_restore_test_dir": str(self.test_dir),
             "backup_failure_hook": f'echo "$BACKUP_STEP $BACKUP_EXIT_CODE: $BACKUP_MESSAGE" >> {self.told}',
             **settings,
         })  # fmt: skip
@@ -78,9 +99,12 @@ class Host:
     def argv(self, script: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
         return [*PREFIX, *before, f"./scripts/{script}", *arguments]
 
-    def popen(self, script: str, *arguments: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+    def popen(
+        self, script: str, *arguments: str, before: tuple[str, ...] = (), as_root: bool = False, **environment: str
+    ) -> subprocess.Popen:
+        argv = [*before, f"./scripts/{script}", *arguments] if as_root else self.argv(script, *arguments, before=before)
         return subprocess.Popen(
-            self.argv(script, *arguments, before=before), cwd=self.app_dir, text=True,
+            argv, cwd=self.app_dir, text=True,
             env={**self.environment, **environment}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
@@ -99,6 +123,18 @@ class Host:
 
     def restore(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         return self.run("restore-database.sh", *arguments, **options)
+
+    def start_restore_test(self, *arguments: str, **options) -> subprocess.Popen:
+        """Root's side of a restore test, with a stand-in for systemd that runs what the unit would."""
+        if not AS_ROOT:
+            pytest.skip("root starts a restore test: run these tests as root")
+        self.shim("systemctl", SYSTEMCTL % {"directory": self.test_dir, "state": self.directory / "state",
+                                            "program": f"{self.settings.backup_program_dir}/restore-test.sh",
+                                            "as_user": " ".join(PREFIX)})  # fmt: skip
+        return self.popen("restore-database.sh", "--test", *arguments, as_root=True, **options)
+
+    def restore_test(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return ended(self.start_restore_test(*arguments, **options))
 
     @property
     def latest(self) -> Path:
@@ -147,6 +183,7 @@ class Host:
     def leftovers(self) -> list[str]:
         """Files and processes that a run should have taken with it."""
         files = [str(path) for path in self.backups.rglob("*") if ".part" in path.name or ".run" in path.name]
+        files += [str(path) for path in self.test_dir.iterdir() if path.name != ".lock"]
         return files + self.processes()
 
     def processes(self) -> list[str]:
@@ -173,6 +210,10 @@ def settings_below(directory: Path, **values: object) -> Settings:
         @property
         def backup_state_dir(self) -> str:
             return str(directory / "state")
+
+        @property
+        def backup_restore_test_user(self) -> str:
+            return USER.pw_name
 
     secrets = {name: SecretStr("unused") for name in ("redis_password", "redis_operator_password")}
     return BelowDirectory(**{**secrets, **values})

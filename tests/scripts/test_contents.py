@@ -58,7 +58,7 @@ def test_counts_are_those_of_the_dumps_own_snapshot(host: Host) -> None:
     assert run.returncode == 0
     now = int(host.cluster.ask(host.database, "SELECT count(*) FROM patients"))
     assert now > host.manifest()["content"]["tables"]["public.patients"], "nothing was written meanwhile"
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
 
 
@@ -69,7 +69,7 @@ def test_counting_can_be_narrowed(host: Host) -> None:
     host.configure(backup_count_tables="none")
     host.good_backup()
     assert host.manifest()["content"]["tables"] == {}
-    assert host.restore("--test").returncode == 0
+    assert host.restore_test().returncode == 0
 
 
 FORMATS = [("plain", ".sql.gz", 1), ("plain-zstd", ".sql.zst", 1), ("custom", ".dump", 1), ("custom", ".dump", 2),
@@ -91,7 +91,7 @@ def test_each_format_restores_equal_to_the_source(host: Host, form: str, suffix:
     assert restored.returncode == 0, restored.stderr
     assert re.search(r"about \d+ %" if jobs > 1 else r"100 %", restored.stderr), restored.stderr
     assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
-    tested = host.restore("--test")
+    tested = host.restore_test()
     assert tested.returncode == 0, tested.stderr
 
 
@@ -342,7 +342,7 @@ def test_check_misses_a_weekly_tier_that_has_ceased(host: Host) -> None:
 def test_check_knows_the_restore_tests(host: Host) -> None:
     host.good_backup(before=at(NOON))
     assert "restored" not in host.backup("--check", before=at(NOON)).stdout
-    assert host.restore("--test").returncode == 0
+    assert host.restore_test().returncode == 0
     assert "restored as a test" in host.backup("--check", before=at(NOON)).stdout
     verdict = Path(f"{host.latest.resolve()}.restore-test.json")
     verdict.write_text(

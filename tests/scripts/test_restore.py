@@ -156,8 +156,8 @@ def test_replacing_a_database_with_the_longest_name_takes_no_other_for_it(may_cr
 def test_newest_dump_is_the_last_one_made_and_not_one_from_a_clock_that_was_ahead(host: Host) -> None:
     host.good_backup(before=at(NOON + timedelta(days=30)))
     made = host.good_backup(before=at(NOON))
-    for arguments in (["--into", host.cluster.new_database(template="template0")], ["--test"]):
-        done = host.restore(*arguments, before=at(NOON))
+    target = host.cluster.new_database(template="template0")
+    for done in (host.restore("--into", target, before=at(NOON)), host.restore_test(before=at(NOON))):
         assert done.returncode == 0 and made.name in done.stderr, done.stderr
     host.latest.unlink()
     done = host.backup("--verify", before=at(NOON))

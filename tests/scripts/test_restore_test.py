@@ -37,17 +37,17 @@ def tamper(host: Host, change: Change) -> None:
 
 def test_good_dump_gets_its_verdict_and_nothing_is_left(host: Host) -> None:
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
     assert verdict(host)["verdict"] == "ok"
     assert " ok " in host.restore("--list").stdout
     until(lambda: not host.leftovers(), "nothing is left over")
-    assert not list(host.backups.glob(".test.*"))
+    assert not host.leftovers()
 
 
 def test_verdict_stays_with_its_dump_and_goes_with_it(host: Host) -> None:
     tested = host.good_backup()
-    assert host.restore("--test").returncode == 0
+    assert host.restore_test().returncode == 0
     host.good_backup()
     noted = tested.with_name(f"{tested.name}.restore-test.json")
     assert noted.exists()
@@ -60,7 +60,7 @@ def test_each_database_is_tested_and_has_its_verdict(host: Host) -> None:
     other = host.cluster.new_database()
     host.configure(backup_databases=[host.database, other])
     assert host.backup().returncode == 0
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
     state = host.directory / "state"
     for name, database in (("restore-test", host.database), (f"restore-test-medaction-{other}", other)):
@@ -103,7 +103,7 @@ GRANT = b"\nGRANT ALL ON public.patients TO missing_role;\nCREATE VIEW"
 def test_dump_that_restores_to_something_else_fails_and_says_what(host: Host, change: Change, reason: str) -> None:
     host.good_backup()
     tamper(host, change)
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 1 and reason in done.stderr, done.stderr
     assert verdict(host)["verdict"] == "failed" and reason in verdict(host)["message"]
     assert reason in host.told.read_text()
@@ -116,7 +116,7 @@ def test_flipped_bit_is_found_by_verify_and_by_the_restore_test(host: Host) -> N
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
     dump.write_bytes(content)
-    for done in (host.backup("--verify"), host.backup("--verify", str(dump)), host.restore("--test")):
+    for done in (host.backup("--verify"), host.backup("--verify", str(dump)), host.restore_test()):
         assert done.returncode == 1 and "is not what was written" in done.stderr
     assert verdict(host)["verdict"] == "failed"
 
@@ -127,7 +127,7 @@ def test_roles_come_back_with_their_grants(host: Host) -> None:
         host.cluster.ask(host.database, "GRANT SELECT ON patients TO lecteurs")
         dump = host.good_backup()
         assert b"GRANT SELECT ON TABLE public.patients TO lecteurs" in gzip.decompress(dump.read_bytes())
-        done = host.restore("--test")
+        done = host.restore_test()
         assert done.returncode == 0, done.stderr
     finally:
         host.cluster.ask(host.database, "DROP OWNED BY lecteurs")
@@ -142,7 +142,7 @@ def test_index_that_was_never_finished_is_no_difference(host: Host) -> None:
         host.cluster.ask(host.database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'twice'::regclass") == "f"
     )
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
 
 
@@ -155,7 +155,7 @@ def test_a_program_of_the_apps_is_never_taken_for_a_servers(host: Host) -> None:
     planted = host.app_dir / "initdb"
     planted.write_text("#!/bin/sh\ntouch was-run\necho 'initdb (PostgreSQL) 99.1'\n")
     planted.chmod(0o755)
-    done = host.restore("--test", PATH="/usr/bin:/bin")
+    done = host.restore_test(PATH=f"{host.shims}:/usr/bin:/bin")
     assert done.returncode == 1 and "install postgresql-99" in done.stderr, done.stderr
     assert not (host.app_dir / "was-run").exists()
 
@@ -163,7 +163,7 @@ def test_a_program_of_the_apps_is_never_taken_for_a_servers(host: Host) -> None:
 def test_extension_of_an_older_version_is_no_difference(host: Host) -> None:
     host.cluster.ask(host.database, "CREATE EXTENSION hstore VERSION '1.4'")
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
 
 
@@ -176,7 +176,7 @@ def test_tables_in_a_tablespace_are_restored_without_its_disk(host: Host) -> Non
         host.cluster.ask(host.database, 'ALTER TABLE patients SET TABLESPACE "grand disque"')
         host.good_backup()
         before = sorted(path.name for path in place.iterdir())
-        done = host.restore("--test")
+        done = host.restore_test()
         assert done.returncode == 0, done.stderr
         assert sorted(path.name for path in place.iterdir()) == before
     finally:
@@ -189,24 +189,23 @@ def test_tables_in_a_tablespace_are_restored_without_its_disk(host: Host) -> Non
 def test_stopped_test_leaves_no_server_and_the_next_one_takes_its_files_away(host: Host, number: int) -> None:
     host.good_backup()
     tamper(host, lambda sql: sql.replace(b"\nCREATE INDEX", b"\nSELECT pg_sleep(60);\nCREATE INDEX", 1))
-    run = host.popen("restore-database.sh", "--test")
-    until(
-        lambda: [line for line in processes() if "/.test." in line and str(host.directory) in line], "the server runs"
-    )
+    run = host.start_restore_test()
+    until(lambda: [line for line in processes() if "/data" in line and str(host.test_dir) in line], "the server runs")
     os.kill(run.pid, number)
     assert ended(run).returncode != 0
-    until(lambda: not host.processes(), "no process is left")
+    if number == signal.SIGTERM:
+        until(lambda: not host.leftovers(), "nothing is left")
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
-    assert not list(host.backups.glob(".test.*"))
+    assert not host.leftovers()
 
 
 @pytest.mark.fault
 def test_too_little_space_is_said_before_anything_is_made(host: Host) -> None:
     host.good_backup()
     host.configure(backup_reserve_mb=1_000_000_000)
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 1 and "the test needs" in done.stderr
     assert verdict(host)["verdict"] == "not made", "the dump is not at fault"
 

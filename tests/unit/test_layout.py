@@ -275,13 +275,11 @@ def test_redis_waits_for_the_network_where_it_does_not_start_without(settings_of
     assert not (waits() or waits(redis_bind=["127.0.0.1", "-10.0.0.5"]) or waits(redis_bind=["0.0.0.0"]))
 
 
-def test_another_directory_for_restore_tests_is_made_for_the_backup_user_alone(settings_of: ValidSettings):
-    def private(**values: object) -> list[str]:
-        made = backup_layout.directories(settings_of(**values), app_is_here=False)
-        return [entry.path for entry in made if (entry.user, entry.mode) == ("medaction-backup", 0o700)]
-
-    assert private(backup_restore_test_dir="/srv/scratch") == ["/srv/scratch"]
-    assert private() == []
+@pytest.mark.parametrize("values", [{}, {"backup_restore_test_dir": "/srv/scratch"}])
+def test_the_directory_of_restore_tests_is_roots_wherever_it_lies(settings_of: ValidSettings, values: dict[str, str]):
+    made = backup_layout.directories(settings_of(**values), app_is_here=False)
+    (found,) = (entry for entry in made if entry.path == settings_of(**values).backup_restore_test_dir)
+    assert (found.user, found.group, found.mode) == ("root", "root", 0o711)
 
 
 def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):

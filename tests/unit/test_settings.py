@@ -175,10 +175,9 @@ def test_a_directory_of_ones_own_is_fine_whatever_its_name(path: str, settings_o
     assert settings_of(backup_dir=path).backup_dir == path
 
 
-def test_restore_tests_keep_out_of_the_apps_directory(faults_of: Faults):
-    assert "the app's own directory" in found(
-        faults_of(backup_restore_test_dir="/opt/medaction"), "backup_restore_test_dir"
-    )
+@pytest.mark.parametrize("path", ["/opt/medaction", "/opt/medaction/tests", "/opt/medaction/backups"])
+def test_restore_tests_keep_out_of_what_is_not_roots(path: str, faults_of: Faults):
+    assert "which is not root's" in found(faults_of(backup_restore_test_dir=path), "backup_restore_test_dir")
 
 
 @pytest.mark.parametrize("name", ["ssh", "ssl", "redis", "postgresql", "systemd"])

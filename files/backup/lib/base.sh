@@ -10,7 +10,7 @@ trap 'failed_line="$LINENO of ${BASH_SOURCE[0]}"' ERR
 
 # Everything goes to stderr, so that a command's own output can be piped.
 log() { # LEVEL MESSAGE
-    local line=${2//$'\n'/ }
+    local line=${2//[[:cntrl:]]/ }    # names and errors of others are in it, and a terminal obeys
     printf '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s\n' -1 "$1" "$subject" "$step" "$line" >&2
 }
 
@@ -19,7 +19,7 @@ info() { log INFO "$1" || true; }
 warn() { log WARN "$1" || true; }
 
 die() { # MESSAGE [EXIT CODE]
-    said_why=${1//$'\n'/ }
+    said_why=${1//[[:cntrl:]]/ }
     log ERROR "$1" || true
     exit "${2:-$EXIT_FAILED}"
 }
@@ -51,13 +51,36 @@ with_values() { # LINE
     printf '%s' "$text$rest"
 }
 
-# What a tool has said went wrong: from its first error on, for a warning before it has other causes.
+# What a tool has said went wrong: from its first error on, for a warning before it has other causes; without
+# what it tells of rows: details, contexts, values of a column.
 reason_in() { # FILE
     if grep -qE '(^|: )(error|ERROR|FATAL|PANIC):' "$1"; then
-        sed -nE '/(^|: )(error|ERROR|FATAL|PANIC):/,$p' "$1" | sed -n 1,3p
+        sed -nE '/(^|: )(error|ERROR|FATAL|PANIC):/,$p' "$1" | without_rows
     else
-        sed -n 1,3p "$1"
+        without_rows <"$1"
     fi
+}
+
+without_rows() {
+    sed -n -E -e '/^[[:space:]]*(DETAIL|CONTEXT|HINT|QUERY|STATEMENT|LINE [0-9]+|Command was):/q' \
+        -e '/(ERROR|error): .*: "/ { s/: ".*/: (a value)/p; q }' -e 'p; 3q'
+}
+
+# What somebody else wrote, as it may be shown: a terminal obeys control characters, text that runs from right
+# to left shows something else than it says, and a line has an end.
+plain_text() {
+    perl -ne 'utf8::decode($_) or tr/\x80-\xff/?/;
+        s/[\x00-\x08\x0b-\x1f\x7f-\x9f]/?/g;
+        s/[\x{ad}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{206f}\x{feff}]/?/g;
+        $_ = substr($_, 0, 4000) . " ...\n" if length > 4000;
+        utf8::encode($_); print'
+}
+
+# A number out of a file or an answer, 0 for what is none: bash runs commands that stand in its arithmetic.
+digits() { # TEXT
+    local number=0
+    if [[ $1 =~ ^0*([0-9]{1,18})$ ]]; then number=${BASH_REMATCH[1]}; fi
+    printf '%s' "$number"
 }
 
 human_size() { # BYTES
@@ -80,9 +103,25 @@ become_backup_user() { # ARGUMENTS...
     fi
     # In root's home Docker and libpq would look for files of theirs, and may not.
     HOME=$(getent passwd "$backup_user" | cut -d : -f 6)
-    exec setpriv --reuid "$backup_user" --regid "$(id -g "$backup_user")" --init-groups -- \
-        "$BASH" "$(readlink --canonicalize "$0")" "$@"
+    exec perl -MPOSIX -e "$session_program" \
+        setpriv --reuid "$backup_user" --regid "$(id -g "$backup_user")" --init-groups -- \
+        setpriv --pdeathsig TERM -- "$BASH" "$(readlink --canonicalize "$0")" "$@" </dev/null
 }
+
+# Runs a command in a session of its own: one with root's terminal could type into it (TIOCSTI). Signals are
+# passed on, and its end is ours.
+# shellcheck disable=SC2016  # Perl's own names
+readonly session_program='
+    my $child;
+    for my $name (qw(HUP INT TERM)) { $SIG{$name} = sub { kill $name, $child if $child } }
+    $child = fork // die "fork: $!\n";
+    if (!$child) {
+        $SIG{$_} = "DEFAULT" for qw(HUP INT TERM);
+        POSIX::setsid();
+        exec @ARGV or die "$ARGV[0]: $!\n";
+    }
+    1 while waitpid($child, 0) != $child;
+    exit($? & 127 ? 128 + ($? & 127) : $? >> 8)'
 
 # The kernel drops the lock with its last holder, so there is no stale one.
 take_lock() { # FILE

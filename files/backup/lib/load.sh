@@ -13,8 +13,8 @@ load_into() { # DATABASE FILE
     local -a stages=() selected=()
     exec 8>&2
     if [[ -t 8 ]]; then on_terminal=1; fi
-    rm -f -- "$run_dir/packed" "$run_dir/unpacked" "$run_dir/sql"
-    mkfifo "$run_dir/packed" "$run_dir/unpacked" "$run_dir/sql"
+    rm -f -- "$run_dir"/{packed,unpacked,sql,guarded}
+    mkfifo "$run_dir"/{packed,unpacked,sql,guarded}
     if is_sifted || [[ $2 =~ \.sql(\.|$) ]]; then
         load_sql "$1" "$2"
     elif [[ $server_mode != direct ]] || (( backup_parallel_jobs == 1 )) && [[ ! -d $2 ]]; then
@@ -32,7 +32,7 @@ load_into() { # DATABASE FILE
         start pg_restore /dev/null /dev/null \
             "${tool[@]}" --exit-on-error "${selected[@]}" --jobs="$backup_parallel_jobs" \
             --dbname="$(conninfo "$1")" "$2"
-        tell_growth "$1" "$(json_value "$2.json" database_bytes)" "${children[pg_restore]}"
+        tell_growth "$1" "$(digits "$(json_value "$2.json" database_bytes)")" "${children[pg_restore]}"
     fi
     if ! all_ended_well "${stages[@]}"; then
         why=$(why_failed "${stages[@]}")
@@ -55,7 +55,7 @@ load_sql() { # DATABASE FILE
         unpacker=("${tool[@]}" --file=- "$2")
         from=/dev/null
     fi
-    if (( $(foreign_extensions "$1") > 0 )); then comments=drop; fi
+    if (( $(digits "$(foreign_extensions "$1")") > 0 )); then comments=drop; fi
     if is_sifted; then
         stages+=(sift)
         start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" \
@@ -68,14 +68,50 @@ load_sql() { # DATABASE FILE
     else
         start unpack "$from" "$run_dir/sql" "${unpacker[@]}"
     fi
-    stages+=(psql)
+    stages+=(guard psql)
     use_tool psql
-    start psql "$run_dir/sql" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+    choose_guard "$2"
+    start guard "$run_dir/sql" "$run_dir/guarded" "${guard[@]}"
+    start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
 }
 
 start_progress() { # FILE OUTPUT
     start progress "$1" "$2" perl -MIO::Handle -e "$progress_program" "$(size_of "$1")" "$on_terminal"
 }
+
+# A plain dump is psql's own language, and a line of it such as \! runs a program as whoever restores. psql
+# can be told to obey no such line until it sees a word that no dump can know (PostgreSQL 17.6 and the minor
+# versions of that day, CVE-2025-8714); dumps bring a word of their own, which is left out. With an older psql
+# only what is known to be our own pg_dump's is restored.
+guard=()
+
+choose_guard() { # FILE
+    local version
+    version=$("${tool[@]}" --version </dev/null | sed -nE '1 s/[^0-9]*([0-9]+)\.([0-9]+).*/\1 \2/p')
+    if knows_restrict "$version"; then
+        guard=(perl -ne "$guard_program" "$(od -A n -N 16 -t x1 /dev/urandom | tr -d ' \n')")
+        return
+    fi
+    [[ -e $1.json ]] ||
+        die "psql ${version/ /.} would run any program that $1 names, and no manifest says that it is ours: \
+update postgresql-client"
+    warn "psql ${version/ /.} cannot be kept from running what a dump tells it to: update postgresql-client"
+    guard=(cat)
+}
+
+knows_restrict() { # "MAJOR MINOR"
+    local -A since=([13]=22 [14]=19 [15]=14 [16]=10 [17]=6)
+    [[ $1 =~ ^[0-9]+\ [0-9]+$ ]] || return 1
+    (( ${1% *} > 17 || ${since[${1% *}]:-1000} <= ${1#* } ))
+}
+
+# shellcheck disable=SC2016  # Perl's own names
+readonly guard_program='
+    BEGIN { my $word = shift @ARGV; $| = 0; print "\\restrict $word\n" }
+    if ($rows) { $rows = 0 if $_ eq "\\.\n" }
+    elsif (/^COPY .* FROM stdin;$/) { $rows = 1 }
+    elsif (/^\\(un)?restrict [A-Za-z0-9]+$/) { next }
+    print'
 
 # An extension that only an administrator may make is there before the restore, and then its comment is not
 # ours to set: it came with the extension. Says how many of these there are.
@@ -90,7 +126,7 @@ readonly owned_program='sed -u "/^COMMENT ON EXTENSION .*;\$/d; /^COPY .* FROM s
 
 # The same for pg_restore, which takes a list: sets `selected`.
 select_owned() { # DATABASE FILE
-    (( $(foreign_extensions "$1") > 0 )) || return 0
+    (( $(digits "$(foreign_extensions "$1")") > 0 )) || return 0
     "${tool[@]}" --list "$2" | grep -v ' COMMENT - EXTENSION ' >"$run_dir/selected" ||
         die "cannot list what is in $2: see the lines above"
     selected=(--use-list="$run_dir/selected")
@@ -100,9 +136,10 @@ select_owned() { # DATABASE FILE
 # of what the database had when it was dumped.
 tell_growth() { # DATABASE BYTES PROCESS
     local size tenth said=0
-    [[ -n $2 ]] || return 0
+    (( $2 > 0 )) || return 0
     while kill -0 "$3" 2>/dev/null; do
-        size=$(query "$1" 'SELECT pg_database_size(current_database())' 2>/dev/null || printf 0)
+        size=$(query "$1" 'SELECT pg_database_size(current_database())' 2>/dev/null || true)
+        size=$(digits "$size")
         tenth=$(( size * 10 / $2 ))
         if (( tenth > said )); then
             said=$tenth

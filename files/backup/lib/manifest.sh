@@ -62,7 +62,8 @@ compare_size() {
     done
     median=$(printf '%s\n' "${usual[@]}" | sort --numeric-sort |
         awk '$1 > 0 { sizes[++n] = $1 } END { print sizes[int((n + 1) / 2)] }')
-    [[ -n $median ]] || return 0
+    median=$(digits "$median")
+    (( median > 0 )) || return 0
     change=$(( (dump_bytes - median) * 100 / median ))
     what="the dump has $(human_size "$dump_bytes"), the median of the last ones $(human_size "$median")"
     what+=" ($change %)"

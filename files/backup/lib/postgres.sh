@@ -65,17 +65,25 @@ use_pgpass() {
     export PGPASSFILE=$backup_pgpass_file
 }
 
-readonly psql_options=(--no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1)
+# Terse: the details of an error are rows, and what is said here is written down.
+readonly psql_options=(
+    --no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1
+    --set=VERBOSITY=terse --set=SHOW_CONTEXT=never
+)
+
+# Whatever a role or a database sets: else a view named pg_database decides what is backed up.
+readonly own_names='SET search_path = pg_catalog, pg_temp;'
 
 query() { # DATABASE SQL
     use_tool psql
-    "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")" --command="$2" </dev/null
+    "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")" \
+        --command="$own_names" --command="$2" </dev/null
 }
 
 # The same for SQL that is too long for an argument.
 query_text() { # DATABASE, the SQL on stdin
     use_tool psql
-    "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+    { printf '%s\n' "$own_names"; cat; } | "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
 }
 
 # What to do about an error that PostgreSQL, Docker or the kernel has given.

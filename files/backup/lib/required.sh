@@ -33,6 +33,7 @@
 : "${backup_maximum_age_hours?}"
 : "${backup_restore_test_host?}"
 : "${backup_restore_test_dir?}"
+: "${backup_restore_test_user?}"
 : "${backup_restore_test_maximum_age_days?}"
 : "${backup_daily_at?}"
 : "${backup_weekly_at?}"

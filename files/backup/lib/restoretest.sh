@@ -2,11 +2,12 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- The restore test: a dump is good when a server has taken it and shows what was dumped ------------------
 
-test_dir=''          # the temporary server's data and socket
+test_dir=''          # where the temporary server keeps its data
 test_database=''     # the scratch database, on whichever server
 verdict=''           # ok; failed: the dump is at fault; empty: the test could not be made
 
-# Of each database the newest dump, unless one is named; each is a run of its own.
+# On a server that the settings name, or one in a container. Of each database the newest dump, unless one is
+# named; each is a run of its own.
 restore_tests() {
     local name worst=0
     local -a names=()
@@ -38,11 +39,16 @@ restore_test() {
     choose_dump
     [[ -e $file.json ]] || die "$file has no manifest to compare with: make a backup first, then test that"
     info "testing $file"
+    check_test_space
+    test_dump
+}
+
+# Whatever server it is: the dump is whole, is loaded, and shows what was dumped.
+test_dump() {
     step=check
     verdict=failed
     verify_dump "$file"
     verdict=''
-    check_test_space
     step=server
     if [[ -n $backup_restore_test_host ]]; then use_test_host; else start_test_server; fi
     step=load
@@ -53,6 +59,7 @@ restore_test() {
     info "$file restores: tables, schema, extensions and sequences are what was dumped"
 }
 
+# The data, the dump itself on its way to them, and what is to stay free.
 check_test_space() {
     local place=$backup_restore_test_dir free needed
     # A container's data lie where Docker keeps them all.
@@ -61,21 +68,21 @@ check_test_space() {
         warn "cannot tell how much room there is in ${place:-the place where Docker keeps its data}"
         return
     fi
-    needed=$(( $(json_value "$file.json" database_bytes) * 6 / 5 + backup_reserve_mb * 1048576 ))
+    needed=$(digits "$(json_value "$file.json" database_bytes)")
+    needed=$(( needed * 6 / 5 + $(size_of "$file") + backup_reserve_mb * 1048576 ))
     (( free >= needed )) || [[ -n $backup_restore_test_host ]] ||
         die "$place has $(human_size "$free") free, the test needs $(human_size "$needed")"
 }
 
 docker_root() { docker info | sed -n 's/^ *Docker Root Dir: //p'; }
 
-# A server of the dump's own major version, in a directory that only we may enter, without a network.
+# A server of the dump's own major version, in `test_dir`, without a network.
 start_test_server() {
     local major encoding locale=C.UTF-8
     major=$(json_value "$file.json" server_version)
     major=${major%%.*}
     encoding=$(jq --raw-output '.content.encoding' "$file.json")
     if [[ $encoding != UTF8 ]]; then locale=C; fi
-    test_dir=$(mktemp --directory "$backup_restore_test_dir/.test.XXXXXX")
     server_user=restore_test
     if [[ $postgres_mode == direct ]]; then
         server_of_programs "$major" "$encoding" "$locale"
@@ -183,7 +190,6 @@ end_test() {
     if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
     end_children
     if (( status != EXIT_BUSY )); then record_verdict || warn "cannot write the verdict beside $file"; fi
-    if [[ -n $test_dir ]]; then rm -rf -- "$test_dir"; fi
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
     if (( status != 0 )); then call_failure_hook "$said_why" "$status"; fi
     exit "$status"
@@ -202,10 +208,10 @@ record_verdict() {
     if [[ -n $file && -e $file ]]; then write_json "$file.restore-test.json" "${values[@]}"; fi
 }
 
-# Left by a test that was killed; the lock is ours, so none is running.
+# Left by a killed test of version 1.0.0, whose servers kept their data here; the lock is ours, so none runs.
 sweep_tests() {
     local path
-    for path in "$backup_restore_test_dir"/.test.*; do
+    for path in "$backup_dir"/.test.*; do
         if [[ -d $path && -O $path ]]; then
             rm -rf -- "$path"
             info "removed $path, left by an interrupted test"

@@ -42,9 +42,18 @@ dumps_in() { # TIER PREFIX
     local path kind
     for kind in "${suffixes[@]}"; do
         for path in "$(tier_dir "$1")/$2"_$stamp_pattern"$kind"; do
-            if [[ -e $path && ! -L $path ]]; then printf '%s\n' "$path"; fi
+            if [[ -e $path && ! -L $path ]] && is_a_time "$(stamp_of "$path")"; then printf '%s\n' "$path"; fi
         done
     done | sort --reverse
+}
+
+# No calendar has 24:00 or the 31st of June: a name with such a time is somebody else's.
+is_a_time() { # STAMP
+    local -a lengths=(31 28 31 30 31 30 31 31 30 31 30 31)
+    local year=$((10#${1:0:4})) month=$((10#${1:5:2})) day=$((10#${1:8:2}))
+    (( year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) )) && lengths[1]=29
+    (( month >= 1 && month <= 12 && day >= 1 && day <= lengths[month - 1] )) &&
+        (( 10#${1:11:2} < 24 && 10#${1:14:2} < 60 && 10#${1:17:2} < 60 ))
 }
 
 # The dumps of all tiers, newest first; those of longer tiers are the same files by another name.

@@ -1,0 +1,129 @@
+"""What a hostile dump can do in a restore test: nothing, whatever the temporary server lets it do."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.operator import Operator
+
+UNIT = "medaction-restore-test@medaction.service"
+TEST = "/opt/medaction/scripts/restore-database.sh --test"
+BACKUP = "/opt/medaction/scripts/backup-database.sh"
+LEFT = (
+    "systemctl list-units --all --plain --no-legend 'medaction-restore-test@*';"
+    " ps -o pid= -u medaction-restore-test; find /var/lib/medaction-restore-test -mindepth 1 ! -name .lock;"
+    " find /tmp -maxdepth 1 -name '*restore-test*'; true"
+)
+
+# As the app's plain role, with nothing but DATABASE_URL: it runs once the loader is a superuser.
+PLANT = """
+CREATE FUNCTION planted(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+  IF current_setting('is_superuser') = 'on' THEN EXECUTE $c$COPY (SELECT 1) TO PROGRAM '{program}'$c$; END IF;
+  RETURN true; END$$;
+{object}
+"""
+OBJECTS = {
+    "a check": "CREATE TABLE trap (i int CHECK (planted(i))); INSERT INTO trap VALUES (1);",
+    "a domain": "CREATE DOMAIN trapped AS int CHECK (planted(VALUE));"
+    " CREATE TABLE trap (i trapped); INSERT INTO trap VALUES (1);",
+    "an index": "CREATE FUNCTION planted_i(i int) RETURNS int IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT public.planted(i)::int';"
+    " CREATE TABLE trap (i int); INSERT INTO trap VALUES (1); CREATE INDEX trap_i ON trap (planted_i(i));",
+}
+# Ends with 0 only where every one of these ways is closed.
+REACH = " || ".join([
+    "cat /etc/medaction/pgpass", "cat /etc/shadow", "ls /opt/medaction/backups", "ls /var/lib/medaction-backup",
+    "ls /run/postgresql", "ls /var/run/docker.sock", "touch /opt/medaction/x", "touch /var/log/medaction/x",
+    "touch /etc/cron.d/x", "setpriv --reuid root id", "bash -c \"exec 3<>/dev/tcp/127.0.0.1/5432\"",
+    "bash -c \"exec 3<>/dev/tcp/10.213.86.21/6379\"", "systemctl start cron", "ps -u root | grep -q systemd",
+])  # fmt: skip
+
+
+@pytest.fixture
+def planted(deployed: Operator) -> Iterator[Operator]:
+    yield deployed
+    as_the_app(deployed, "DROP TABLE IF EXISTS trap; DROP DOMAIN IF EXISTS trapped;"
+               " DROP FUNCTION IF EXISTS planted_i; DROP FUNCTION IF EXISTS planted")  # fmt: skip
+    deployed.read("db1", BACKUP)
+
+
+def as_the_app(operator: Operator, sql: str) -> None:
+    operator.postgres(f"SET ROLE medaction; {sql}")
+
+
+def verdict(operator: Operator) -> dict:
+    return json.loads(operator.read("db1", "cat /var/lib/medaction-backup/restore-test.json"))
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_what_a_dump_runs_reaches_nothing(planted: Operator, kind: str) -> None:
+    program = f"umask 0; id > /tmp/hostile; cp /etc/medaction/pgpass /tmp; ! {{ {REACH}; }}"
+    as_the_app(planted, PLANT.format(program=program, object=OBJECTS[kind]))
+    planted.read("db1", BACKUP)
+    done = planted.on("db1", TEST)
+    assert done.returncode == 0 and verdict(planted)["verdict"] == "ok", done.stderr
+    assert planted.on("db1", "ls /tmp/hostile /tmp/pgpass /opt/medaction/x /etc/cron.d/x").stdout == ""
+    assert planted.read("db1", LEFT) == ""
+
+
+def test_it_did_run_and_can_spoil_no_more_than_its_own_verdict(planted: Operator) -> None:
+    """The same with a program that fails: else the test above would show nothing."""
+    as_the_app(planted, PLANT.format(program="false", object=OBJECTS["a check"]))
+    planted.read("db1", BACKUP)
+    done = planted.on("db1", TEST)
+    assert done.returncode == 1 and verdict(planted)["verdict"] == "failed"
+    assert 'program "false" failed' in verdict(planted)["message"]
+    assert planted.read("db1", LEFT) == ""
+
+
+def test_what_it_says_is_bounded_and_moves_no_terminal(planted: Operator) -> None:
+    """It writes where the unit's own output goes: an escape sequence, and then without end."""
+    program = "out=/proc/$(pgrep -o restore-test.sh || pgrep -o bash)/fd/1; "
+    program += 'for i in 1 2 3; do printf "\\033]0;owned\\007\\n"; done > $out; yes | head -c 3000000 > $out'
+    as_the_app(planted, PLANT.format(program=program, object=OBJECTS["a check"]))
+    planted.read("db1", BACKUP)
+    done = planted.on("db1", TEST)
+    assert "\033" not in done.stdout + done.stderr and len(done.stderr) < 100_000
+    assert len(json.dumps(verdict(planted))) < 10_000
+    assert planted.read("db1", LEFT) == ""
+
+
+def test_only_root_starts_it(deployed: Operator) -> None:
+    as_backup = "cd / && runuser -u medaction-backup -- "
+    done = deployed.on("db1", f"{as_backup}/usr/local/lib/medaction/restore-database.sh --test")
+    assert done.returncode == 2 and "root starts a restore test" in done.stderr
+    assert deployed.on("db1", f"{as_backup}systemctl start {UNIT} </dev/null").returncode != 0
+    assert deployed.on("db1", f"{as_backup}sudo -n true").returncode != 0
+    assert deployed.on("db1", "runuser -u medaction-restore-test -- cat /etc/medaction/pgpass").returncode != 0
+
+
+def test_unit_holds_nothing_that_it_does_not_need(deployed: Operator) -> None:
+    said = deployed.read("db1", f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
+    assert float(said.split("exposure level for")[1].split(":")[1].split()[0]) <= 2.0, said
+
+
+def survives_kills(operator: Operator, times: int, seed: int) -> None:
+    moments = random.Random(seed)
+    for _ in range(times):
+        victim = moments.choice(["restore-database.sh --test", "restore-test.sh", "bin/postgres"])
+        operator.on("db1", f"setsid {TEST} >/dev/null 2>&1 </dev/null &")
+        time.sleep(moments.uniform(0.1, 6))  # a random moment is what is tested
+        operator.on("db1", f"pgrep -f '{victim}' | grep -vx $$ | xargs -r kill -9")
+        operator.on("db1", "while pgrep -f restore-database.sh >/dev/null; do sleep 0.1; done")
+    done = operator.on("db1", TEST)
+    assert done.returncode == 0, done.stderr
+    assert operator.read("db1", LEFT) == ""
+
+
+def test_killed_tests_leave_nothing_after_the_next(deployed: Operator) -> None:
+    survives_kills(deployed, 2, seed=11)
+
+
+@pytest.mark.prove
+def test_twenty_killed_tests_leave_nothing_after_the_next(deployed: Operator) -> None:
+    survives_kills(deployed, 20, seed=110)

@@ -1,0 +1,161 @@
+"""What others have written, in the database or beside the dumps, is data: nothing of it is run or written down."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from .cluster import ROLE
+from .host import Host
+from .test_retention import at
+from .unprivileged import give_to_user
+
+COMMAND = "PATH[$(touch {})]"
+
+
+def planted(host: Host) -> Path:
+    return host.directory / "state/was-run"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("key", ["database_bytes", "bytes"])
+def test_a_command_in_a_manifest_is_not_run(host: Host, key: str) -> None:
+    dump = host.good_backup()
+    manifest = dump.with_name(f"{dump.name}.json")
+    command = json.dumps(COMMAND.format(planted(host)))
+    manifest.write_text(re.sub(rf'"{key}": \d+', lambda _: f'"{key}": {command}', manifest.read_text()))
+    assert host.backup().returncode == 0
+    host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(dump))
+    host.restore_test("--from", str(dump))
+    assert not planted(host).exists()
+
+
+@pytest.mark.fault
+def test_what_the_apps_role_puts_before_the_systems_names_is_not_asked(host: Host) -> None:
+    """As that role: its own pg_database and pg_database_size, first in the search path that it sets for itself."""
+    host.cluster.ask(
+        host.database,
+        f"CREATE SCHEMA mine AUTHORIZATION {ROLE}; CREATE VIEW mine.pg_database AS SELECT 'none'::name AS datname,"
+        " true AS datallowconn, false AS datistemplate; CREATE FUNCTION mine.pg_database_size(name) RETURNS text"
+        f" LANGUAGE sql AS $$SELECT '{COMMAND.format(planted(host))}'$$",
+    )
+    other = host.cluster.new_database()
+    host.cluster.ask("postgres", f"ALTER ROLE {ROLE} SET search_path = mine, pg_catalog, public")
+    try:
+        host.configure(backup_databases="all")
+        done = host.backup()
+        assert done.returncode == 0, done.stderr
+        dumped = {json.loads(path.read_text())["database"] for path in host.backups.glob("*[0-9].sql.gz.json")}
+        assert {host.database, other, "postgres"} <= dumped
+        assert not planted(host).exists()
+    finally:
+        host.cluster.ask("postgres", f"ALTER ROLE {ROLE} RESET search_path")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE ONLY public.patients ADD CONSTRAINT hostile CHECK (length(nom) < 0);",
+        "CREATE UNIQUE INDEX hostile ON public.patients ((1), (left(nom, 0)));",
+        "ALTER TABLE public.patients ALTER COLUMN nom TYPE integer USING nom::integer;",
+        "SELECT nom::date FROM public.patients;",
+    ],
+    ids=["a failing row", "a duplicate key", "a value of another type", "a value that is no date"],
+)
+def test_no_row_is_written_down_when_a_restore_fails(host: Host, sql: str) -> None:
+    host.cluster.ask(host.database, "UPDATE patients SET nom = 'SECRETNAME'")
+    dump = host.good_backup()
+    end = b"\n-- PostgreSQL database dump complete"
+    content = gzip.decompress(dump.read_bytes()).replace(end, b"\n" + sql.encode() + end)
+    hostile = host.backups / "hostile.sql.gz"
+    hostile.write_bytes(gzip.compress(content))
+    give_to_user(hostile)
+    done = host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(hostile))
+    assert done.returncode == 1 and "ERROR" in done.stderr
+    told = host.told.read_text() if host.told.exists() else ""
+    assert "SECRETNAME" not in done.stdout + done.stderr + told
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "line",
+    ["\\! touch {}", "SELECT 1 \\! touch {}", "\\o |touch {}", "\\copy patients to program 'touch {}'",
+     "\\restrict A\n\\unrestrict A\n\\! touch {}", "\\set x `touch {}`",
+     "CREATE FUNCTION f() RETURNS void BEGIN ATOMIC SELECT 1;\nCOPY t FROM stdin;\n\\! touch {}\n\\.\nEND;"],
+)  # fmt: skip
+def test_a_dump_tells_psql_nothing(host: Host, line: str) -> None:
+    dump = host.good_backup()
+    content = gzip.decompress(dump.read_bytes()).split(b"\n", 3)
+    hostile = host.backups / "hostile.sql.gz"
+    hostile.write_bytes(gzip.compress(line.format(planted(host)).encode() + b"\n" + b"\n".join(content)))
+    give_to_user(hostile)
+    done = host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(hostile))
+    assert done.returncode == 1 and not planted(host).exists(), done.stderr
+
+
+def test_a_row_that_looks_like_a_command_comes_back(host: Host) -> None:
+    """A row is passed on whatever it begins with; in a dump a carriage return is written as backslash and r."""
+    host.cluster.ask(
+        host.database, "CREATE TABLE odd (t text); INSERT INTO odd VALUES (E'\\restrict A'), ('\\! id')", ROLE
+    )
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target)
+    assert done.returncode == 0, done.stderr
+    both = [host.cluster.ask(name, "SELECT md5(string_agg(t, ',' ORDER BY t)) FROM odd") for name in
+            (host.database, target)]  # fmt: skip
+    assert both[0] == both[1]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "stamp", ["2026-11-24_24-00-00", "2026-06-31_02-00-00", "2025-02-29_02-00-00", "2026-13-01_02-00-00"]
+)
+def test_a_name_with_a_time_that_no_clock_shows_is_somebody_elses(host: Host, stamp: str) -> None:
+    days = [datetime(2026, 10, 20, 2) + timedelta(days=day) for day in range(41)]
+    host.plant(*(f"{day:%Y-%m-%d_%H-%M-%S}" for day in days), stamp)
+    assert host.backup(before=at(datetime(2026, 11, 30, 2))).returncode == 0
+    kept = host.dumps()
+    assert f"medaction_{stamp}.sql.gz" in kept
+    planted = [f"medaction_{day:%Y-%m-%d_%H-%M-%S}.sql.gz" for day in days]
+    assert [name in kept for name in planted] == [day > datetime(2026, 10, 31, 2) for day in days]
+
+
+@pytest.mark.fault
+def test_no_escape_sequence_reaches_the_terminal(host: Host) -> None:
+    name = "m\033]0;owned\007\u009b2J"
+    done = host.restore("--into", name, "--from", f"/nowhere/{name}")
+    assert done.returncode == 2 and not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", done.stdout + done.stderr)
+
+
+@pytest.mark.fault
+def test_what_runs_as_the_backup_user_has_no_terminal_of_roots(host: Host) -> None:
+    """With one it could type into it (TIOCSTI), whatever the kernel allows today."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    host.good_backup()
+    host.shim("du", 'ps -o tty= -p $$ >> "@state@"; exec "${real[@]}" "$@"'.replace(
+        "@state@", str(host.directory / "state/tty")))  # fmt: skip
+    (host.directory / "state/tty").write_text("")
+    give_to_user(host.directory / "state/tty")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(host.app_dir)
+        os.execve("./scripts/restore-database.sh", ["restore-database.sh", "--list"], host.environment)
+    while True:
+        try:
+            if not os.read(terminal, 4096):
+                break
+        except OSError:
+            break
+    os.waitpid(pid, 0)
+    ttys = set((host.directory / "state/tty").read_text().split())
+    assert ttys == {"?"}
