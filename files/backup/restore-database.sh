@@ -86,8 +86,6 @@ file=''
 run_dir=''
 scratch=''    # the database that we created and have not handed over
 chosen=''     # why that dump was taken
-with_roles=0
-trust_dump=0
 
 read_arguments() {
     while (( $# > 0 )); do

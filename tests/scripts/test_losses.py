@@ -150,7 +150,8 @@ def test_tier_on_another_disk_is_a_copy_and_pruning_goes_on(host: Host) -> None:
         copied = elsewhere / made.name
         assert copied.read_bytes() == made.read_bytes() and copied.stat().st_dev != made.stat().st_dev
         assert stamp(29) in "".join(host.dumps()) and stamp(31) not in "".join(host.dumps())
-        copied.unlink()
+        for path in elsewhere.iterdir():
+            path.unlink()
         elsewhere.chmod(0o555)
         host.plant(stamp(31))
         done = host.backup(before=at(NOON + timedelta(minutes=1)))

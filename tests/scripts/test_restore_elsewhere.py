@@ -11,6 +11,7 @@ import pytest
 from .cluster import ROLE, bin_dir, fingerprint
 from .host import Host, until
 from .test_restore import databases, may_create  # noqa: F401
+from .test_restore_test import verdict
 
 OWNERS = f"""
     CREATE ROLE reporting; CREATE ROLE "Lecteurs";
@@ -275,3 +276,14 @@ def test_administrator_who_is_connected_is_told_of_before_the_load(host: Host, m
         session.wait()
     kept = [name for name in databases(host) if name.startswith(f"{host.database}_before_")]
     assert len(kept) == 1 and kept[0] in host.restore("--list").stdout
+
+
+def test_verdict_says_who_can_restore_it(owners: Host) -> None:
+    host = owners
+    host.good_backup()
+    done = host.restore("--test")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "restorable by an administrator alone" in verdict(host)["message"] and "reporting" in verdict(host)["message"]
+    )
+    assert "administrator alone" in host.backup("--check").stdout

@@ -141,7 +141,9 @@ sweep() {
     for path in "$backup_dir"/{,*/}"$app_name"*{.json,.globals.gz}; do
         for companion in "${companions[@]}"; do
             [[ $path == *"$companion" ]] || continue
-            if [[ $path =~ _$stamp_regex\. && ! -e ${path%"$companion"} ]]; then rm -f -- "$path"; fi
+            if [[ $path =~ _$stamp_regex\. && ! -e ${path%"$companion"} ]]; then
+                rm -f -- "$path" || warn "cannot remove $path, whose dump is gone: remove it by hand"
+            fi
             break
         done
     done

@@ -2,6 +2,9 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- What a restore goes into: looked at before anything is loaded
 
+with_roles=0    # whether missing roles are made, and what only a superuser can load is loaded
+trust_dump=0
+
 # As the administrator where there is one: on a new server the app's role may not be there yet.
 inspect() { # DATABASE SQL
     if [[ -n $administrator ]]; then as_administrator "$1" "$2"; else query "$1" "$2"; fi
