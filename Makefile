@@ -8,6 +8,7 @@ OUT   ?=
 JUNIT ?=
 WRITE ?=
 JSON  ?=
+LIMITER ?=
 HOST  ?=
 WHAT  ?=
 
@@ -22,7 +23,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
+.PHONY: help deploy plan verify status unlock render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -38,6 +39,9 @@ verify: .venv/.complete ## prove on ENV's hosts that all is as described (WRITE=
 
 status: .venv/.complete ## one table: each host's Redis, last good backup, last restore test (JSON=1: for programs)
 	@$(PROVISION) status $(NARROWED) $(if $(JSON),--json)
+
+unlock: .venv/.complete ## let one client begin anew: LIMITER=login, the address or account on standard input
+	@$(PROVISION) unlock $(NARROWED) --limiter '$(LIMITER)'
 
 render: .venv/.complete ## every file that a deploy would write, below OUT, touching no host
 	@$(PROVISION) render $(NARROWED) --out '$(OUT)'

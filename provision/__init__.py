@@ -14,7 +14,7 @@ stand above it here (`tests/unit/test_map.py`):
                      what every Debian host has; knows no subject
     record       layout operations role
                      the list, on each host, of what there came from us
-    app          dotenv layout operations role
+    app          dotenv clients layout operations role
                      the app's directory, its `.env`, its limiters
     postgres     packages facts server layout preflight role
                      the server that is dumped, and the client that fits it
@@ -24,7 +24,7 @@ stand above it here (`tests/unit/test_map.py`):
                      backups that run by themselves, and what they say of themselves
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice verify secrets deploy plan status render settings
+    commands     table choice verify secrets deploy plan status unlock render settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error",
     "verify": "prove on the hosts that everything is as described",
     "status": "one table: each host's Redis, last good backup, last restore test",
+    "unlock": "let one client of one limiter begin anew: --limiter login, who it is on standard input",
     "render": "write every file that a deploy would put on each host below --out",
     "secrets": "generate the secrets that are missing",
     "settings": "list every setting, its default and its meaning",
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--skip", default="", help="not these hosts or groups, commas between")
     words.add_argument("--partial", action="store_true", help="plan, deploy: the hosts that answer; exit 1 says so")
     words.add_argument("--out", default="", help="render: the directory to write below")
+    words.add_argument("--limiter", default="", help="unlock: the limiter, such as login")
     words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
     words.add_argument("--json", action="store_true", help="status, plan: print JSON")
     words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")

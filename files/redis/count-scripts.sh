@@ -1,8 +1,7 @@
 #!/bin/bash
 # Keeps when Redis last ran a script for anybody: Redis itself counts from its last start alone.
 # Usage: count-scripts.sh PORT LOGIN STATE; LOGIN is a file with redis-cli's line that logs in, root's alone.
-# STATE is one line: watched since, last seen used, asked last (seconds since 1970), Redis' run, its count of
-# scripts.
+# STATE is one line: watched since, last seen used, asked last (seconds since 1970), Redis' run and its count.
 set -euo pipefail
 umask 077
 

@@ -19,6 +19,7 @@ from provision.commands import table
 from provision.engine import inventory
 from provision.engine.private import PrivateInput
 from provision.redis.facts import Redis, question
+from provision.redis.running import in_words
 from provision.settings import Settings
 from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
@@ -79,7 +80,7 @@ def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
         if "redis" in member.groups and not member.is_windows:
             password = PrivateInput(question(settings.redis_operator_password.get_secret_value()))
             live = host.get_fact(Redis, port=settings.redis_port, _stdin=password)
-            redis = "up" if live.operator_let_in else "not as deployed" if live.answers else "DOWN"
+            redis = in_words(live)
         if "backup" in member.groups:
             report = ask_backups(host, member)
         return redis, report

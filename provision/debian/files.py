@@ -8,7 +8,7 @@ no argument list and no output.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
 from pyinfra.api import QuoteString, StringCommand, operation
@@ -59,7 +59,7 @@ class Paths(Fact[dict[str, Found]]):
         return found
 
 
-class Steps(Fact[dict[str, Step]]):
+class Steps(Fact[Mapping[str, Step]]):
     """Given paths, return what is at each, no link followed, and at each step of the way to where links lead."""
 
     @override
@@ -68,11 +68,11 @@ class Steps(Fact[dict[str, Step]]):
 
     @staticmethod
     @override
-    def default() -> dict[str, Step]:
+    def default() -> Mapping[str, Step]:
         return {}
 
     @override
-    def read(self, lines: list[str]) -> dict[str, Step]:
+    def read(self, lines: list[str]) -> Mapping[str, Step]:
         found = {}
         for kind, mode, user, group, path, leads_to in (line.split("\t") for line in lines):
             found[path] = Step(kind, int(mode, 8), user, group, leads_to)

@@ -11,7 +11,7 @@ from typing_extensions import override
 from provision.debian.programs import program
 from provision.engine.facts import Fact, asked
 from provision.redis.existing import OPERATOR, Listener, Site
-from provision.redis.running import Live, quoted, users
+from provision.redis.running import Live, quoted, refusal, users
 
 _MARK = "--8<--"
 
@@ -20,7 +20,8 @@ def question(operator_password: str) -> str:
     """What to send on standard input: the password never is an argument, nor in the environment."""
     return (
         login(operator_password)
-        + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\nECHO {_MARK}\nFUNCTION LIST WITHCODE\n"
+        + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\n"
+        + f"ECHO {_MARK}\nINFO\nECHO {_MARK}\nFUNCTION LIST WITHCODE\n"
     )
 
 
@@ -41,12 +42,41 @@ class Redis(Fact[Live]):
         sections = "\n".join(lines).split(_MARK)
         let_in = sections[0].strip() == "OK"
         if len(sections) < 3 or not let_in:
-            return Live(answers=bool(sections[0].strip()))
+            # AUTH may be answered where all else is refused (BUSY, LOADING).
+            said = [line for line in lines if refusal(line)] or [sections[0].strip()]
+            return Live(answers=bool(sections[0].strip()), said=said[0])
         values = sections[1].split("\n")[1:-1]  # a value may be empty, the last one too
         config = dict(zip(values[::2], values[1::2], strict=True))
+        info = dict(line.strip().split(":", 1) for line in "".join(sections[3:4]).splitlines() if ":" in line)
         return Live(
-            answers=True, operator_let_in=True, config=config, users=users(sections[2]), libraries="".join(sections[3:])
-        )
+            answers=True, operator_let_in=True, config=config, users=users(sections[2]), info=info,
+            libraries="".join(sections[4:]),
+        )  # fmt: skip
+
+
+class BrokenAof(Fact[tuple[int, int] | None]):
+    """Of a Redis that does not run: how many bytes at the end of its append-only file are no commands, of how many.
+
+    (0, 0) where redis-check-aof does not say; None where all is well, and of a Redis that runs.
+    """
+
+    @override
+    def command(self, runs: str, check: str) -> StringCommand:
+        return asked(f"if ! {runs}; then {check}; fi 2>/dev/null; true")
+
+    @staticmethod
+    @override
+    def default() -> None:
+        return None
+
+    @override
+    def read(self, lines: list[str]) -> tuple[int, int] | None:
+        if not lines:
+            return None
+        word, *words = lines[-1].split()
+        if word != "broken":
+            raise ValueError(word)
+        return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
 
 
 class Keys(Fact[int | None]):

@@ -18,8 +18,9 @@ from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
-from provision.redis.facts import Container, Redis, UnreadUnits, compose, login, question
+from provision.redis.facts import BrokenAof, Container, Redis, UnreadUnits, compose, login, question
 from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
+from provision.redis.running import refusal as meaning_of
 
 
 @operation()
@@ -69,21 +70,67 @@ class Server:
 
     restart: str
     log: str
+    runs: str
+    pid: str
+    stop: str
+    aof_check: str
 
 
 # A unit that failed five times in ten seconds refuses to start until it is reset (systemd.unit(5)).
 SERVICE = Server(
-    "systemctl reset-failed redis-server; systemctl restart redis-server",
-    "`journalctl -u redis-server` and /var/log/redis/redis-server.log",
+    restart="systemctl reset-failed redis-server; systemctl restart redis-server",
+    log="`journalctl -u redis-server` and /var/log/redis/redis-server.log",
+    runs="systemctl is-active -q redis-server",
+    pid="systemctl show -P MainPID redis-server",
+    stop="systemctl stop redis-server; systemctl reset-failed redis-server",
+    aof_check="setpriv --reuid=redis --regid=redis --init-groups sh -c",
 )
+DATA = "/var/lib/redis"
+DATA_IN_CONTAINER = "/data"
 
 
-def in_container(container: str, compose_file: str, port: int) -> Server:
+def in_container(container: str, compose_file: str, port: int, image: str) -> Server:
     """The server of our Compose file; a restart of it waits until it answers."""
     ours = compose(compose_file)
     answers = f"redis-cli -h 127.0.0.1 -p {port} PING 2>/dev/null | grep -q -e PONG -e NOAUTH"
     wait = f"for _ in $(seq 100); do if {answers}; then break; fi; sleep 0.1; done"
-    return Server(f"{ours} up -d redis && {ours} restart redis && {{ {wait}; }}", f"`docker logs {container}`")
+    state = f"docker inspect {container} -f"
+    return Server(
+        restart=f"{ours} up -d redis && {ours} restart redis && {{ {wait}; }}",
+        log=f"`docker logs {container}`",
+        # Without a container there is nothing to mend; one that begins again and again is not running.
+        runs=f'[ "$({state} {{{{.State.Restarting}}}} || echo false)" = false ]',
+        pid=f"{state} {{{{.State.Pid}}}}",
+        stop=f"docker stop {container}",
+        aof_check=f"docker run --rm --network none --user redis -v {container}-data:/data --entrypoint sh {image} -c",
+    )
+
+
+def has_broken_aof(server: Server, data: str) -> bool:
+    """Whether a Redis does not run because it cannot read its append-only file."""
+    return _broken_aof(server, data) is not None
+
+
+def _broken_aof(server: Server, data: str) -> tuple[int, int] | None:
+    check = program("redis/mend-aof.sh", data, shell=server.aof_check)
+    return host.get_fact(BrokenAof, runs=server.runs, check=check.get_raw_value())
+
+
+@operation()
+def aof_mended(server: Server, data: str) -> Generator[StringCommand, None, None]:
+    """A Redis that does not run has an append-only file that it can read; the whole of it was kept aside before."""
+    broken = _broken_aof(server, data)
+    if broken is None:
+        return
+    lost, size = broken
+    amount = f"the last {lost} of its {size} bytes are" if lost else "it has bytes that are"
+    note(
+        host,
+        f"Redis does not start: its append-only file is damaged, as after a power loss: {amount} no commands. They are"
+        f" cut off, and what was counted in them is lost; the whole file is kept as {data}/appendonlydir.broken-(time)",
+    )
+    yield StringCommand(server.stop)
+    yield program("redis/mend-aof.sh", data, "mend", shell=server.aof_check)
 
 
 @operation()
@@ -106,9 +153,13 @@ def configured(
     load = _command(port, operator_password, f"FUNCTION LOAD REPLACE {quoted(library)}")
     live = _ask(port, operator_password)
     if not live.operator_let_in:
-        said = "does not let the operator in: it runs with another configuration" if live.answers else "does not answer"
-        note(host, f"Redis {said}")
-        yield StringCommand(server.restart)
+        note(host, f"Redis {_why_not(live)}")
+        if live.said.startswith("BUSY"):
+            yield _command(port, operator_password, "SCRIPT KILL\nFUNCTION KILL")
+        elif live.said.startswith("LOADING"):
+            yield program("redis/loaded.sh", str(port))
+        else:
+            yield StringCommand(server.restart)
     else:
         unlike = list(config_differences(wanted, live))
         users_differ = user_differences(wanted_users, live)
@@ -122,6 +173,8 @@ def configured(
         elif not unlike and not users_differ:
             return
         for name, _, value in unlike:
+            if name == "maxclients":
+                yield _more_files(server, int(value))
             yield _command(port, operator_password, f"CONFIG SET {name} {quoted(value)}")
         if users_differ:
             yield _command(port, operator_password, "ACL LOAD")
@@ -129,13 +182,36 @@ def configured(
     if live.operator_let_in and not live.has(library):
         yield load
     # Read back: what could not be set live needs a restart (and AOF keeps every counter over it).
-    if _unsettled(wanted, wanted_users, _ask(port, operator_password)):
+    left = _unsettled(wanted, wanted_users, _ask(port, operator_password))
+    if left == ["maxclients"] and live.operator_let_in:
+        yield refusal(
+            f"redis_max_clients = {wanted['maxclients']}: this system lets Redis open too few files for so many"
+            " connections (LimitNOFILE, or the machine's own limit); Redis goes on with"
+            f" {_ask(port, operator_password).config.get('maxclients')}"
+        )
+    elif left:
         yield StringCommand(server.restart)
         if not _ask(port, operator_password).has(library):
             yield load
         left = _unsettled(wanted, wanted_users, _ask(port, operator_password))
         if left:
             yield refusal(f"Redis was restarted and still differs in: {', '.join(left)}; look at {server.log}")
+
+
+def _why_not(live: Live) -> str:
+    if not live.answers:
+        return "does not answer"
+    meaning = meaning_of(live.said)
+    return f"is {meaning}" if meaning else "does not let the operator in: it runs with another configuration"
+
+
+def _more_files(server: Server, connections: int) -> StringCommand:
+    """Redis itself may not raise its bound of open files; 32 are for its own (CONFIG_MIN_RESERVED_FDS)."""
+    files = connections + 32
+    return StringCommand(
+        f'pid=$({server.pid}); [ "$(prlimit --pid "$pid" -n -o SOFT --noheadings)" -ge {files} ]'
+        f' || prlimit --pid "$pid" --nofile={files}:{files} || true'
+    )
 
 
 def _ask(port: int, operator_password: SecretStr) -> Live:

@@ -39,6 +39,7 @@ def _from_the_distribution(settings: Settings, system: System, site: Site, acl: 
     redis.unit_read(
         name="Bound what Redis' service may hold, and how long its end may take", entries=layout.unit(settings)
     )
+    _mend(redis.SERVICE, redis.DATA)
     systemd.service(name="Run Redis, now and after every boot", service="redis-server", running=True, enabled=True)
     redis.configured(
         name="Bring the running Redis to its configuration",
@@ -76,13 +77,20 @@ def _in_a_container(
                 " redis` work there, remove its own service redis, if any, and add: include: [compose.redis.yaml]"
             )
     files.placed(name="Write the Compose file, Redis' configuration and its users", entries=entries)
+    server_of_ours = redis.in_container(container, compose_file, settings.redis_port, settings.redis_image)
+    _mend(server_of_ours, redis.DATA_IN_CONTAINER)
     redis.composed(name="Run Redis' container, now and after a boot", container=container, compose_file=compose_file)
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,
         operator_password=settings.redis_operator_password,
-        server=redis.in_container(container, compose_file, settings.redis_port),
+        server=server_of_ours,
     )  # fmt: skip
+
+
+def _mend(server: redis.Server, data: str) -> None:
+    if redis.has_broken_aof(server, data):
+        redis.aof_mended(name="Mend what a power loss left of Redis' append-only file", server=server, data=data)
 
 
 def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: bool) -> None:

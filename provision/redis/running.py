@@ -13,10 +13,15 @@ _ALIASES = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocom
 
 @dataclass(frozen=True)
 class Live:
-    """What a server on a host answers. `config`, `users` and `libraries` are empty unless the operator was let in."""
+    """What a server on a host answers; `said` is how it refused to.
+
+    All but these two are empty unless the operator was let in.
+    """
 
     answers: bool = False
     operator_let_in: bool = False
+    said: str = ""
+    info: dict[str, str] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     users: dict[str, frozenset[str]] = field(default_factory=dict)
     libraries: str = ""
@@ -24,6 +29,49 @@ class Live:
     def has(self, library: str) -> bool:
         """Whether this library of functions is loaded, to the letter."""
         return library.strip() in self.libraries
+
+
+# What Redis says in place of an answer, and what it means.
+_REFUSALS = {
+    "BUSY": "busy: a script or function does not end (BUSY)",
+    "LOADING": "loading its data (LOADING)",
+    "MASTERDOWN": "a replica without its master (MASTERDOWN)",
+    "ERR max number of clients": "full: all its connections are taken (redis_max_clients)",
+}
+
+
+def refusal(said: str) -> str:
+    """What it means that Redis answered with this; "" for what is no refusal of this kind."""
+    return next((meaning for word, meaning in _REFUSALS.items() if said.startswith(word)), "")
+
+
+def in_words(live: Live) -> str:
+    """What is the matter with a Redis, in a few words; "up" when nothing is."""
+    if not live.answers:
+        return "DOWN"
+    if not live.operator_let_in:
+        return refusal(live.said) or "not as deployed"
+    why = _refuses_writes(live)
+    return f"up, refuses writes: {why}" if why else "up"
+
+
+def _refuses_writes(live: Live) -> str:
+    """Why every write is refused, with Redis' own word for it."""
+    info, config = live.info, live.config
+    if info.get("role") == "slave" and config.get("replica-read-only") == "yes":
+        return "it is a replica (READONLY)"
+    if info.get("aof_last_write_status") == "err":
+        return "it cannot write its append-only file (MISCONF)"
+    stops = config.get("stop-writes-on-bgsave-error") == "yes" and config.get("save")
+    if stops and info.get("rdb_last_bgsave_status") == "err":
+        return "it cannot write its snapshot (MISCONF)"
+    limit = int(info.get("maxmemory", 0))
+    if limit and int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0)) > limit:
+        return "its memory is full (OOM)"
+    wanted = int(config.get("min-replicas-to-write", 0))
+    if info.get("role") == "master" and int(info.get("min_slaves_good_slaves", wanted)) < wanted:
+        return "too few replicas (NOREPLICAS)"
+    return ""
 
 
 def directives(config_text: str) -> dict[str, str]:

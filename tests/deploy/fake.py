@@ -180,7 +180,7 @@ def redis_lines(settings: Settings) -> list[str]:
     config = directives(redis_layout.config(settings).content)
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
     return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines(),
-            "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
+            "--8<--", "role:master", "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
 
 
 def stat_lines(entry: Entry) -> list[str]:

@@ -47,6 +47,8 @@ ANSWERS = {
     "ClientMajors": ["15", "17"],
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
+    "Unlocked": ["OK", "1"],
+    "BrokenAof": ["broken 12 3400"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
     "UnreadUnits": ["yes"],
@@ -57,7 +59,7 @@ ANSWERS = {
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf"}
+LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked"}
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

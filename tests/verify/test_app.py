@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
 import pytest
 
 from provision.app import layout as app_layout
@@ -29,10 +32,20 @@ def test_env_is_for_the_app_alone(app_host: Target) -> None:
 
 
 def test_limiters_are_where_the_app_imports_them(app_host: Target) -> None:
-    path = f"{app_host.settings.app_dir}/lib/security/rate-limiter-redis.ts"
-    (wanted,) = [entry for entry in app_layout.files(app_host.settings) if entry.path == path]
-    found = app_host.text(f"sha256sum < {path}").split()[0]
-    app_host.expect(found == wanted.sha256, f"{path} is not what the settings say: deploy again")
+    for below, text in app_layout.limiters(app_host.settings).items():
+        path = f"{app_host.settings.app_dir}/{below}"
+        found = app_host.run(f"sha256sum < {path}").stdout.split(" ")[0]
+        wanted = sha256(text.encode()).hexdigest()
+        app_host.expect(found == wanted, f"{path} is not what the settings say: deploy again")
+
+
+def test_ioredis_is_one_that_the_limiters_were_tried_with(app_host: Target) -> None:
+    """Where the app's packages lie in its directory; with another major the module counts per process, and says so."""
+    package = f"{app_host.settings.app_dir}/node_modules/ioredis/package.json"
+    text = app_host.text(f"if [ -e {package} ]; then cat {package}; fi")
+    version = json.loads(text).get("version", "") if text else "5"
+    major = version.partition(".")[0]
+    app_host.expect(major in ("5", "6"), f"{package} is version {version}: have npm install ioredis 5 or 6")
 
 
 @pytest.mark.writes
@@ -43,4 +56,4 @@ def test_two_app_hosts_count_in_the_same_redis(app_hosts: list[Target]) -> None:
     for expected, target in enumerate(app_hosts, 1):
         answer = target.redis_as_app(f"INCRBY {key} 1", f"EXPIRE {key} 30").split()
         target.expect(answer[1] == str(expected), "counts in another Redis than the app hosts before it")
-    app_hosts[0].redis_as_app(f"DEL {key}")
+    app_hosts[0].redis_as_app(f"EXPIRE {key} 0")
