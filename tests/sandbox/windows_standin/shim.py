@@ -90,6 +90,13 @@ def sddl_of(path, drive):
     return INHERITED
 
 
+def owner_of(path):
+    try:
+        return os.getxattr(path, "user.owner").decode()
+    except OSError:
+        return "BA"
+
+
 def set_sddl(path, sddl):
     os.setxattr(path, SDDL, sddl.replace("(A;;FR;", "(A;;0x120089;").encode())
 
@@ -98,12 +105,13 @@ def paths(machine, request):
     found = {}
     for name in request["paths"]:
         path = machine.path(name)
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
+        kind = "link" if path.is_symlink() else "directory" if path.is_dir() else "file"
         found[name] = {
-            "kind": "directory" if path.is_dir() else "file",
-            "sddl": "O:BAG:SY" + sddl_of(path, machine.root / "C:"),
-            "sha256": None if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest(),
+            "kind": kind,
+            "sddl": f"O:{owner_of(path)}G:SY" + sddl_of(path, machine.root / "C:"),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if kind == "file" else None,
         }
     return found
 
