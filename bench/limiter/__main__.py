@@ -14,6 +14,7 @@ from tests.limiter.debian import require
 from tests.limiter.deployed import redis_url, settings_with
 from tests.limiter.node import Node, bundle, install_packages, make_app
 from tests.limiter.redis_server import RedisServer
+from tests.limiter.test_faults import until_redis_decides
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 NAMES = {
@@ -82,7 +83,7 @@ def print_without_redis(app: Node, redis: RedisServer) -> None:
         app.wait_for_log("injoignable")
         print_decisions(app, "Redis down")
         redis.start()
-        app.wait_for_log("Connecté", times=2)
+        until_redis_decides(app)
         redis.freeze()
         noticing = app.run(f"return atOnce(50, (i) => {CHECK})")
         print(f"{'Redis frozen: who notices':34}{max(result['ms'] for result in noticing):>10.1f} at most")

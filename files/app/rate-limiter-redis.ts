@@ -271,13 +271,14 @@ interface Check {
  */
 const LONGEST_BATCH = 16;
 const waiting = new Map<LimiterName, Check[]>();
+const AWAY = new Error('Redis is away'); // one for all: to make one takes longer than to decide
 
 /** Add to a counter, in one command with the others of this turn of the event loop: there goes most of the time. */
 async function take(name: LimiterName, key: string, points: number): Promise<Answer> {
   const state = shared();
   // Else each new process would admit a whole limit of its own before it is connected.
   const redis = state.redis && !state.connecting ? state.redis : await connected();
-  if (redis.status !== 'ready') throw new Error('Redis is away');
+  if (redis.status !== 'ready') throw AWAY;
   return new Promise((resolve, reject) => {
     const checks = waiting.get(name) ?? [];
     if (checks.length === 0) setImmediate(() => send(redis, name, checks));

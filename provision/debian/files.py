@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from provision.debian.entries import Directory, Entry, File, Found, Log, differences
 from provision.debian.programs import program
+from provision.engine import claims
 from provision.engine.changes import note
-from provision.engine.claims import made, removed, written
 from provision.engine.private import PrivateInput
 
 
@@ -81,7 +81,6 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 @operation()
 def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
     """None of these files is on the host."""
-    removed(paths)
     found = host.get_fact(Paths, paths=tuple(paths))
     for path in [path for path in paths if path in found]:
         note(host, f"{path}: should not be there")
@@ -93,10 +92,11 @@ def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[Str
     shared = [
         each for each in entries if isinstance(each, Directory) or (isinstance(each, File) and each.keep_previous)
     ]
-    written(each.path for each in entries if each not in shared)
+    claims.placed(each.path for each in entries)
+    claims.written(each.path for each in entries if each not in shared)
     missing = [each for each in shared if each.path not in found]
-    yield from made("directories", [each.path for each in missing if isinstance(each, Directory)])
-    yield from made("files", [each.path for each in missing if isinstance(each, File)])
+    yield from claims.made("directories", [each.path for each in missing if isinstance(each, Directory)])
+    yield from claims.made("files", [each.path for each in missing if isinstance(each, File)])
 
 
 def refusal(sentence: str) -> StringCommand:

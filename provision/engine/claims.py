@@ -20,10 +20,10 @@ KINDS = ("directories", "files", "users", "packages")
 
 @dataclass
 class Claims:
-    """By kind, what this run found to be ours; files that it takes away; where the journal lies, if one is kept."""
+    """By kind, what this run found to be ours; the paths that it places, whosever; where the journal lies, if any."""
 
     ours: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in KINDS})
-    removed: set[str] = field(default_factory=set)
+    placed: set[str] = field(default_factory=set)
     journal: str | None = None
 
 
@@ -40,9 +40,9 @@ def written(files: Iterable[str]) -> None:
     claims().ours["files"].update(files)
 
 
-def removed(files: Iterable[str]) -> None:
-    """These files are taken away."""
-    claims().removed.update(files)
+def placed(paths: Iterable[str]) -> None:
+    """These paths are what this deploy sees to, whoever made them."""
+    claims().placed.update(paths)
 
 
 def made(kind: str, names: Iterable[str]) -> Iterator[StringCommand]:

@@ -10,8 +10,9 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.debian.entries import Directory, File
-from provision.debian.files import placed, refusal
+from provision.debian.files import Paths, placed, refusal
 from provision.engine.claims import KINDS, claims, written
+from provision.engine.claims import placed as seen
 from provision.record import layout
 
 _JOURNAL = "==journal=="
@@ -48,10 +49,19 @@ def listed(path: str, journal: str, version: str, roles: Sequence[str]) -> Gener
         yield refusal(f"{path} is not what a deploy has written: mend it, or remove it to begin a new list")
         return
     directory = posixpath.dirname(path)
+    seen([directory, path])
     written([path])
     ours = {kind: earlier[kind] | claims().ours[kind] for kind in KINDS}
     ours["directories"].add(directory)
-    ours["files"] -= claims().removed
+    gone = _gone(ours["files"] | ours["directories"])
+    ours["files"] -= gone
+    ours["directories"] -= gone
     yield from placed._inner([Directory(directory), File(path, layout.text(version, roles, ours))])
     if journalled:
         yield StringCommand("rm -f --", QuoteString(journal))
+
+
+def _gone(paths: set[str]) -> set[str]:
+    """Those of the paths that this deploy does not see to, and that are not on the host any more."""
+    others = sorted(paths - claims().placed)
+    return set(others) - host.get_fact(Paths, paths=tuple(others)).keys() if others else set()

@@ -85,8 +85,11 @@ class RedisSettings(BaseModel):
 
     @property
     def redis_clients_memory_bytes(self) -> int:
-        """What all connections together may hold in Redis: the largest goes when they would hold more."""
-        return max(self.redis_max_memory_bytes // 8, 16 << 20)
+        """What all connections together may hold in Redis: the largest goes when they would hold more.
+
+        An idle one holds 2 KiB, a busy one 20; one of half a million words, which would take Redis a while, 8 MiB.
+        """
+        return max(self.redis_max_clients << 13, 8 << 20)
 
     @property
     def redis_process_memory_mb(self) -> int:
@@ -178,7 +181,7 @@ class RedisSettings(BaseModel):
     @classmethod
     def _is_not_taken(cls, name: str, values: ValidationInfo) -> str:
         # A managed Redis often has no user but `default`.
-        taken = ("default", "operator") if values.data.get("redis_mode") != "external" else ()
+        taken = ("default", "operator", "sampler") if values.data.get("redis_mode") != "external" else ()
         if name in taken:
             raise ValueError("is a user of Redis already; choose another redis_user")
         return name
