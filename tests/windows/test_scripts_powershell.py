@@ -313,7 +313,7 @@ def test_a_command_in_a_dump_is_not_run(host: Host, cluster: Cluster, tmp_path: 
 
 def test_a_database_that_was_emptied_is_told_with_one_dump_before(host: Host, cluster: Cluster):
     database = host.settings.postgres_database
-    cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 20000) i", ROLE)
+    cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i", ROLE)
     assert host.run("backup-database.ps1").returncode == GOOD
     assert not host.status()["reason"]
     cluster.ask(database, "TRUNCATE bulk", ROLE)

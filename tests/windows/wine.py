@@ -66,7 +66,9 @@ class Windows:
     def powershell(self, script: str, seconds: int = 300) -> Ended:
         """Run PowerShell text, as a file, to its end."""
         (self.place / "run.ps1").write_bytes(b"\xef\xbb\xbf" + script.encode())
-        return self._run("powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\run.ps1'", seconds)
+        return self._run(
+            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'", seconds
+        )
 
     def script(self, name: str, *arguments: str) -> Ended:
         """Run a deployed script as its task does."""
@@ -78,7 +80,7 @@ class Windows:
         """PowerShell text that goes on running beside what follows."""
         name = f"held{abs(hash(script))}.ps1"
         (self.place / name).write_bytes(b"\xef\xbb\xbf" + script.encode())
-        line = f"wine powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\{name}'"
+        line = f"wine powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\{name}'"
         return subprocess.Popen(
             ["docker", "exec", "--tty", self.container, "sh", "-c", line], stdout=subprocess.DEVNULL
         )

@@ -251,9 +251,9 @@ def is_complete(raw):
 
 def run_backup(machine, request):
     """Not the script, which needs PowerShell: a dump's name with a dump's end, so that what follows can be shown."""
-    script = machine.path(request["script"])
-    backups = re.search(r"\$BackupDir = ('.*')$", script.read_text("utf-8-sig"), re.MULTILINE)
-    app = re.search(r"\$AppName = ('.*')$", script.read_text("utf-8-sig"), re.MULTILINE)
+    settings = (machine.path(request["script"]).parent / "lib/settings.ps1").read_text("utf-8-sig")
+    backups = re.search(r"\$BackupDir = ('.*')$", settings, re.MULTILINE)
+    app = re.search(r"\$AppName = ('.*')$", settings, re.MULTILINE)
     name = f"{unquote(app[1])}_{time.strftime('%Y-%m-%d_%H-%M-%S')}.sql.gz"
     path = machine.path(unquote(backups[1])) / name
     path.write_bytes(gzip.compress(b"-- by the stand-in\n" + TRAILER + b"\n"))
