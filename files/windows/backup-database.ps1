@@ -304,7 +304,6 @@ function Remove-Dump([string]$Path) {
 function Clear-Run {
     if ($script:Part) { Remove-Item -LiteralPath $script:Part -Force -ErrorAction SilentlyContinue }
     if ($script:RunDir) { Remove-Item -LiteralPath $script:RunDir -Recurse -Force -ErrorAction SilentlyContinue }
-    if ($script:Lock) { $script:Lock.Dispose() }
 }
 
 function Invoke-Verify {
@@ -368,9 +367,11 @@ try {
 } catch {
     $failure = $_.Exception.Message
 }
+# First what may have filled the disk, then the words.
+Clear-Run
 try {
     Complete-Run $failure
 } finally {
-    Clear-Run
+    if ($script:Lock) { $script:Lock.Dispose() }
 }
 exit $script:ExitCode

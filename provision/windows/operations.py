@@ -10,6 +10,7 @@ import io
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import NoReturn
 
 from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -51,18 +52,35 @@ Entry = File | Directory
 def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
     """Every entry is on the host as described. Directories come before what lies in them."""
     found = _paths(*(entry.path for entry in entries))
-    for entry in _resolved(entries):
-        there = found.get(entry.path)
-        content_differs = isinstance(entry, File) and (there is None or there["sha256"] != entry.sha256)
-        access_told = _access_told(entry, there)
-        for sentence in [*_content_told(entry, there), *access_told]:
+    told = [_told(entry, found.get(entry.path)) for entry in _resolved(entries)]
+    # All of it before the first command: there pyinfra stops when it prepares, and what is refused changes nothing.
+    for each in told:
+        for sentence in [*each.content, *each.access]:
             note(host, sentence)
-        if isinstance(entry, Directory) and (there is None or access_told):
-            yield _script("directory", path=entry.path, sddl=_sddl(entry))
-        elif isinstance(entry, File) and content_differs:
-            yield from _written(entry)
-        elif access_told:
-            yield _script("access", path=entry.path, sddl=_sddl(entry))
+    for each in told:
+        yield from each.commands()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What differs about an entry, in words: what it is or holds, and who may open it."""
+
+    entry: Entry
+    content: list[str]
+    access: list[str]
+
+    def commands(self) -> Generator[PyinfraCommand, None, None]:
+        if isinstance(self.entry, File) and self.content:
+            yield from _written(self.entry)
+        elif isinstance(self.entry, Directory) and (self.content or self.access):
+            yield _script("directory", path=self.entry.path, sddl=_sddl(self.entry))
+        elif self.access:
+            yield _script("access", path=self.entry.path, sddl=_sddl(self.entry))
+
+
+def _told(entry: Entry, there: dict[str, str] | None) -> _Told:
+    content = _content_told(entry, there)
+    return _Told(entry, content, _access_told(entry, there))
 
 
 @operation()
@@ -183,9 +201,9 @@ def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
     if there is None:
         return [f"{entry.path}: is missing"]
     if there["kind"] == "link":
-        raise OperationError(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
+        _refuse(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
     if there["kind"] != kind:
-        raise OperationError(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
+        _refuse(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
     if isinstance(entry, File) and there["sha256"] != entry.sha256:
         return [f"{entry.path}: its content differs"]
     return []
@@ -204,10 +222,16 @@ def _refuse_anothers(path: str, sddl: str) -> None:
     owner = acl.owner(sddl)
     built_in = owner == "LA" or owner.endswith("-500")  # the account Administrator itself
     if owner not in acl.TRUSTED_OWNERS and not built_in:
-        raise OperationError(
+        _refuse(
             f"{path}: is owned by {owner or 'nobody'}, who may have put files into it: look at what lies there, then"
             f' move it away, or give it to the administrators with takeown /A /F "{path}", and deploy again'
         )
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """Raise OperationError, which pyinfra lets pass while it prepares: what is noted, a plan tells."""
+    note(host, sentence)
+    raise OperationError(sentence)
 
 
 def _sddl(entry: Entry) -> str | None:

@@ -109,6 +109,22 @@ def test_files_and_access_lists_reach_what_is_described_and_stay(host: Host):
     assert host.get_file(f"{HOSTILE}\\private.txt", back) and back.getvalue() == entries[2].content
 
 
+def test_a_junction_and_a_foreign_owner_are_refused(host: Host):
+    make = (
+        f"$null = New-Item -ItemType Directory -Force -Path {powershell.quote(ROOT + chr(92) + 'real')}\n"
+        f"$null = New-Item -ItemType Junction -Path {powershell.quote(HOSTILE)} -Value {powershell.quote(ROOT)}\n"
+        f"$path = {powershell.quote(ROOT + chr(92) + 'real')}; $acl = Get-Acl -LiteralPath $path\n"
+        "$acl.SetOwner((New-Object Security.Principal.SecurityIdentifier 'S-1-5-32-545'))\n"
+        "Set-Acl -LiteralPath $path -AclObject $acl"
+    )
+    done, output = host.run_shell_command(make)
+    assert done, output.stderr
+    for path, told in ((HOSTILE, "is a link or junction"), (f"{ROOT}\\real", "is owned by S-1-5-32-545")):
+        entries = [operations.Directory(path, Private(directory=True))]
+        result = deploy(_data(), lambda entries=entries: operations.placed(name="Place", entries=entries), dry=True)
+        assert any(told in sentence for sentence in result.told), result.told
+
+
 def test_tasks_are_registered_read_back_without_a_difference_and_mended(host: Host):
     found = _settings()
     wanted = [replace(task, folder=FOLDER) for task in layout.tasks(found)]
@@ -130,15 +146,19 @@ def test_tasks_are_registered_read_back_without_a_difference_and_mended(host: Ho
 
 @pytest.mark.parametrize("name", ["backup-database.ps1", "restore-database.ps1"])
 def test_windows_own_parser_finds_no_error_in_a_script(host: Host, name: str):
-    path = f"{ROOT}\\{name}"
-    host.run_shell_command(f"$null = New-Item -ItemType Directory -Force -Path {powershell.quote(ROOT)}")
-    host.put_file(io.BytesIO(powershell.file_bytes(layout.script(name, _settings()))), path)
-    done, output = host.run_shell_command(
-        f"$errors = $null; $path = {powershell.quote(path)}\n"
-        "$null = [Management.Automation.Language.Parser]::ParseFile($path, [ref]$null, [ref]$errors)\n"
-        "foreach ($item in $errors) { [Console]::Out.WriteLine($item.Message) }\nexit $errors.Count"
+    host.run_shell_command(
+        f"$null = New-Item -ItemType Directory -Force -Path {powershell.quote(ROOT + chr(92) + 'lib')}"
     )
-    assert done, output.stdout
+    for entry in layout.scripts(_settings()):
+        path = entry.path.replace(_settings().windows_script_dir, ROOT)
+        host.put_file(io.BytesIO(entry.content), path)
+        done, output = host.run_shell_command(
+            f"$errors = $null; $path = {powershell.quote(path)}\n"
+            "$null = [Management.Automation.Language.Parser]::ParseFile($path, [ref]$null, [ref]$errors)\n"
+            "foreach ($item in $errors) { [Console]::Out.WriteLine($item.Message) }\nexit $errors.Count"
+        )
+        assert done, output.stdout
+    path = f"{ROOT}\\{name}"
     assert host.run_shell_command(f"& {powershell.quote(path)} -Help; exit $LASTEXITCODE")[0]
     wrong = "-Tier hourly" if name.startswith("backup") else "-Overwrite a"
     code, output = host.run_shell_command(

@@ -96,6 +96,38 @@ def test_an_apps_directory_that_others_may_rename_is_told_and_mended(standin: St
     assert deploy(standin.data, _role(found), dry=True).changes == 0
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["scripts", "backups", "logs", "config", "backups\\weekly", "scripts\\lib"])
+@pytest.mark.parametrize("leads", ["to a directory", "nowhere"])
+def test_a_junction_in_the_way_is_refused_and_seen_by_plan(standin: StandIn, tmp_path: Path, name: str, leads: str):
+    found = default_settings()
+    elsewhere = tmp_path / "elsewhere"
+    if leads == "to a directory":
+        elsewhere.mkdir()
+    path = standin.file(f"{found.windows_app_dir}\\{name}")
+    path.parent.mkdir(parents=True)
+    path.symlink_to(elsewhere)
+    for dry in (True, False):
+        result = deploy(standin.data, lambda: windows_backup(found), dry=dry)
+        assert dry or result.failed
+        assert any(f"{name}: is a link or junction" in told for told in result.told), result.told
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["scripts", "backups", "logs"])
+def test_a_directory_that_somebody_else_made_first_is_refused_and_seen_by_plan(standin: StandIn, name: str):
+    found = default_settings()
+    path = standin.file(f"{found.windows_app_dir}\\{name}")
+    path.mkdir(parents=True)
+    os.setxattr(path, "user.owner", b"S-1-5-21-11-22-33-1001")
+    for dry in (True, False):
+        result = deploy(standin.data, lambda: windows_backup(found), dry=dry)
+        assert (dry or result.failed) and any("is owned by S-1-5-21-11-22-33-1001" in told for told in result.told)
+    os.setxattr(path, "user.owner", b"BA")
+    assert not deploy(standin.data, lambda: windows_backup(found)).failed
+
+
 def test_without_rights_nothing_is_changed_and_it_is_said(standin: StandIn):
     standin.set("host", elevated=False)
     result = deploy(standin.data, lambda: windows_backup(default_settings()))
@@ -113,6 +145,7 @@ def test_pyinfras_own_command_deploys_it_and_shows_no_secret(standin: StandIn, t
     (tmp_path / "inventory.py").write_text(f"hosts = [('@winssh/win1', {standin.data!r})]\n")
     (tmp_path / "deploy.py").write_text(
         textwrap.dedent("""
+        from provision.app import layout as app_layout
         from provision.windows.role import windows_app, windows_backup
         from tests.windows.settings import default_settings
         windows_app(default_settings(), app_layout.variables(default_settings()))
@@ -123,7 +156,7 @@ def test_pyinfras_own_command_deploys_it_and_shows_no_secret(standin: StandIn, t
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: winssh-for-test\nVersion: 1\n")
     (installed / "entry_points.txt").write_text(
-        "[pyinfra.connectors]\nwinssh = provision.windows.connector:WinSSHConnector\n"
+        "[pyinfra.connectors]\nwinssh = provision.winssh.connector:WinSSHConnector\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{tmp_path / 'site'}"}
 

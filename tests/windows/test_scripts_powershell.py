@@ -239,9 +239,9 @@ def test_a_full_disk_publishes_nothing(host: Host):
     """On a file system of its own. The free space is asked of the root, for Windows' own call is not there on Linux."""
     if os.geteuid() != 0:
         pytest.skip("not run: a file system of its own needs root")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(host.backups)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(host.backups)], check=True)
     try:
-        (host.backups / "ballast").write_bytes(b"x" * (3 * 2**20 - 16 * 4096))
+        (host.backups / "ballast").write_bytes(b"x" * (64 * 2**20 - 16 * 4096))
         done = host.run("backup-database.ps1")
         assert "No space left" in done.stderr and "make room" in done.stderr
         _assert_nothing_published(host, done, None, [])
@@ -313,7 +313,7 @@ def test_a_command_in_a_dump_is_not_run(host: Host, cluster: Cluster, tmp_path: 
 
 def test_a_database_that_was_emptied_is_told_with_one_dump_before(host: Host, cluster: Cluster):
     database = host.settings.postgres_database
-    cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 20000) i", ROLE)
+    cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i", ROLE)
     assert host.run("backup-database.ps1").returncode == GOOD
     assert not host.status()["reason"]
     cluster.ask(database, "TRUNCATE bulk", ROLE)

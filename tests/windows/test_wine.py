@@ -20,7 +20,7 @@ from provision.windows import layout
 from tests.sandbox import docker
 from tests.scripts.cluster import PASSWORD
 from tests.windows.settings import settings
-from tests.windows.wine import Missing, Windows, started
+from tests.windows.wine import POSTGRESQL, SERVER, Missing, Windows, started
 
 GOOD, LEFT_UNDONE = 0, 3
 DATABASE = "l'hôpital (2) été"
@@ -52,13 +52,13 @@ def host(windows: Windows) -> Windows:
 
 def _start_postgres(machine: Windows) -> None:
     quoted = PASSWORD.replace("'", "''")
-    script = """
+    script = f"""
 set -e
 install -d -o postgres /var/lib/pg
-run() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
-run /server/bin/initdb --pgdata /var/lib/pg/data --username postgres --auth-local trust --auth-host scram-sha-256 \\
+run() {{ setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }}
+run {SERVER}/initdb --pgdata /var/lib/pg/data --username postgres --auth-local trust --auth-host scram-sha-256 \\
     --encoding UTF8 --locale C.UTF-8 --no-sync >/dev/null
-run /server/bin/pg_ctl --pgdata /var/lib/pg/data --wait --log /var/lib/pg/log \\
+run {SERVER}/pg_ctl --pgdata /var/lib/pg/data --wait --log /var/lib/pg/log \\
     -o "-c fsync=off -c unix_socket_directories=/var/lib/pg" start >/dev/null
 """
     docker.run("exec", machine.container, "sh", "-c", script, timeout_seconds=120)
@@ -69,14 +69,17 @@ run /server/bin/pg_ctl --pgdata /var/lib/pg/data --wait --log /var/lib/pg/log \\
 
 
 def ask(machine: Windows, database: str, sql: str) -> str:
-    argv = ["exec", machine.container, "/server/bin/psql", "-h", "/var/lib/pg", "-U", "postgres", "-d", database,
+    argv = ["exec", machine.container, f"{SERVER}/psql", "-h", "/var/lib/pg", "-U", "postgres", "-d", database,
             "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]  # fmt: skip
     return docker.run(*argv).strip()
 
 
 def _lay_out(machine: Windows) -> None:
     found = settings(PASSWORD, postgres_host="127.0.0.1", postgres_database=DATABASE, backup_reserve_mb=1).model_copy(
-        update={"windows_pg_dump": "Z:\\postgresql\\bin\\pg_dump.exe", "postgres_password": SecretStr(PASSWORD)}
+        update={
+            "windows_pg_dump": f"Z:\\postgresql\\{POSTGRESQL}\\bin\\pg_dump.exe".replace("/", "\\"),
+            "postgres_password": SecretStr(PASSWORD),
+        }
     )
     for name in ("backups", "logs", "config", "scripts\\lib"):
         machine.file(name).mkdir(parents=True, exist_ok=True)

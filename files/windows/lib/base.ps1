@@ -82,7 +82,10 @@ function Move-Over([string]$From, [string]$To, [int]$Seconds = 10) {
 # A text file, whole or not at all. What is wrong, or nothing.
 function Save-Text([string]$Path, [string]$Text) {
     $wrong = Invoke-Patiently 10 { [IO.File]::WriteAllText("$Path.part", $Text, $Utf8) }
-    if ($wrong) { return $wrong }
+    if ($wrong) {
+        Remove-Item -LiteralPath "$Path.part" -Force -ErrorAction SilentlyContinue
+        return $wrong
+    }
     return Move-Over "$Path.part" $Path
 }
 

@@ -90,6 +90,13 @@ def sddl_of(path, drive):
     return INHERITED
 
 
+def owner_of(path):
+    try:
+        return os.getxattr(path, "user.owner").decode()
+    except OSError:
+        return "BA"
+
+
 def set_sddl(path, sddl):
     os.setxattr(path, SDDL, sddl.replace("(A;;FR;", "(A;;0x120089;").encode())
 
@@ -98,12 +105,13 @@ def paths(machine, request):
     found = {}
     for name in request["paths"]:
         path = machine.path(name)
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
+        kind = "link" if path.is_symlink() else "directory" if path.is_dir() else "file"
         found[name] = {
-            "kind": "directory" if path.is_dir() else "file",
-            "sddl": "O:BAG:SY" + sddl_of(path, machine.root / "C:"),
-            "sha256": None if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest(),
+            "kind": kind,
+            "sddl": f"O:{owner_of(path)}G:SY" + sddl_of(path, machine.root / "C:"),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if kind == "file" else None,
         }
     return found
 
@@ -243,9 +251,9 @@ def is_complete(raw):
 
 def run_backup(machine, request):
     """Not the script, which needs PowerShell: a dump's name with a dump's end, so that what follows can be shown."""
-    script = machine.path(request["script"])
-    backups = re.search(r"\$BackupDir = ('.*')$", script.read_text("utf-8-sig"), re.MULTILINE)
-    app = re.search(r"\$AppName = ('.*')$", script.read_text("utf-8-sig"), re.MULTILINE)
+    settings = (machine.path(request["script"]).parent / "lib/settings.ps1").read_text("utf-8-sig")
+    backups = re.search(r"\$BackupDir = ('.*')$", settings, re.MULTILINE)
+    app = re.search(r"\$AppName = ('.*')$", settings, re.MULTILINE)
     name = f"{unquote(app[1])}_{time.strftime('%Y-%m-%d_%H-%M-%S')}.sql.gz"
     path = machine.path(unquote(backups[1])) / name
     path.write_bytes(gzip.compress(b"-- by the stand-in\n" + TRAILER + b"\n"))
