@@ -9,6 +9,8 @@ JUNIT ?=
 WRITE ?=
 JSON  ?=
 HOST  ?=
+VAULT ?=
+DUMP  ?=
 WHAT  ?=
 
 PYTHON_   := .venv/bin/python
@@ -22,7 +24,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
+.PHONY: help deploy plan verify status render secrets keys recover settings sandbox sandbox-down test test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +46,12 @@ render: .venv/.complete ## every file that a deploy would write, below OUT, touc
 
 secrets: .venv/.complete ## generate the secrets that ENV lacks
 	@$(PROVISION) secrets --env '$(ENV)'
+
+keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
+	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
+
+recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
+	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

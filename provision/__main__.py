@@ -18,6 +18,8 @@ COMMANDS = {
     "status": "one table: each host's Redis, last good backup, last restore test",
     "render": "write every file that a deploy would put on each host below --out",
     "secrets": "generate the secrets that are missing",
+    "keys": "make an offline key that opens what leaves the backup hosts, into the file --out",
+    "recover": "bring the newest proven dumps of --host back to it from a vault",
     "settings": "list every setting, its default and its meaning",
 }
 
@@ -37,7 +39,12 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--limit", default="", help="only these hosts or groups, commas between")
     words.add_argument("--skip", default="", help="not these hosts or groups, commas between")
     words.add_argument("--partial", action="store_true", help="plan, deploy: the hosts that answer; exit 1 says so")
-    words.add_argument("--out", default="", help="render: the directory to write below")
+    words.add_argument("--out", default="", help="render: the directory to write below; keys: the new file")
+    words.add_argument(
+        "--host", default="", help="recover: the host that lost its backups, by its name in the inventory"
+    )
+    words.add_argument("--vault", default="", help="recover: from this vault alone; else from the first that answers")
+    words.add_argument("--dump", default="", help="recover: this one, as the vault lists it, proven or not")
     words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
     words.add_argument("--json", action="store_true", help="status, plan: print JSON")
     words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")

@@ -29,6 +29,16 @@ def member(host: Host, state: State) -> inventory.Member:
     return _members[host.name]
 
 
+def members() -> list[inventory.Member]:
+    """Every host of the environment, also those that this run leaves alone: there once `member` was called."""
+    return list(_members.values())
+
+
+def forget() -> None:
+    """A run that follows in the same process reads the inventory anew."""
+    _members.clear()
+
+
 def _all(host: Host, state: State) -> list[inventory.Member]:
     try:
         found = inventory.members_of(state.inventory, inventory.environment_of(host.groups))

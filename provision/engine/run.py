@@ -7,6 +7,7 @@ interrupt. Those are settled before (`provision.inventory`) and here.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pyinfra.api.output import set_echo, set_formatter
 from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
-from provision.engine import changes, interrupt, inventory, speed
+from provision.engine import changes, interrupt, inventory, preflight, speed
 from provision.engine.inventory import PROJECT
 
 INTERRUPTED = 130
@@ -46,14 +47,16 @@ class Outcome:
     failed_hosts: tuple[str, ...]
 
 
-def pyinfra(inventory: Path, *options: str) -> Outcome:
+def pyinfra(inventory: Path, *options: str, script: str = "deploy.py") -> Outcome:
     """Run deploy.py on an inventory, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+    preflight.forget()
+    logging.getLogger("pyinfra").handlers.clear()  # a second run in this process would print each line twice
     speed.look_up_no_source()
     interrupt.in_main_greenlet()
     pyinfra_package.is_cli = True
     set_formatter(click.style)
     set_echo(click.echo)
-    arguments = [str(inventory), "deploy.py", "--chdir", str(PROJECT), *options]
+    arguments = [str(inventory), script, "--chdir", str(PROJECT), *options]
     try:
         cli.main(arguments, standalone_mode=False)
         code = 0
