@@ -136,8 +136,11 @@ sign() { # MANIFEST
 }
 
 note_verdict() { # MANIFEST VERDICT
-    write_json "${1%.manifest.json}.proof.json" "$(json_line dump "$(basename "${1%.manifest.json}")")" \
-        "$(json_line verdict "$2")" "$(json_line message "$said_of_proof")" "$(json_line tested "$(utc_now)")"
+    jq --null-input --arg dump "$(basename "${1%.manifest.json}")" --arg verdict "$2" \
+        --arg message "$said_of_proof" --arg tested "$(utc_now)" \
+        '{dump: $dump, verdict: $verdict, message: $message, tested: $tested}' >"$work/proof.json"
+    sync "$work/proof.json"
+    mv -- "$work/proof.json" "${1%.manifest.json}.proof.json"
     if [[ $2 != ok ]]; then
         alarm "$(basename "${1%.manifest.json}") is not proven ($2): $said_of_proof"
     fi
