@@ -11,10 +11,12 @@ from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.preflight import platform
 from provision.engine import inventory
+from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import members as all_members
 from provision.postgres.preflight import database_server, require_client_package
 from provision.postgres.role import postgres_client
+from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.vault import keys, sources
@@ -49,6 +51,7 @@ if system.is_windows:
     if "backup" in member.groups:
         windows_backup(settings)
 else:
+    begin(settings)
     if "redis" in member.groups:
         redis_server(settings, system, site, app_is_here="app" in member.groups)
     if "app" in member.groups:
@@ -73,3 +76,4 @@ else:
         reached(name="Have every copy ready before a vault fetches")
     if "vault" in member.groups:
         first_fetch(settings)
+    record(settings, roles=[role for role in ROLES if role in member.groups])

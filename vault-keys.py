@@ -10,6 +10,7 @@ from pyinfra.operations import python
 from provision.debian.preflight import platform
 from provision.engine import inventory
 from provision.engine.preflight import member as member_of
+from provision.record.role import begin
 from provision.vault import keys
 from provision.vault.preflight import found
 from provision.vault.role import vault_keys
@@ -23,6 +24,7 @@ def keep_public_halves() -> None:
 
 
 if "vault" in member.groups:
+    begin(member.settings)
     vault_keys(member.settings)
 if keys.kinds_of(member):
     python.call(name="Keep the public halves of the host's keys", function=keep_public_halves)

@@ -8,15 +8,17 @@ stand above it here (`tests/unit/test_map.py`):
     settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
                  vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       interrupt speed private changes inventory run preflight
+    engine       interrupt speed private changes claims inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users system tunnel preflight
                      what every Debian host has; knows no subject
+    record       layout operations role
+                     the list, on each host, of what there came from us
     app          dotenv layout operations role
                      the app's directory, its `.env`, its limiters
     postgres     packages facts server layout preflight role
                      the server that is dumped, and the client that fits it
-    redis        running existing external facts layout operations preflight role
+    redis        running existing external facts scripts layout operations preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves

@@ -81,9 +81,7 @@ began_utc=$(utc_now)
 database_bytes=0
 dump_bytes=0
 sum=''
-content='{}'
 sequences_before='{}'
-sequences_after='{}'
 
 read_arguments() {
     while (( $# > 0 )); do
@@ -177,17 +175,17 @@ make_dump() {
     ask 'SELECT pg_database_size(current_database());'
     hear database_bytes
     check_space "$directory"
-    ask "$sequences_sql"
+    ask "$sequences_sql;"
     hear sequences_before
     stamp=$(free_stamp "$directory") || die "no name is free in $directory: see that the clock runs"
     final=$directory/${prefix}_$stamp$backup_suffix
     dump_to "$final.part" "$snapshot"
-    ask "$(contents_sql "$(counted_tables)")"
+    start collect /dev/fd/6 "$run_dir/contents" cat    # thousands of lines: bash would read them byte by byte
+    ask "$(contents_sql "$object_hash" "$(counted_tables)")"
     await_dump
-    hear content
-    ask "$sequences_sql"
-    hear sequences_after
+    ask "SELECT json_build_array('value', 'sequences_after', ($sequences_sql));"
     close_session
+    tell_what_was_not_counted
     if (( backup_include_globals )); then dump_globals "$final.globals.gz.part"; fi
     dump_bytes=$(size_of "$final.part")
     step=check

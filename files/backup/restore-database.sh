@@ -48,6 +48,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/progress.sh"
 # shellcheck source=lib/load.sh
 . "$here/lib/load.sh"
+# shellcheck source=lib/compare.sh
+. "$here/lib/compare.sh"
 # shellcheck source=lib/restoretest.sh
 . "$here/lib/restoretest.sh"
 

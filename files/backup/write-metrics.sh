@@ -19,10 +19,11 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/settings.sh"
 # shellcheck source=lib/required.sh
 . "$here/lib/required.sh"
-# shellcheck source=lib/base.sh
+# shellcheck source=/dev/null  # lib/base.sh, of which the words alone are used here
 . "$here/lib/base.sh"
 
-subject=metrics
+subject=metrics    # what `log` says of whom: lib/base.sh
+export subject
 readonly LARGEST_BYTES=1000000    # what the backup user says is bounded before root writes it down
 readonly TIERS=(daily weekly monthly yearly)
 

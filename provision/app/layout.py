@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from provision.debian.entries import Directory, Entry, File
 from provision.settings import Settings
-from provision.settings.render import dotenv, render, reveal, url
+from provision.settings.render import dotenv, plain, render, reveal, url
 
 
 def directory(settings: Settings, group: str) -> Directory:
@@ -19,12 +21,19 @@ def files(settings: Settings) -> list[Entry]:
         directory(settings, group),
         Directory(f"{root}/lib", "root", group, 0o1775),
         Directory(f"{root}/lib/security", "root", group, 0o1775),
-        File(
-            f"{root}/lib/security/rate-limiter-redis.ts",
-            render("app/rate-limiter-redis.ts.j2", settings),
-            "root", group, 0o644,
-        ),
-    ]  # fmt: skip
+        *(File(f"{root}/{path}", text, "root", group, 0o644) for path, text in limiters(settings).items()),
+    ]
+
+
+def limiters(settings: Settings) -> dict[str, str]:
+    """The limiters' module and its table of limits: path below the app's directory to text."""
+    library = plain("redis/rate-limit.lua")
+    script = re.search(r"^local function take\b.*?^end$", library, re.MULTILINE | re.DOTALL)
+    assert script, "files/redis/rate-limit.lua has no function `take`"
+    return {
+        "lib/security/rate-limits.ts": render("app/rate-limits.ts.j2", settings, script=script[0]),
+        "lib/security/rate-limiter-redis.ts": plain("app/rate-limiter-redis.ts"),
+    }
 
 
 def env_file(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from time import monotonic
 from provision.commands import choice, secrets, verify
 from provision.engine import inventory
 from provision.engine import run as runs
+from provision.settings.project import version
 from provision.vault import keys
 
 # These generate their own secrets; for any other environment that is a person's decision.
@@ -59,7 +60,7 @@ def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: v
         print(f"{member.name:{width}}  {roles:16}  {changed:>7}  {failed:>6}  {verdicts.of(member.name)}")
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
-    print(f"{said} on {len(members)} host(s), {seconds:.0f} s\n")
+    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}\n")
 
 
 def _failed(outcome: runs.Outcome) -> int:

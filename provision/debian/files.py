@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from provision.debian.entries import Directory, Entry, File, Found, Log, differences
 from provision.debian.programs import program
+from provision.engine import claims
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
 
@@ -72,6 +73,7 @@ def placed(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
         different += [entry] if told else []
         for sentence in told:
             note(host, sentence)
+    yield from _claimed(entries, found)
     for entry in different:
         yield _mend(entry)
 
@@ -83,6 +85,18 @@ def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
     for path in [path for path in paths if path in found]:
         note(host, f"{path}: should not be there")
         yield StringCommand("rm -f --", QuoteString(path))
+
+
+def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[StringCommand, None, None]:
+    """What of these is ours: files that hold our text alone, and what was missing."""
+    shared = [
+        each for each in entries if isinstance(each, Directory) or (isinstance(each, File) and each.keep_previous)
+    ]
+    claims.placed(each.path for each in entries)
+    claims.written(each.path for each in entries if each not in shared)
+    missing = [each for each in shared if each.path not in found]
+    yield from claims.made("directories", [each.path for each in missing if isinstance(each, Directory)])
+    yield from claims.made("files", [each.path for each in missing if isinstance(each, File)])
 
 
 def refusal(sentence: str) -> StringCommand:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine.changes import note
+from provision.engine.claims import made
 
 # apt's own switch for scripts; conffiles that a person changed stay as they are.
 _APT = (
@@ -61,5 +62,6 @@ def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
         yield program("debian/configure.sh")
     if missing:
         note(host, f"not installed: {', '.join(missing)}")
+        yield from made("packages", missing)
         yield StringCommand(f"{_APT} update")
         yield StringCommand(f"{_APT} --no-install-recommends install", *(QuoteString(name) for name in missing))

@@ -13,6 +13,7 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.engine.changes import note
+from provision.engine.claims import made
 
 
 class GroupsOf(FactBase[frozenset[str]]):
@@ -48,6 +49,7 @@ def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
     if groups:
         yield StringCommand("usermod --append --groups", name, "--", name)
     else:
+        yield from made("users", [user])
         home_dir = ["--home-dir", QuoteString(home)]
         yield StringCommand(
             "useradd --system --gid", name, "--no-create-home --shell /usr/sbin/nologin", *home_dir, "--", name

@@ -13,6 +13,7 @@ from typing import Literal
 from provision.settings import Settings
 
 OPERATOR = "operator"  # our own user of each Redis of ours
+SAMPLER = "sampler"  # and who keeps when a script was last run, where one may be
 SERVICE = "redis-server.service"
 DEBIANS_PORT = 6379  # where the package of Debian listens until somebody changes it
 OLDEST_COMPOSE = (2, 20)  # the first whose files can include others
@@ -107,7 +108,7 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
         )
     if settings.redis_take_over:
         return None
-    others = site.users - {"default", OPERATOR, settings.redis_user}
+    others = site.users - {"default", OPERATOR, SAMPLER, settings.redis_user}
     if mode == "package" and site.redis_conf == "ours" and others:
         return (
             f"this project's Redis there serves {', '.join(sorted(others))} already, which {settings.redis_user} would"

@@ -17,7 +17,10 @@ _MARK = "--8<--"
 
 def question(operator_password: str) -> str:
     """What to send on standard input: the password never is an argument, nor in the environment."""
-    return login(operator_password) + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\n"
+    return (
+        login(operator_password)
+        + f"ECHO {_MARK}\nCONFIG GET *\nECHO {_MARK}\nACL LIST\nECHO {_MARK}\nFUNCTION LIST WITHCODE\n"
+    )
 
 
 class Redis(FactBase[Live]):
@@ -40,7 +43,9 @@ class Redis(FactBase[Live]):
             return Live(answers=bool(sections[0].strip()))
         values = sections[1].split("\n")[1:-1]  # a value may be empty, the last one too
         config = dict(zip(values[::2], values[1::2], strict=False))
-        return Live(answers=True, operator_let_in=True, config=config, users=users(sections[2]))
+        return Live(
+            answers=True, operator_let_in=True, config=config, users=users(sections[2]), libraries="".join(sections[3:])
+        )
 
 
 class Keys(FactBase[int | None]):
@@ -135,3 +140,20 @@ class Container(FactBase[tuple[str, bool]]):
         running, wanted = [*output, "", ""][:2]
         status, _, made_from = running.partition(" ")
         return status, bool(wanted) and made_from == wanted
+
+
+class UnreadUnits(FactBase[bool]):
+    """Whether systemd has not yet read what Redis' unit says now."""
+
+    @override
+    def command(self) -> str:
+        return "systemctl show -p NeedDaemonReload --value redis-server.service 2>/dev/null || true"
+
+    @staticmethod
+    @override
+    def default() -> bool:
+        return False
+
+    @override
+    def process(self, output: Sequence[str]) -> bool:
+        return "yes" in output

@@ -7,19 +7,27 @@ import posixpath
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File
 from provision.settings import Settings
-from provision.settings.render import render
+from provision.settings.render import plain, render
 
 
 def config(settings: Settings) -> File:
     return _redis_file(settings, "redis.conf")
 
 
-def users(settings: Settings) -> File:
-    return _redis_file(settings, "users.acl")
+def users(settings: Settings, *, allow_eval: bool | None = None) -> File:
+    """Redis' users; the app's may run scripts where `allow_eval`, by default where the settings say so outright."""
+    if allow_eval is None:
+        allow_eval = settings.redis_allow_eval is True
+    return _redis_file(settings, "users.acl", allow_eval=allow_eval)
 
 
-def _redis_file(settings: Settings, name: str) -> File:
-    path, text = f"{settings.redis_config_dir}/{name}", render(f"redis/{name}.j2", settings)
+def library() -> str:
+    """The function that counts, as Redis loads it."""
+    return plain("redis/rate-limit.lua")
+
+
+def _redis_file(settings: Settings, name: str, **extra: object) -> File:
+    path, text = f"{settings.redis_config_dir}/{name}", render(f"redis/{name}.j2", settings, **extra)
     if settings.redis_mode == "package":
         return File(path, text, "redis", "redis", 0o640, keep_previous=settings.redis_take_over)
     # The container's user has a number that means nobody, or somebody else, here: the directory above keeps
@@ -27,9 +35,9 @@ def _redis_file(settings: Settings, name: str) -> File:
     return File(path, text)
 
 
-def files(settings: Settings, *, app_is_here: bool) -> list[Entry]:
+def files(settings: Settings, *, app_is_here: bool, allow_eval: bool | None = None) -> list[Entry]:
     """What Redis' host has of ours; the kernel's and `compose_entry` apart."""
-    ours: list[Entry] = [config(settings), users(settings)]
+    ours: list[Entry] = [config(settings), users(settings, allow_eval=allow_eval)]
     if settings.redis_mode == "package":
         return [*ours, *unit(settings)]
     compose = File(settings.redis_compose_file, render("redis/compose.redis.yaml.j2", settings))
@@ -43,15 +51,28 @@ def files(settings: Settings, *, app_is_here: bool) -> list[Entry]:
 
 
 def unit(settings: Settings) -> list[Entry]:
-    """Has systemd start Redis once the network is up, where it needs more of it than loopback.
-
-    systemd reads it by itself when it matters: at the next boot.
-    """
-    if not settings.redis_needs_network:
-        return []
+    """Bounds what the service may hold and how long its end may take; waits for the network where it needs it."""
     directory = "/etc/systemd/system/redis-server.service.d"
     text = render("redis/redis-server.conf.j2", settings)
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
+
+
+def script_watch(settings: Settings) -> list[Entry]:
+    """What keeps when Redis last ran a script: see `provision.redis.scripts`."""
+    directory, unit = posixpath.dirname, f"/etc/systemd/system/{script_timer(settings).removesuffix('.timer')}"
+    return [
+        Directory(directory(settings.redis_script_watch)),
+        Directory(directory(settings.redis_script_login), mode=0o700),
+        Directory(directory(settings.redis_script_state), mode=0o700),
+        File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
+        File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),
+        File(f"{unit}.service", render("redis/count-scripts.service.j2", settings)),
+        File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
+    ]
+
+
+def script_timer(settings: Settings) -> str:
+    return f"{settings.app_name}-redis-scripts.timer"
 
 
 def compose_entry(settings: Settings) -> File:

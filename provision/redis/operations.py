@@ -6,20 +6,40 @@ server is asked what it runs with, so whatever was left undone is found by the n
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
-from provision.debian.entries import File
+from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
-from provision.redis.facts import Container, Redis, compose, login, question
+from provision.redis.facts import Container, Redis, UnreadUnits, compose, login, question
 from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
+
+
+@operation()
+def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
+    """systemd knows the units as they lie there: else a bound holds from the next boot alone."""
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    differ = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
+    if differ or host.get_fact(UnreadUnits):
+        note(host, "systemd has not read what its units say now")
+        yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def unwatched(timer: str, paths: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """Nothing counts scripts any more."""
+    if host.get_fact(Paths, paths=tuple(paths)):
+        note(host, "nobody may run scripts any more: what counted them goes")
+        yield StringCommand(f"systemctl disable --now {timer} || true")
+        yield StringCommand("rm -f --", *(QuoteString(path) for path in paths))
+        yield StringCommand("systemctl daemon-reload")
 
 
 @operation()
@@ -78,10 +98,11 @@ def composed(container: str, compose_file: str) -> Generator[StringCommand, None
 
 @operation()
 def configured(
-    config: File, acl: File, port: int, operator_password: SecretStr, server: Server = SERVICE
+    config: File, acl: File, library: str, port: int, operator_password: SecretStr, server: Server = SERVICE
 ) -> Generator[StringCommand, None, None]:
-    """The running server has this configuration and these users, and says so itself."""
+    """The running server has this configuration, these users and these functions, and says so itself."""
     wanted, wanted_users = directives(config.content), users(acl.content)
+    load = _command(port, operator_password, f"FUNCTION LOAD REPLACE {quoted(library)}")
     live = _ask(port, operator_password)
     if not live.operator_let_in:
         said = "does not let the operator in: it runs with another configuration" if live.answers else "does not answer"
@@ -94,15 +115,23 @@ def configured(
             note(host, f"Redis runs with {name} {running!r}, should with {value!r}")
         if users_differ:
             note(host, f"Redis runs with other rights for: {', '.join(users_differ)}")
-        if not unlike and not users_differ:
+        if not live.has(library):
+            note(host, "Redis has not the limiters' function of this version")
+            yield load  # before the app's rights, where the operator may: an app that loses EVAL goes on with it
+        elif not unlike and not users_differ:
             return
         for name, _, value in unlike:
             yield _command(port, operator_password, f"CONFIG SET {name} {quoted(value)}")
         if users_differ:
             yield _command(port, operator_password, "ACL LOAD")
+    live = _ask(port, operator_password)
+    if live.operator_let_in and not live.has(library):
+        yield load
     # Read back: what could not be set live needs a restart (and AOF keeps every counter over it).
     if _unsettled(wanted, wanted_users, _ask(port, operator_password)):
         yield StringCommand(server.restart)
+        if not _ask(port, operator_password).has(library):
+            yield load
         left = _unsettled(wanted, wanted_users, _ask(port, operator_password))
         if left:
             yield refusal(f"Redis was restarted and still differs in: {', '.join(left)}; look at {server.log}")

@@ -7,8 +7,9 @@ from pyinfra.api.deploy import deploy
 from pyinfra.operations import server, systemd
 
 from provision.debian import files, packages, users
+from provision.debian.entries import Entry, File
 from provision.debian.system import System
-from provision.redis import layout
+from provision.redis import layout, scripts
 from provision.redis import operations as redis
 from provision.redis.existing import Site
 from provision.settings import Settings
@@ -16,31 +17,40 @@ from provision.settings import Settings
 
 @deploy("Redis")
 def redis_server(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
+    seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
+    allow_eval = scripts.are_allowed(settings, seen)
+    acl = layout.users(settings, allow_eval=allow_eval)
+    entries = layout.files(settings, app_is_here=app_is_here, allow_eval=allow_eval)
     if settings.redis_mode == "compose":
-        _in_a_container(settings, system, site, app_is_here=app_is_here)
+        _in_a_container(settings, system, site, acl, entries, app_is_here=app_is_here)
     else:
-        _from_the_distribution(settings, system, site, app_is_here=app_is_here)
+        _from_the_distribution(settings, system, site, acl, entries)
+    _watch_scripts(settings, seen, allow_eval=allow_eval)
 
 
-def _from_the_distribution(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
-    config, acl = layout.config(settings), layout.users(settings)
+def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:
+    config = layout.config(settings)
     if site.has_container:
         redis.stopped(name="Stop the Redis in the container", mode="compose", container=settings.redis_container)
     packages.installed(name="Install Redis from the distribution", names=["redis-server", "redis-tools"])
     _kernel(settings, system)
     redis.accepted(name="Try the new configuration with a server aside", config=config, acl=acl)
-    files.placed(
-        name="Write Redis' configuration and its users", entries=layout.files(settings, app_is_here=app_is_here)
+    files.placed(name="Write Redis' configuration and its users", entries=entries)
+    redis.unit_read(
+        name="Bound what Redis' service may hold, and how long its end may take", entries=layout.unit(settings)
     )
     systemd.service(name="Run Redis, now and after every boot", service="redis-server", running=True, enabled=True)
     redis.configured(
         name="Bring the running Redis to its configuration",
-        config=config, acl=acl, port=settings.redis_port, operator_password=settings.redis_operator_password,
+        config=config, acl=acl, library=layout.library(), port=settings.redis_port,
+        operator_password=settings.redis_operator_password,
     )  # fmt: skip
 
 
-def _in_a_container(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
-    config, acl = layout.config(settings), layout.users(settings)
+def _in_a_container(
+    settings: Settings, system: System, site: Site, acl: File, entries: list[Entry], *, app_is_here: bool
+) -> None:
+    config = layout.config(settings)
     container, compose_file = settings.redis_container, settings.redis_compose_file
     if site.service_is_on:
         redis.stopped(name="Stop the Redis of Debian's package", mode="package", container=container)
@@ -51,7 +61,6 @@ def _in_a_container(settings: Settings, system: System, site: Site, *, app_is_he
     redis.accepted(
         name="Try the new configuration in a container aside", config=config, acl=acl, image=settings.redis_image
     )
-    entries = layout.files(settings, app_is_here=app_is_here)
     if not site.compose_files:
         entries.append(layout.compose_entry(settings))
     elif site.has_compose_entry:
@@ -70,9 +79,27 @@ def _in_a_container(settings: Settings, system: System, site: Site, *, app_is_he
     redis.composed(name="Run Redis' container, now and after a boot", container=container, compose_file=compose_file)
     redis.configured(
         name="Bring the running Redis to its configuration",
-        config=config, acl=acl, port=settings.redis_port, operator_password=settings.redis_operator_password,
+        config=config, acl=acl, library=layout.library(), port=settings.redis_port,
+        operator_password=settings.redis_operator_password,
         server=redis.in_container(container, compose_file, settings.redis_port),
     )  # fmt: skip
+
+
+def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: bool) -> None:
+    """While scripts are allowed until they are out of use, somebody has to look."""
+    watch, timer = layout.script_watch(settings), layout.script_timer(settings)
+    if allow_eval:
+        logger.warning(f"{host.print_prefix}{scripts.warning(settings, seen)}")
+    if allow_eval and settings.redis_allow_eval == "auto":
+        files.placed(name="Lay out what keeps when Redis last ran a script", entries=watch)
+        systemd.service(
+            name="Keep it every five minutes", service=timer, running=True, enabled=True,
+        )  # fmt: skip
+    elif seen.is_watched or seen.granted:
+        redis.unwatched(
+            name="Remove what kept when Redis last ran a script", timer=timer,
+            paths=[*(entry.path for entry in watch if isinstance(entry, File)), settings.redis_script_state],
+        )  # fmt: skip
 
 
 def _kernel(settings: Settings, system: System) -> None:

@@ -13,12 +13,17 @@ _ALIASES = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocom
 
 @dataclass(frozen=True)
 class Live:
-    """What a server on a host answers. `config` and `users` are empty unless the operator was let in."""
+    """What a server on a host answers. `config`, `users` and `libraries` are empty unless the operator was let in."""
 
     answers: bool = False
     operator_let_in: bool = False
     config: dict[str, str] = field(default_factory=dict)
     users: dict[str, frozenset[str]] = field(default_factory=dict)
+    libraries: str = ""
+
+    def has(self, library: str) -> bool:
+        """Whether this library of functions is loaded, to the letter."""
+        return library.strip() in self.libraries
 
 
 def directives(config_text: str) -> dict[str, str]:

@@ -56,10 +56,12 @@ class Limiter:
     name: str
     rate: Rate
     is_open_without_redis: bool
+    ignores_case: bool
 
     @property
-    def function(self) -> str:
-        return f"check{''.join(word.capitalize() for word in self.name.split('_'))}RateLimit"
+    def pascal_name(self) -> str:
+        """As in `checkPasswordResetRateLimit`, `refundPasswordResetRateLimit`, `resetPasswordResetRateLimit`."""
+        return "".join(word.capitalize() for word in self.name.split("_"))
 
 
 def _rate(value: Any) -> Any:
@@ -107,6 +109,10 @@ class RateLimitSettings(BaseModel):
         ["api", "mobile_api"],
         description="The limiters that let everyone through while Redis is away; the others then limit per process.",
     )
+    rate_limits_ignore_case: list[LimiterName] = Field(
+        default_factory=list,
+        description="The limiters that take Jean@x.fr and ' jean@x.fr' for one (NFKC, trimmed, lower case).",
+    )
     redis_key_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         default_factory=lambda data: data["app_name"],
         description="What every key of the app in Redis begins with, before a ':'; its user can touch no other key.",
@@ -124,7 +130,8 @@ class RateLimitSettings(BaseModel):
     @property
     def rate_limiters(self) -> list[Limiter]:
         return [
-            Limiter(name, rate, name in self.rate_limits_open_without_redis) for name, rate in self.rate_limits.items()
+            Limiter(name, rate, name in self.rate_limits_open_without_redis, name in self.rate_limits_ignore_case)
+            for name, rate in self.rate_limits.items()
         ]
 
     @field_validator("rate_limits", mode="before")
@@ -132,7 +139,7 @@ class RateLimitSettings(BaseModel):
     def _with_the_guides(cls, limits: Any) -> Any:
         return {**_GUIDE, **limits} if isinstance(limits, dict) else limits
 
-    @field_validator("rate_limits_open_without_redis")
+    @field_validator("rate_limits_open_without_redis", "rate_limits_ignore_case")
     @classmethod
     def _have_a_limiter(cls, names: list[str], values: ValidationInfo) -> list[str]:
         limits = values.data.get("rate_limits", names)

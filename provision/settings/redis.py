@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from provision.settings.fields import BindAddress, Host, Port, Secret, User, _matching
+from provision.settings.fields import BindAddress, Days, Host, Port, Secret, User, _matching
 
 Image = Annotated[str, _matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
 
@@ -50,6 +51,50 @@ class RedisSettings(BaseModel):
     redis_max_clients: Annotated[int, Field(strict=True, ge=10, le=60000)] = Field(
         1000, description="How many connections Redis accepts at once."
     )
+    redis_allow_eval: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
+        "auto",
+        description="Whether the app may run scripts (EVAL): True, False, or `auto`: where it could, while it does.",
+    )
+    redis_eval_days: Days = Field(
+        14, description="After how many days without a script a Redis that allowed them stops to, with `auto`."
+    )
+
+    @property
+    def redis_script_watch(self) -> str:
+        """The program that keeps when Redis last ran a script."""
+        return f"/usr/local/lib/{self.app_name}/count-scripts.sh"
+
+    @property
+    def redis_script_login(self) -> str:
+        """How that program logs in, root's alone."""
+        return f"/etc/{self.app_name}-redis/count-scripts.login"
+
+    @property
+    def redis_script_state(self) -> str:
+        """What that program has seen."""
+        return f"/var/lib/{self.app_name}-redis/scripts"
+
+    @property
+    def redis_sampler_password(self) -> str:
+        """Of the user `sampler`, who may ask for statistics alone: derived, so that it needs no secret of its own."""
+        return sha256(f"sampler {self.redis_operator_password.get_secret_value()}".encode()).hexdigest()
+
+    @property
+    def redis_max_memory_bytes(self) -> int:
+        return self.redis_max_memory_mb << 20
+
+    @property
+    def redis_clients_memory_bytes(self) -> int:
+        """What all connections together may hold in Redis: the largest goes when they would hold more.
+
+        An idle one holds 2 KiB, a busy one 20; one of half a million words, which would take Redis a while, 8 MiB.
+        """
+        return max(self.redis_max_clients << 13, 8 << 20)
+
+    @property
+    def redis_process_memory_mb(self) -> int:
+        """The bound of Redis' whole service: its data twice, as while it rewrites its file, and what it holds else."""
+        return 2 * (self.redis_max_memory_bytes + self.redis_clients_memory_bytes >> 20) + 128
 
     @property
     def redis_config_dir(self) -> str:
@@ -136,7 +181,7 @@ class RedisSettings(BaseModel):
     @classmethod
     def _is_not_taken(cls, name: str, values: ValidationInfo) -> str:
         # A managed Redis often has no user but `default`.
-        taken = ("default", "operator") if values.data.get("redis_mode") != "external" else ()
+        taken = ("default", "operator", "sampler") if values.data.get("redis_mode") != "external" else ()
         if name in taken:
             raise ValueError("is a user of Redis already; choose another redis_user")
         return name

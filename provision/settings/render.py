@@ -40,23 +40,29 @@ def sh(value: object) -> str:
 
 
 def url(value: object) -> str:
-    """One component of a URL: everything but letters, digits and -._~ as %XX of its UTF-8 bytes."""
-    return quote(_plain(value), safe="")
+    """One component of a URL: everything but letters, digits and -._ as %XX of its UTF-8 bytes.
+
+    The tilde too: a shell that reads `.env` takes one behind a colon for somebody's home.
+    """
+    return quote(_plain(value), safe="").replace("~", "%7E")
 
 
 def dotenv(value: object) -> str:
-    """A quoted `.env` value that dotenv, Next.js and `node --env-file` read back as it was.
+    """A `.env` value that dotenv, Next.js and `node --env-file` read back as it was; bare where nothing needs quotes,
+    because `docker run --env-file` keeps them.
 
     Raise ValueError where no quoting can do that: dotenv knows no escape for a quote, so a value can hold
     two of ' " ` but not all three (https://www.npmjs.com/package/dotenv, "What rules does the parsing
     engine follow").
     """
     text = _plain(value)
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=\[\]-]+", text):
+        return text
     # dotenv reads \" (\' and \` too) as a quote that does not end the value, and would go on on the next line.
     if re.fullmatch(r"[^\s#'\"`][^#'\"`\r\n]*\\", text):
         return text
-    # In double quotes dotenv turns the two characters \n into a line break.
-    candidates = "'`" if "\\n" in text or "\\r" in text else "\"'`"
+    # In double quotes dotenv turns the two characters \n into a line break, and others take $, ` and \ for theirs.
+    candidates = "'`" if "\\n" in text or "\\r" in text else "'\"`" if re.search(r"[$`\\]", text) else "\"'`"
     for mark in candidates:
         if mark not in text:
             return f"{mark}{text}{mark}"

@@ -9,6 +9,7 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.debian.entries import File
+from provision.engine import claims
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
 from provision.vault.facts import PublicKeys
@@ -76,6 +77,7 @@ def keys_made(config_dir: str, user: str) -> Generator[StringCommand, None, None
 @operation()
 def sshd_told(file: File, noted: str) -> Generator[StringCommand, None, None]:
     """sshd runs with this drop-in, which it took in a trial first; `noted` says which one it has read."""
+    claims.written([file.path])
     if not host.get_fact(SshdLoaded, path=file.path, sha256=file.sha256, noted=noted):
         note(host, f"{file.path}: sshd does not run with it")
         yield StringCommand(

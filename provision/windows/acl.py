@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 SYSTEM = "S-1-5-18"
 ADMINISTRATORS = "S-1-5-32-544"
+TRUSTED_OWNERS = (SYSTEM, ADMINISTRATORS)
 _SIDS = {
     "SY": SYSTEM, "BA": ADMINISTRATORS, "BU": "S-1-5-32-545", "WD": "S-1-1-0", "AU": "S-1-5-11",
     "LS": "S-1-5-19", "NS": "S-1-5-20", "CO": "S-1-3-0", "OW": "S-1-3-4", "IU": "S-1-5-4",
@@ -81,14 +82,20 @@ def differences(path: str, wanted: Private, found_sddl: str) -> list[str]:
     want, _ = _parse(wanted.sddl)
     found, protected = _parse(found_sddl)
     found = {(kind, flags, mask, _as_wanted(sid, want)) for kind, flags, mask, sid in found}
-    owner = re.match(r"O:(S-[0-9-]+|[A-Z]{2})", found_sddl)
+    there = owner(found_sddl)
     # Whoever owns it may always change the list.
-    is_safe = owner is not None and _SIDS.get(owner[1], owner[1]) in (SYSTEM, ADMINISTRATORS)
-    told = [] if is_safe else [f"{path}: belongs to {owner[1] if owner else 'nobody'}, should to the administrators"]
+    is_safe = there in TRUSTED_OWNERS
+    told = [] if is_safe else [f"{path}: is owned by {_NAMES.get(there, there) or 'nobody'}, should be Administrators"]
     told += [] if protected else [f"{path}: its access is inherited from the directory above"]
     told += [f"{path}: {_words(entry)}, and should not" for entry in sorted(found - want)]
     told += [f"{path}: missing: {_words(entry)}" for entry in sorted(want - found)]
     return told
+
+
+def owner(sddl: str) -> str:
+    """The SID of the owner that a security descriptor names; empty without one."""
+    match = re.match(r"O:(S-[0-9-]+|[A-Z]{2})", sddl)
+    return "" if match is None else _SIDS.get(match[1], match[1])
 
 
 def _parse(sddl: str) -> tuple[set[tuple[str, str, int, str]], bool]:

@@ -1,12 +1,12 @@
 r"""What lies where on a Windows host: every file and task, rendered. The role places it, `make render` prints it.
 
-Pure, as `the layouts of the other rooms` is for Debian hosts. Scripts are UTF-8 with its mark, and CRLF.
+Pure, as the layouts of the other rooms are for Debian hosts. Scripts are UTF-8 with its mark, and CRLF.
 """
 
 from __future__ import annotations
 
 from provision.settings import Settings
-from provision.settings.render import render
+from provision.settings.render import plain, render
 from provision.windows import snippets
 from provision.windows.acl import Private, Shared
 from provision.windows.operations import Directory, Entry, File
@@ -17,6 +17,10 @@ REDIS_SENTENCE = (
     "Redis is not offered on Windows itself: keep Redis on a Debian host of the group `redis`, or set"
     " redis_mode = 'compose' on a host with Docker, and point redis_host at it"
 )
+
+
+_SCRIPTS = ("backup-database.ps1", "restore-database.ps1")
+_LIBRARIES = ("base", "postgres", "rules", "store")
 
 
 def mark(settings: Settings) -> str:
@@ -32,6 +36,7 @@ def directories(settings: Settings) -> list[Entry]:
         app_directory(settings),
         # What runs as SYSTEM must not be writable by anybody else, wherever the app's directory lies.
         Directory(settings.windows_script_dir, read),
+        Directory(rf"{settings.windows_script_dir}\lib", read),
         Directory(settings.windows_config_dir, read),
         *(Directory(name, change) for name in (settings.windows_log_dir, *tiers(settings).values())),
     ]
@@ -56,21 +61,19 @@ def files(settings: Settings) -> list[Entry]:
 
 
 def scripts(settings: Settings) -> list[File]:
+    """The programs as they stand in files/windows, and the settings that they read; libraries before their users."""
+    texts = {rf"lib\{name}.ps1": plain(f"windows/lib/{name}.ps1") for name in _LIBRARIES}
+    texts[r"lib\settings.ps1"] = script_settings(settings)
+    texts |= {name: plain(f"windows/{name}") for name in _SCRIPTS}
+    access = Private(_runner(settings))
     return [
-        File(
-            rf"{settings.windows_script_dir}\{name}",
-            powershell.file_bytes(script(name, settings)),
-            Private(_runner(settings)),
-        )
-        for name in ("backup-database.ps1", "restore-database.ps1")
+        File(rf"{settings.windows_script_dir}\{name}", powershell.file_bytes(text), access)
+        for name, text in texts.items()
     ]
 
 
-def script(name: str, settings: Settings) -> str:
-    return render(
-        f"windows/{name}.j2", settings, ps=lambda value: powershell.quote(str(value or "")),
-        dump_arguments=dump_arguments(settings), service_lines=_service_lines(settings),
-    )  # fmt: skip
+def script_settings(settings: Settings) -> str:
+    return render("windows/settings.ps1.j2", settings, ps=lambda value: powershell.quote(str(value or "")))
 
 
 def backup_script(settings: Settings) -> str:
@@ -84,27 +87,7 @@ def tiers(settings: Settings) -> dict[str, str]:
 
 def dump_pattern(settings: Settings) -> str:
     """A dump's name, as a regular expression of .NET and of Python."""
-    return rf"^{settings.app_name}_\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d\.sql\.gz$"
-
-
-def dump_arguments(settings: Settings) -> list[str]:
-    """What pg_dump.exe is started with, in the directory of the run, which holds the service file.
-
-    Plain ASCII without a space: names of databases and hosts stand in the service file, as UTF-8.
-    """
-    return [
-        "--no-password",
-        "--format=plain",
-        f"--lock-wait-timeout={settings.backup_lock_wait_seconds}s",
-        "--file=dump.sql",
-        f"--dbname=service={settings.app_name}",
-    ]
-
-
-def service_file(settings: Settings) -> str:
-    """The connection service file that the scripts write for pg_dump and psql."""
-    lines = [f"[{settings.app_name}]", f"dbname={settings.postgres_database}", *_service_values(settings)]
-    return "\n".join(lines) + "\n"
+    return rf"^{settings.app_name}_(\d{{4}}-\d\d-\d\d_\d\d-\d\d-\d\d)\.sql\.gz$"
 
 
 def tasks(settings: Settings) -> list[Task]:
@@ -145,22 +128,3 @@ def rendered(settings: Settings) -> dict[str, bytes]:
     }
     shown |= {rf"snippets\{name}.ps1": snippets.script(name, {"an": "example"}).encode() for name in snippets.names()}
     return {path.replace("\\", "/").replace(":", ""): content for path, content in shown.items()}
-
-
-def _service_values(settings: Settings) -> list[str]:
-    return [
-        f"host={settings.postgres_host}",
-        f"port={settings.postgres_port}",
-        f"user={settings.postgres_user}",
-        "connect_timeout=10",
-        f"application_name={settings.app_name}-backup",
-        "keepalives_idle=30",
-        "keepalives_interval=10",
-        "keepalives_count=3",
-    ]
-
-
-def _service_lines(settings: Settings) -> list[str]:
-    """The lines of a service, as items of a PowerShell array."""
-    lines = ['"[$Section]"', '"dbname=$Database"', *(powershell.quote(line) for line in _service_values(settings))]
-    return [f"{line}," for line in lines[:-1]] + [lines[-1]]

@@ -181,6 +181,8 @@ def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
     kind = "file" if isinstance(entry, File) else "directory"
     if there is None:
         return [f"{entry.path}: is missing"]
+    if there["kind"] == "link":
+        raise OperationError(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
     if there["kind"] != kind:
         raise OperationError(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
     if isinstance(entry, File) and there["sha256"] != entry.sha256:
@@ -191,7 +193,20 @@ def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
 def _access_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
     if there is None or entry.access is None:
         return []
+    if isinstance(entry, Directory) and not isinstance(entry.access, acl.Shared):
+        _refuse_anothers(entry.path, there["sddl"])
     return acl.differences(entry.path, entry.access, there["sddl"])
+
+
+def _refuse_anothers(path: str, sddl: str) -> None:
+    """A directory that only administrators may write in was made by one. Raise OperationError when it was not."""
+    owner = acl.owner(sddl)
+    built_in = owner == "LA" or owner.endswith("-500")  # the account Administrator itself
+    if owner not in acl.TRUSTED_OWNERS and not built_in:
+        raise OperationError(
+            f"{path}: is owned by {owner or 'nobody'}, who may have put files into it: look at what lies there, then"
+            f' move it away, or give it to the administrators with takeown /A /F "{path}", and deploy again'
+        )
 
 
 def _sddl(entry: Entry) -> str | None:

@@ -6,6 +6,7 @@ stand-in for `provision.postgres.server.ask`: see `conftest.py`.
 
 from __future__ import annotations
 
+import posixpath
 import runpy
 import shutil
 from collections.abc import Sequence
@@ -26,9 +27,11 @@ from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
+from provision.record import layout as record_layout
 from provision.redis import layout as redis_layout
 from provision.redis.running import directives
 from provision.settings import Settings
+from provision.settings.project import version
 from provision.vault import layout as vault_layout
 from provision.vault import sources
 
@@ -172,7 +175,11 @@ def deployed(
         entries += vault_layout.vault_files(settings, "medaction-at-fake-vault1", fetched, KEYS["sign"])
     if "backup" in groups and vaults:
         entries += vault_layout.outbox_directories(settings)
-        entries += vault_layout.outbox_files(settings, name, vaults)
+        entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
+    path = record_layout.path(settings)
+    files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
+    ours = {"files": files, "directories": [posixpath.dirname(path)]}
+    entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
         "age", "openssh-client", "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux",
         "postgresql-client-15",
@@ -203,6 +210,7 @@ def deployed(
             for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))
             for line in (f"Id={unit}", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no", "")
         ],
+        f"cat -- {path}": [*record_layout.text(version(), groups, ours).splitlines(), "==journal=="],
     }
 
 
@@ -215,7 +223,8 @@ def redis_lines(settings: Settings) -> list[str]:
     """What redis-cli prints when the operator asks for the configuration and the users."""
     config = directives(redis_layout.config(settings).content)
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
-    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines()]
+    return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines(),
+            "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
 
 
 def stat_lines(entry: Entry) -> list[str]:

@@ -21,6 +21,7 @@ REDIS = [
     "Redis | Apply the kernel's memory setting now",
     "Redis | Try the new configuration with a server aside",
     "Redis | Write Redis' configuration and its users",
+    "Redis | Bound what Redis' service may hold, and how long its end may take",
     "Redis | Run Redis, now and after every boot",
     "Redis | Bring the running Redis to its configuration",
 ]
@@ -30,7 +31,7 @@ CONTAINER = [
     "Redis | Try the new configuration in a container aside",
     "Redis | Write the Compose file, Redis' configuration and its users",
     "Redis | Run Redis' container, now and after a boot",
-    REDIS[6],
+    REDIS[7],
 ]
 APP = [
     "App | Install redis-cli, to ask Redis from where the app stands",
@@ -81,6 +82,7 @@ WRITES = (
     "apt-get", "useradd", "install -d", "part=$(mktemp", "systemctl start", "systemctl restart", "systemctl enable",
     "memory=1", "touch", "runuser",
 )  # fmt: skip
+RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
 # No change by themselves: a step that several hosts come to, and keys that a stage before has made.
 STILL = ("Have every copy ready before a vault fetches", "Vault keys | Make the vault's key pairs, in a stage before")
@@ -98,9 +100,8 @@ def test_each_host_gets_the_steps_of_its_roles_in_order(environment: str, fleet:
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0 and outcome.failed_hosts == ()
     for name in hosts.hosts:
-        assert hosts.steps(outcome, name) == [
-            step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)
-        ]
+        steps = [step for role in hosts.groups_of(name) for step in steps_of(role, hosts, name)]
+        assert hosts.steps(outcome, name) == steps + RECORD
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -173,13 +174,13 @@ def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
     assert (outcome.exit_code, outcome.failed_hosts) == (1, ("@fake/app1.example.com",))
     assert [(s.host, s.name) for s in outcome.steps if s.failed] == [("@fake/app1.example.com", APP[1])]
     done = [step.name for step in outcome.steps if step.host == "@fake/app2.example.com" and step.changes]
-    assert done == APP
+    assert done == APP + RECORD
 
 
 def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
     hosts = fleet("sandbox")
     hosts.answers["redis1"] = {"uname -s; id -u": debian()["uname -s; id -u"][:-1]}
-    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step]
+    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step] + RECORD
 
 
 def test_a_client_that_the_release_lacks_comes_from_postgresqls_own_repository(
@@ -277,7 +278,7 @@ def edit_env(hosts: Fleet, edit: Callable[[str], str]) -> None:
 
 
 def test_a_changed_value_of_env_is_told_by_its_name_alone(deployed: Fleet):
-    edit_env(deployed, lambda text: text.replace('REDIS_URL="redis://', 'REDIS_URL="redis://zq-other'))
+    edit_env(deployed, lambda text: text.replace("REDIS_URL=redis://", "REDIS_URL=redis://zq-other"))
     ((name, differences),) = pending(deployed)
     assert name == APP[3] and differences[0] == "/opt/medaction/.env: REDIS_URL is not what the settings say"
     assert "zq-" not in "".join(differences)
@@ -302,8 +303,8 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
     ("service", "state", "step"),
     [
         ("cron", ("SubState", "dead"), BACKUP[4]),
-        ("redis-server", ("SubState", "failed"), REDIS[5]),
-        ("redis-server", ("UnitFileState", "disabled"), REDIS[5]),
+        ("redis-server", ("SubState", "failed"), REDIS[6]),
+        ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
 )
 def test_a_stopped_or_disabled_service_is_told(service: str, state: tuple[str, str], step: str, deployed: Fleet):
@@ -326,14 +327,14 @@ def test_a_redis_that_runs_with_another_value_is_told(deployed: Fleet):
     lines = answers(deployed)["redis-cli -h 127.0.0.1"]
     lines[lines.index("maxmemory-policy") + 1] = "volatile-lru"
     assert pending(deployed) == [
-        (REDIS[6], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
+        (REDIS[7], ("Redis runs with maxmemory-policy 'volatile-lru', should with 'noeviction'",))
     ]
 
 
 def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
     answers(deployed)["redis-cli -h 127.0.0.1"] = ["WRONGPASS invalid username-password pair or user is disabled."]
     assert pending(deployed) == [
-        (REDIS[6], ("Redis does not let the operator in: it runs with another configuration",))
+        (REDIS[7], ("Redis does not let the operator in: it runs with another configuration",))
     ]
 
 

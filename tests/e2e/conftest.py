@@ -8,27 +8,38 @@ from pathlib import Path
 import pytest
 
 from provision.engine.inventory import PROJECT
-from tests.e2e.operator import Done, Operator
+from tests.e2e.operator import ALL, Done, Operator, names
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-hosts", action="store_true", help="use the sandbox as it is: quicker while one works")
 
 
-@pytest.fixture(scope="session")
-def fresh_sandbox(request: pytest.FixtureRequest) -> None:
-    """Hosts on which nothing was deployed yet. They stay afterwards, to be looked at."""
-    operator = Operator()
-    if not request.config.getoption("--keep-hosts"):
+@pytest.fixture(scope="session", autouse=True)
+def sandbox(request: pytest.FixtureRequest) -> None:
+    """Hosts booted anew and deployed once, before any test touches one. They stay afterwards, to be looked at."""
+    operator, kept = Operator(), request.config.getoption("--keep-hosts")
+    if not kept:
         operator.python("-m", "tests.sandbox", "down", timeout=120)
     operator.python("-m", "provision", "secrets", "--env", "sandbox", timeout=60)
     operator.python("-m", "tests.sandbox", "up", timeout=1500)
+    if not kept:
+        request.getfixturevalue("first_deploy")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def first_deploy(fresh_sandbox: None) -> Done:
-    """What came of the deploy to hosts on which nothing was yet, before any test touched one."""
+@pytest.fixture(scope="session")
+def first_deploy() -> Done:
+    """What came of the deploy to hosts on which nothing was yet: a test of its own gives the verdict."""
     return Operator().run("make", "deploy", timeout=900)
+
+
+@pytest.fixture
+def hosts(request: pytest.FixtureRequest) -> frozenset[str]:
+    """The hosts that a test has for itself: see the markers `docker1` and `servers`."""
+    everything = names(ALL)
+    if request.node.get_closest_marker("docker1"):
+        return frozenset({"docker1"})
+    return everything - {"docker1"} if request.node.get_closest_marker("servers") else everything
 
 
 @pytest.fixture
@@ -37,10 +48,11 @@ def operator() -> Operator:
 
 
 @pytest.fixture
-def deployed(operator: Operator) -> Operator:
+def deployed(operator: Operator, hosts: frozenset[str]) -> Operator:
     """Somebody whose sandbox is deployed and has nothing pending, whatever an earlier test left behind."""
-    if operator.plan().returncode != 0:
-        operator.deploy()
+    limit = ",".join(sorted(hosts & operator.unsure))
+    if limit and operator.plan(limit).returncode != 0:
+        operator.deploy(limit)
     return operator
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
+from provision.engine import inventory
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from provision.redis.running import quoted
@@ -15,16 +18,30 @@ from tests.sandbox import docker
 
 Done = subprocess.CompletedProcess[str]
 NOTHING = PrivateInput("")
+ALL = ""  # as a limit: every host
+READS = ("status", "plan", "verify", "render")
 
 
 class Operator:
     """Runs commands in a checkout (this one, or a copy with other inventories) and on the sandbox's hosts."""
 
+    # Hosts that may differ from what this checkout deploys: whoever needs them deployed looks at these alone.
+    unsure: ClassVar[set[str]] = set()
+
     def __init__(self, checkout: Path = PROJECT, environment: str = "sandbox") -> None:
         self.checkout, self.environment = checkout, environment
         self.environ = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
+    @classmethod
+    def touches(cls, limit: str = ALL) -> None:
+        cls.unsure |= names(limit)
+
     def run(self, *argv: str, timeout: float = 300) -> Done:
+        if not set(READS) & set(argv):
+            self.touches()
+        return self._run(*argv, timeout=timeout)
+
+    def _run(self, *argv: str, timeout: float = 300) -> Done:
         return subprocess.run(
             argv, cwd=self.checkout, env=self.environ, timeout=timeout, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
@@ -37,26 +54,33 @@ class Operator:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one of the project's commands in a process group of its own."""
+        self.touches()
         return subprocess.Popen(
             [sys.executable, "-m", "provision", *arguments, "--env", self.environment],
             cwd=self.checkout, env={**self.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
         )  # fmt: skip
 
-    def command(self, name: str, limit: str = "") -> Done:
-        return self.run(sys.executable, "-m", "provision", name, "--env", self.environment, "--limit", limit)
+    def command(self, name: str, limit: str = ALL) -> Done:
+        if name not in READS:
+            self.touches(limit)
+        done = self._run(sys.executable, "-m", "provision", name, "--env", self.environment, "--limit", limit)
+        if self.checkout == PROJECT and name in ("deploy", "plan") and done.returncode == 0:
+            Operator.unsure -= names(limit)
+        return done
 
-    def deploy(self, limit: str = "") -> Done:
+    def deploy(self, limit: str = ALL) -> Done:
         """Deploy, which must succeed."""
         done = self.command("deploy", limit)
         assert done.returncode == 0, done.stdout
         return done
 
-    def plan(self, limit: str = "") -> Done:
+    def plan(self, limit: str = ALL) -> Done:
         return self.command("plan", limit)
 
     def on(self, host: str, command: str, stdin: PrivateInput = NOTHING, timeout: float = 120) -> Done:
         """Run a shell command as root on a host."""
+        self.touches(host)
         return subprocess.run(
             ["ssh", "-F", str(PROJECT / ".sandbox/ssh_config"), host, command], input="".join(stdin),
             timeout=timeout, check=False, capture_output=True, encoding="utf-8", errors="replace",
@@ -74,10 +98,12 @@ class Operator:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def bare(self, host: str) -> None:
-        """Boot a host anew: nothing was ever deployed to it."""
-        docker.run("rm", "--force", f"medaction-sandbox-{host}")
-        Operator().python("-m", "tests.sandbox", "up")
+    def bare(self, *hosts: str) -> None:
+        """Boot hosts anew: nothing was ever deployed to them."""
+        self.touches(",".join(hosts))
+        docker.run("rm", "--force", *(f"medaction-sandbox-{host}" for host in hosts))
+        done = Operator()._run(sys.executable, "-m", "tests.sandbox", "up")
+        assert done.returncode == 0, done.stdout
 
     def redis(self, host: str, *commands: str, user: str = "operator") -> str:
         """What a user of Redis (its operator, or the app's) is answered on a host; the password goes on stdin."""
@@ -85,3 +111,9 @@ class Operator:
         password = secrets.read(setting, None, "sandbox").get_secret_value()
         lines = "\n".join([f"AUTH {user} {quoted(password)}", *commands]) + "\n"
         return self.on(host, "redis-cli", PrivateInput(lines)).stdout
+
+
+@cache
+def names(limit: str) -> frozenset[str]:
+    """The hosts that a limit means."""
+    return frozenset(member.name for member in inventory.read("sandbox", limit))

@@ -15,6 +15,8 @@ from provision.settings import secrets
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 
+pytestmark = pytest.mark.docker1
+
 # As an app of this kind brings it: its own Compose project, with a network of a known name.
 COMPOSE_FILE = """
 services:

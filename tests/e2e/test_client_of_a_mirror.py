@@ -16,6 +16,8 @@ from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 
+pytestmark = pytest.mark.servers
+
 GATEWAY = "10.213.86.1"  # this machine, as the sandbox's hosts see it
 
 

@@ -59,6 +59,7 @@ def bare_app2(operator: Operator) -> Iterator[Operator]:
     operator.bare("app2")
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
     "made", ["groupadd medaction", "useradd --gid users --shell /bin/bash medaction"], ids=["group", "user"]
 )

@@ -13,6 +13,8 @@ from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 
+pytestmark = pytest.mark.servers
+
 HOST = "medaction-sandbox-db1"
 IN_CLONE = "cd /srv/project && PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels make -s "
 NOT_CLONED = (".git", ".venv", ".secrets", ".sandbox", ".bench", "node_modules", "__pycache__")

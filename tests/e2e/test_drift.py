@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 
 @dataclass(frozen=True)
 class Drift:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.mark.parametrize(
     ("form", "jobs", "suffix"), [("plain-zstd", 1, ".sql.zst"), ("custom", 2, ".dump"), ("directory", 2, ".dir")]

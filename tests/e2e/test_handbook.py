@@ -11,6 +11,8 @@ from provision.settings import secrets
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 
+pytestmark = pytest.mark.servers
+
 IN_APP_DIR = "cd /opt/medaction && "
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 
+pytestmark = pytest.mark.servers
+
 Cut = Callable[[Operator, "subprocess.Popen[str]", str], None]
 
 

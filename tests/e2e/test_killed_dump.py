@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.operator import Operator
+
+pytestmark = pytest.mark.servers
 
 STORE = "/opt/medaction/backups"
 

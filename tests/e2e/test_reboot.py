@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
+
+pytestmark = pytest.mark.servers
 
 
 def test_nights_that_the_host_slept_through_are_caught_up_after_boot(deployed: Operator) -> None:

@@ -14,6 +14,10 @@ from provision.settings import secrets
 from tests.e2e.operator import Done, Operator
 from tests.sandbox import fleet
 
+REDIS1, DOCKER1 = (
+    pytest.param("redis1", marks=pytest.mark.servers, id="redis1"),
+    pytest.param("docker1", marks=pytest.mark.docker1, id="docker1"),
+)
 COMPOSE = '"redis_mode": "compose",'
 COMPOSE_UP = "cd /opt/medaction && docker compose --profile cache up -d redis"
 # The directory of the data belongs to redis-tools, which stays.
@@ -23,13 +27,13 @@ ADDRESS = {host.name: host.address for host in fleet.read(PROJECT / "inventories
 
 
 @pytest.fixture
-def counter(deployed: Operator) -> Iterator[str]:
-    """A key of the app, in both Redis, for a second already."""
-    key = "medaction:e2e-counter"
-    for host in ("redis1", "docker1"):
+def counter(deployed: Operator, hosts: frozenset[str]) -> Iterator[str]:
+    """A key of the app, in each Redis that the test has for itself, for a second already."""
+    key, its_hosts = "medaction:e2e-counter", sorted(hosts & {"redis1", "docker1"})
+    for host in its_hosts:
         assert deployed.redis(host, f"SET {key} 4 EX 900", user="medaction") == "OK\nOK\n"
     yield key
-    for host in ("redis1", "docker1"):
+    for host in its_hosts:
         deployed.redis(host, f"DEL {key}")
 
 
@@ -63,11 +67,12 @@ def until_it_answers(operator: Operator, host: str) -> None:
 # --- In a container -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_to_do_right_after_a_deploy_in_either_mode(deployed: Operator) -> None:
-    for host in ("redis1", "docker1"):
-        assert deployed.plan(host).stdout == "sandbox: nothing to do on 1 host(s)\n"
+@pytest.mark.parametrize("host", [REDIS1, DOCKER1])
+def test_nothing_is_to_do_right_after_a_deploy_in_either_mode(deployed: Operator, host: str) -> None:
+    assert deployed.plan(host).stdout == "sandbox: nothing to do on 1 host(s)\n"
 
 
+@pytest.mark.docker1
 def test_the_handbooks_own_line_is_what_the_deploy_did(deployed: Operator, counter: str) -> None:
     running = "docker inspect -f '{{.Id}}' medaction-redis"
     before = deployed.read("docker1", running)
@@ -82,6 +87,7 @@ def test_the_handbooks_own_line_is_what_the_deploy_did(deployed: Operator, count
     assert deployed.redis("docker1", f"GET {counter}", user="medaction") == "OK\n4\n"
 
 
+@pytest.mark.docker1
 @pytest.mark.parametrize(
     ("by_hand", "named"),
     [
@@ -104,6 +110,7 @@ def test_what_was_changed_by_hand_is_told_and_mended(deployed: Operator, by_hand
     assert deployed.plan("docker1").returncode == 0
 
 
+@pytest.mark.docker1
 def test_what_runs_in_the_container_is_mended_without_a_restart(deployed: Operator) -> None:
     started = "docker inspect -f '{{.State.StartedAt}}' medaction-redis"
     before = deployed.read("docker1", started)
@@ -113,6 +120,7 @@ def test_what_runs_in_the_container_is_mended_without_a_restart(deployed: Operat
     assert (deployed.plan("docker1").returncode, deployed.read("docker1", started)) == (0, before)
 
 
+@pytest.mark.docker1
 def test_a_changed_setting_that_needs_a_restart_keeps_the_counters(project_copy: Operator, counter: str) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
     project_copy.deploy("docker1")
@@ -123,6 +131,7 @@ def test_a_changed_setting_that_needs_a_restart_keeps_the_counters(project_copy:
     assert project_copy.redis("docker1", f"GET {counter}", user="medaction") == "OK\n4\n"
 
 
+@pytest.mark.docker1
 def test_a_compose_file_of_a_person_stays_and_is_told_what_to_include(deployed: Operator) -> None:
     theirs = "/opt/medaction/docker-compose.yml"
     deployed.read("docker1", f"echo 'services: {{web: {{image: \"redis:7.2-alpine\"}}}}' > {theirs}")
@@ -137,6 +146,7 @@ def test_a_compose_file_of_a_person_stays_and_is_told_what_to_include(deployed: 
         deployed.deploy("docker1")
 
 
+@pytest.mark.docker1
 def test_an_env_that_compose_cannot_read_is_no_obstacle(deployed: Operator) -> None:
     deployed.read("docker1", "printf 'what is this\\n\\x01=\"' > /opt/medaction/.env; docker rm -f medaction-redis")
     try:
@@ -147,6 +157,7 @@ def test_an_env_that_compose_cannot_read_is_no_obstacle(deployed: Operator) -> N
         deployed.read("docker1", "rm /opt/medaction/.env")
 
 
+@pytest.mark.servers
 def test_a_host_without_docker_is_told_what_to_install(project_copy: Operator) -> None:
     settings_of(project_copy, 'redis_mode = "compose"')
     assert_refused(
@@ -161,9 +172,12 @@ def test_a_host_without_docker_is_told_what_to_install(project_copy: Operator) -
 @pytest.mark.parametrize(
     ("host", "kill"),
     [
-        ("redis1", "systemctl kill -s KILL redis-server"),
-        ("docker1", "kill -KILL $(docker inspect -f '{{.State.Pid}}' medaction-redis)"),
-        ("docker1", f"docker kill -s KILL medaction-redis; {COMPOSE_UP}"),  # Docker takes its own kill for a stop
+        pytest.param("redis1", "systemctl kill -s KILL redis-server", marks=pytest.mark.servers),
+        pytest.param(
+            "docker1", "kill -KILL $(docker inspect -f '{{.State.Pid}}' medaction-redis)", marks=pytest.mark.docker1
+        ),
+        # Docker takes its own kill for a stop.
+        pytest.param("docker1", f"docker kill -s KILL medaction-redis; {COMPOSE_UP}", marks=pytest.mark.docker1),
     ],
 )
 def test_a_counter_a_second_old_survives_a_crash(deployed: Operator, counter: str, host: str, kill: str) -> None:
@@ -176,6 +190,7 @@ def test_a_counter_a_second_old_survives_a_crash(deployed: Operator, counter: st
 # --- Something else is there --------------------------------------------------------------------------
 
 
+@pytest.mark.docker1
 def test_what_else_holds_the_port_is_told_with_its_owner(project_copy: Operator) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
     listen = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 6400, Listen => 1, ReuseAddr => 1); sleep"
@@ -189,6 +204,7 @@ def test_what_else_holds_the_port_is_told_with_its_owner(project_copy: Operator)
         project_copy.read("docker1", "systemctl stop e2e-stranger")
 
 
+@pytest.mark.docker1
 def test_another_container_on_the_port_is_told_by_its_name(project_copy: Operator) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
     project_copy.read("docker1", "docker run -d --rm --name theirs -p 6400:6379 redis:7.2-alpine")
@@ -198,6 +214,7 @@ def test_another_container_on_the_port_is_told_by_its_name(project_copy: Operato
         project_copy.read("docker1", "docker stop theirs")
 
 
+@pytest.mark.servers
 def test_another_redis_on_the_port_is_not_taken_for_ours(project_copy: Operator) -> None:
     settings_of(project_copy, "redis_port = 6400")
     server = "redis-server --port 6400 --save '' --dir /tmp"
@@ -210,13 +227,16 @@ def test_another_redis_on_the_port_is_not_taken_for_ours(project_copy: Operator)
         project_copy.read("redis1", "systemctl stop e2e-redis")
 
 
-def test_an_address_that_the_host_does_not_have_is_told_before_redis_would_not_start(project_copy: Operator) -> None:
+@pytest.mark.parametrize("host", [REDIS1, DOCKER1])
+def test_an_address_that_the_host_does_not_have_is_told_before_redis_would_not_start(
+    project_copy: Operator, host: str
+) -> None:
     settings_of(project_copy, 'redis_bind = ["127.0.0.1", "10.213.86.99"]')
-    for host in ("redis1", "docker1"):
-        told = f"{host}: redis_bind: Redis is to listen on 10.213.86.99, and this host's addresses are 10.213.86"
-        assert_refused(project_copy.command("deploy", host), told)
+    told = f"{host}: redis_bind: Redis is to listen on 10.213.86.99, and this host's addresses are 10.213.86"
+    assert_refused(project_copy.command("deploy", host), told)
 
 
+@pytest.mark.servers
 def test_another_app_is_not_locked_out_of_the_redis_that_serves_it(project_copy: Operator, counter: str) -> None:
     settings_of(project_copy, 'redis_user = "clinic"')
     assert_refused(
@@ -225,6 +245,7 @@ def test_another_app_is_not_locked_out_of_the_redis_that_serves_it(project_copy:
     assert project_copy.redis("redis1", f"GET {counter}", user="medaction") == "OK\n4\n"
 
 
+@pytest.mark.servers
 def test_a_redis_of_debians_package_with_data_is_handed_over_by_a_word(project_copy: Operator) -> None:
     edit(project_copy, "sandbox.py", "redis = [", 'redis = ["app1",')
     settings_of(project_copy, 'redis_bind = ["127.0.0.1"]')
@@ -248,6 +269,7 @@ def test_a_redis_of_debians_package_with_data_is_handed_over_by_a_word(project_c
 # --- From one mode to another -------------------------------------------------------------------------
 
 
+@pytest.mark.docker1
 def test_a_change_of_mode_says_what_becomes_of_the_counters(project_copy: Operator, counter: str) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, "")
     try:
@@ -295,6 +317,7 @@ def test_an_external_redis_is_asked_before_and_is_all_in_env(project_copy: Opera
         Operator().deploy("app")
 
 
+@pytest.mark.servers
 def test_an_external_redis_leaves_no_host_the_role(project_copy: Operator) -> None:
     settings_of(project_copy, 'redis_mode = "external"')
     assert_refused(
@@ -303,6 +326,7 @@ def test_an_external_redis_leaves_no_host_the_role(project_copy: Operator) -> No
     )  # fmt: skip
 
 
+@pytest.mark.servers
 def test_an_external_redis_over_tls(project_copy: Operator, tmp_path: Path) -> None:
     """As a cloud provider has it: TLS, the user `default`, a password. Its authority is known to this machine."""
     key, certificate = tmp_path / "key", tmp_path / "ca.crt"

@@ -16,7 +16,7 @@ from tests.limiter.node import bundle, install_packages, make_app
 from tests.limiter.waiting import until
 
 HOSTS = ("app1", "app2")
-MODULE = "/opt/medaction/lib/security/rate-limiter-redis.ts"
+MODULES = ("lib/security/rate-limiter-redis.ts", "lib/security/rate-limits.ts")
 WINDOW_SECONDS = 15 * 60
 # As a proxy in front of the app would: it adds the client's address.
 ASK = """fetch('http://127.0.0.1:3000/login', {method: 'POST', headers: {'X-Forwarded-For': '%s'}}).then(async r =>
@@ -42,16 +42,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Operator], str
     """The small server with the module that a deploy placed, as one file of JavaScript."""
 
     def made_with(operator: Operator) -> str:
-        modules = {operator.read(host, f"cat {MODULE}") for host in HOSTS}
-        assert len(modules) == 1
+        on_one, on_other = (
+            {path: operator.read(host, f"cat /opt/medaction/{path}") for path in MODULES} for host in HOSTS
+        )
+        assert on_one == on_other
         install_packages()
-        app = make_app(tmp_path_factory.mktemp("app"), modules.pop())
+        app = make_app(tmp_path_factory.mktemp("app"), on_one)
         return bundle(app, "server.ts").read_text()
 
     return made_with
 
 
-@pytest.fixture(params=MODES.values(), ids=MODES.keys())
+@pytest.fixture(
+    params=[
+        pytest.param(MODES["package"], id="package", marks=pytest.mark.servers),
+        pytest.param(MODES["compose"], id="compose"),
+    ]
+)
 def two_apps(
     request: pytest.FixtureRequest, project_copy: Operator, server: Callable[[Operator], str]
 ) -> Iterator[tuple[Operator, Mode]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.e2e.operator import Operator
+
+pytestmark = pytest.mark.servers
 
 
 def _status(operator: Operator) -> dict[str, dict[str, str]]:
-    done = operator.run("make", "-s", "status", "JSON=1")
+    done = operator.run("make", "-s", "status", "JSON=1", "LIMIT=app,redis1,db1,win1")
     assert done.returncode == 0, done.stdout
     return {row["host"]: row for row in json.loads(done.stdout[done.stdout.index("[\n") :])}
 

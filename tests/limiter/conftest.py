@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from provision.app.layout import limiters
 from provision.settings import Settings
-from provision.settings.render import render
 from tests.limiter.debian import require
-from tests.limiter.deployed import TEMPLATE, redis_url, settings_with
+from tests.limiter.deployed import redis_url, settings_with
 from tests.limiter.node import Node, bundle, install_packages, make_app
 from tests.limiter.redis_server import RedisServer
 
@@ -27,7 +27,7 @@ def app_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`app_of(rate_limits=...)`: an app directory with the module of these settings."""
 
     def make(ioredis: str = "ioredis", **values: object) -> Path:
-        return make_app(tmp_path_factory.mktemp("app"), render(TEMPLATE, settings_with(**values)), ioredis)
+        return make_app(tmp_path_factory.mktemp("app"), limiters(settings_with(**values)), ioredis)
 
     return make
 

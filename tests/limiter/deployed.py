@@ -9,7 +9,6 @@ from provision.app import layout as app_layout
 from provision.settings import SECRET_SETTINGS, Settings, check
 from tests.limiter.redis_server import free_port
 
-TEMPLATE = "app/rate-limiter-redis.ts.j2"
 LIMITS = {"crowd": "150/h", "moment": "3/2s"}  # beside the guide's six: one for crowds, one that ends soon
 
 
@@ -27,6 +26,6 @@ def env_text(settings: Settings) -> str:
 
 
 def redis_url(settings: Settings, port: int | None = None) -> str:
-    """REDIS_URL as it stands in `.env`, without its quotes; `port` leads through a proxy."""
-    url = app_layout.variables(settings)["REDIS_URL"][1:-1]
+    """REDIS_URL as it stands in `.env`; `port` leads through a proxy."""
+    url = app_layout.variables(settings)["REDIS_URL"]
     return url.replace(f":{settings.redis_port}", f":{port}") if port else url

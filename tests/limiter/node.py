@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.limiter.debian import require
 from tests.limiter.waiting import until
+from tests.sandbox import packages
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = HERE / "node_modules"
@@ -29,16 +30,17 @@ def install_packages() -> None:
     """What package-lock.json says, in tests/limiter/node_modules; nothing is done when it is there already."""
     require("node", "nodejs", "npm")
     stamp, lock = PACKAGES / ".lock", (HERE / "package-lock.json").read_text()
-    if not stamp.exists() or stamp.read_text() != lock:
-        subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
-        stamp.write_text(lock)
+    with packages.only_one():
+        if not stamp.exists() or stamp.read_text() != lock:
+            subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True)
+            stamp.write_text(lock)
 
 
-def make_app(directory: Path, module: str, ioredis: str = "ioredis") -> Path:
-    """An app directory around the text of the limiters' module, as an app would have it."""
-    module = module.replace("from 'ioredis'", f"from '{ioredis}'")
-    (directory / MODULE).parent.mkdir(parents=True, exist_ok=True)
-    (directory / MODULE).write_text(module)
+def make_app(directory: Path, limiters: dict[str, str], ioredis: str = "ioredis") -> Path:
+    """An app directory around the limiters (path to text), as an app would have it."""
+    for path, text in limiters.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text.replace("from 'ioredis'", f"from '{ioredis}'"))
     if not (directory / "node_modules").exists():
         (directory / "node_modules").symlink_to(PACKAGES)
     for source in ("driver.ts", "server/server.ts"):
@@ -50,6 +52,9 @@ def complaints_of_typescript(app: Path, *files: str) -> str:
     """What `tsc --strict --noEmit` says about these files of an app; empty when it agrees."""
     options = {
         "strict": True, "noEmit": True, "noUnusedLocals": True, "noUncheckedIndexedAccess": True,
+        "exactOptionalPropertyTypes": True, "noPropertyAccessFromIndexSignature": True, "noUnusedParameters": True,
+        "noImplicitOverride": True, "noFallthroughCasesInSwitch": True,
+        "isolatedModules": True, "verbatimModuleSyntax": True, "useUnknownInCatchVariables": True,
         "target": "es2022", "lib": ["es2022", "dom"], "module": "esnext", "moduleResolution": "bundler",
         "skipLibCheck": True, "types": ["node"],
         "paths": {"@/*": ["./*"]},
@@ -127,7 +132,8 @@ class Node:
 
 def main(module: str, out: str) -> None:
     install_packages()
-    app = make_app(Path(out).resolve().parent / "limiter-server", Path(module).read_text())
+    files = {f"lib/security/{file.name}": file.read_text() for file in Path(module).parent.glob("*.ts")}
+    app = make_app(Path(out).resolve().parent / "limiter-server", files)
     shutil.copy(bundle(app, "server.ts"), out)
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from provision.settings import Settings
-from provision.settings.render import render
+from provision.settings.render import plain, render
 from tests.limiter.waiting import until
 
 
@@ -19,14 +19,26 @@ def free_port() -> int:
 
 
 class RedisServer:
-    def __init__(self, directory: Path, settings: Settings, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, settings: Settings, environment: dict[str, str] | None = None,
+        *, allow_eval: bool = False, has_function: bool = True,
+    ) -> None:  # fmt: skip
+        self._has_function = has_function
         self.settings, self._directory, self._environment = settings, directory, environment or {}
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "redis.conf").write_text(render("redis/redis.conf.j2", settings))
-        (directory / "users.acl").write_text(render("redis/users.acl.j2", settings))
+        (directory / "users.acl").write_text(render("redis/users.acl.j2", settings, allow_eval=allow_eval))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RedisServer:
+        """Run it, and return once it answers and has the limiters' function."""
+        self.launch()
+        until(lambda: self.operator("PING") == "PONG", f"Redis answers; see {self._directory}/log")
+        if self._has_function:
+            assert self.operator("FUNCTION", "LOAD", "REPLACE", plain("redis/rate-limit.lua")) == "rate_limit"
+        return self
+
+    def launch(self) -> None:
         arguments = {
             "--port": self.settings.redis_port, "--bind": "127.0.0.1", "--dir": self._directory,
             "--aclfile": self._directory / "users.acl", "--pidfile": self._directory / "pid", "--logfile": "",
@@ -35,8 +47,6 @@ class RedisServer:
         log = (self._directory / "log").open("ab")
         command = ["redis-server", str(self._directory / "redis.conf"), *words]
         self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self._environment})
-        until(lambda: self.operator("PING") == "PONG", f"Redis answers; see {self._directory}/log")
-        return self
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)

@@ -38,6 +38,8 @@ def up(inventory: Path = paths.DEFAULT_INVENTORY, report: Report = say) -> list[
         engine.ensure(report)
         present = hosts.existing()
         require_ownership([present[host.container] for host in wanted if host.container in present])
+        running = {container.name for container in present.values() if container.state == "running"}
+        machine.ensure_inotify(len([host for host in wanted if host.container not in running]), report)
         ssh.ensure_key()
         images.ensure(wanted, report)
         network = _ensure_network(fleet.subnet(wanted))

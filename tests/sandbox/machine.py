@@ -1,13 +1,19 @@
 """What this machine offers to systemd hosts, and one clear sentence for each thing that it lacks."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.sandbox.errors import SandboxError
 
 NEEDED_FREE_GB = 4
 """What two releases, their profiles and the hosts' own writes come to, with room to install packages."""
+
+INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_PER_HOST = 16
+"""systemd, udev, dbus, cron and whatever else watches files: 9 to 10 were counted on a host."""
 
 # Bit numbers from linux/capability.h. Without one of these dockerd, or systemd in a host, cannot start.
 ESSENTIAL_CAPABILITIES = {
@@ -78,6 +84,37 @@ def require_disk(directory: str) -> None:
     free_gb = shutil.disk_usage(existing).free / 1e9
     if free_gb < NEEDED_FREE_GB:
         raise SandboxError(f"{existing} has {free_gb:.1f} GB free; the sandbox's images need {NEEDED_FREE_GB} GB")
+
+
+def ensure_inotify(more_hosts: int, report: Callable[[str], None], limit_file: Path = INOTIFY_LIMIT) -> None:
+    """Have root's inotify instances suffice for so many more hosts; say in one sentence where they do not.
+
+    All hosts' systemd draw on the same number; once it is used up, units fail with "Too many open files".
+    """
+    if not more_hosts or not limit_file.exists():
+        return
+    limit, needed = int(limit_file.read_text()), inotify_in_use() + more_hosts * INOTIFY_PER_HOST
+    if limit >= needed:
+        return
+    raised = max(needed, 2 * limit)
+    try:
+        limit_file.write_text(f"{raised}\n")
+    except OSError:
+        report(
+            f"machine: {more_hosts} more hosts need about {needed} inotify instances and {limit} are allowed, so units"
+            f" in them may fail: as root, sysctl -w fs.inotify.max_user_instances={raised}"
+        )
+    else:
+        report(f"machine: fs.inotify.max_user_instances raised from {limit} to {raised}, for {more_hosts} more hosts")
+
+
+def inotify_in_use() -> int:
+    """How many inotify instances the processes have that we may look at: for root, all."""
+    found = 0
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += str(descriptor.readlink()) == "anon_inode:inotify"
+    return found
 
 
 def is_debian_family() -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+from tests.sandbox import packages
 
 from .unprivileged import AS_ROOT, PREFIX
 
@@ -22,19 +25,23 @@ def bin_dir() -> Path:
     missing = [] if _server_dirs() else ["postgresql"]
     others = {"isal": "igzip", "faketime": "faketime", "jq": "jq"}
     missing += [name for name, tool in others.items() if not shutil.which(tool)]
-    if missing and AS_ROOT and shutil.which("apt-get"):
-        # Debian's package makes and starts a cluster of its own unless it is told not to.
-        config = Path("/etc/postgresql-common/createcluster.d/no-main.conf")
+    if missing:
+        with _no_cluster_of_debians():
+            packages.install(*missing, start_services=False)
+    return _server_dirs()[-1]
+
+
+@contextmanager
+def _no_cluster_of_debians() -> Iterator[None]:
+    """Debian's package makes a cluster of its own unless it is told not to."""
+    config = Path("/etc/postgresql-common/createcluster.d/no-main.conf")
+    if AS_ROOT:
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text("create_main_cluster = false\n", encoding="ascii")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for argv in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *missing]):
-            subprocess.run(["apt-get", *argv], check=True, env=environment, stdout=subprocess.DEVNULL)
-        config.unlink()
-    found = _server_dirs()
-    if not found:
-        raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql isal faketime jq")
-    return found[-1]
+    try:
+        yield
+    finally:
+        config.unlink(missing_ok=True)
 
 
 def _server_dirs() -> list[Path]:

@@ -57,7 +57,7 @@ def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
         ("package", ELSEWHERE, 0),
         ("compose", ELSEWHERE, 0),
         ("package", replace(OURS, listeners=(), service_is_on=True), None),
-        ("package", replace(OURS, users=frozenset({"default", "operator", "medaction"})), 5),
+        ("package", replace(OURS, users=frozenset({"default", "operator", "sampler", "medaction"})), 5),
     ],
 )
 def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, settings_of: ValidSettings):
@@ -187,7 +187,7 @@ def test_tls_is_for_an_external_redis_alone(faults_of: Faults, settings_of: Vali
     (fault,) = faults_of(redis_tls=True)
     assert (fault.setting, "external" in fault.reason) == ("redis_tls", True)
     variables = app_layout.variables(settings_of(redis_mode="external", redis_tls=True, redis_user="default"))
-    assert variables["REDIS_URL"].startswith('"rediss://default:')
+    assert variables["REDIS_URL"].startswith("rediss://default:")
 
 
 def test_a_container_is_published_on_loopback_for_certain(faults_of: Faults):

@@ -126,7 +126,7 @@ def test_a_redis_that_is_not_there_answers_nothing():
 
 
 def test_the_question_is_one_command_a_line_whatever_the_password():
-    assert len(question("p@ss\" ' \\n épicé").splitlines()) == 5
+    assert len(question("p@ss\" ' \\n épicé").splitlines()) == 7
 
 
 def test_an_empty_directive_at_the_end_of_what_redis_answers_is_read():

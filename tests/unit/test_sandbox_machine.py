@@ -1,5 +1,6 @@
 """What the sandbox reads from the machine it runs on, and the images it makes there."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -90,3 +91,28 @@ def test_an_image_is_built_again_when_its_recipe_changes(monkeypatch, tmp_path: 
     monkeypatch.setattr(images, "BASE_RECIPE", recipe)
     after = {release: images.tag(release, "postgresql") for release in before}
     assert not set(before.values()) & set(after.values())
+
+
+def test_inotify_instances_are_raised_for_the_hosts_to_come(tmp_path: Path):
+    limit, said = tmp_path / "limit", []
+    limit.write_text("128\n")
+    machine.ensure_inotify(500, said.append, limit)
+    assert int(limit.read_text()) >= 500 * machine.INOTIFY_PER_HOST
+    assert len(said) == 1 and "raised from 128" in said[0]
+    machine.ensure_inotify(500, said.append, limit)
+    assert len(said) == 1
+
+
+def test_where_they_cannot_be_raised_one_sentence_says_so():
+    limit, said = Path("/proc/sys/kernel/ngroups_max"), []  # nobody can write it, root included
+    machine.ensure_inotify(1_000_000, said.append, limit)
+    assert len(said) == 1 and "as root, sysctl -w fs.inotify.max_user_instances=" in said[0]
+
+
+def test_an_inotify_instance_in_use_is_counted():
+    descriptors = [ctypes.CDLL(None).inotify_init() for _ in range(5)]
+    try:
+        assert machine.inotify_in_use() >= 5
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

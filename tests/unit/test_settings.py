@@ -156,7 +156,7 @@ def test_redis_always_listens_where_the_deploy_asks_it(faults_of: Faults):
     assert "must hold 127.0.0.1" in found(faults_of(redis_bind=["10.0.0.5"]), "redis_bind")
 
 
-@pytest.mark.parametrize("name", ["operator", "default"])
+@pytest.mark.parametrize("name", ["operator", "default", "sampler"])
 def test_the_app_cannot_have_the_name_of_redis_own_users(name: str, faults_of: Faults):
     assert "is a user of Redis already" in found(faults_of(redis_user=name), "redis_user")
 

@@ -48,10 +48,10 @@ def test_one_wrong_entry_is_told_once(sddl, told):
     assert len(sentences) == 1 and told in sentences[0]
 
 
-@pytest.mark.parametrize("owner", ["BU", "S-1-5-21-1-2-3-1001", "LA"])
-def test_an_owner_who_could_change_the_list_is_told(owner):
+@pytest.mark.parametrize(("owner", "name"), [("BU", "Users"), ("S-1-5-21-1-2-3-1001",) * 2, ("LA", "LA")])
+def test_an_owner_who_could_change_the_list_is_told(owner, name):
     (told,) = differences("C:\\x", FILE, f"O:{owner}G:SY{FILE.sddl}")
-    assert f"belongs to {owner}" in told
+    assert f"is owned by {name}, should be Administrators" in told
     assert differences("C:\\x", FILE, f"O:SYG:SY{FILE.sddl}") == []
 
 

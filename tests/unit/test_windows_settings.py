@@ -24,7 +24,7 @@ def test_another_app_has_names_of_its_own():
 
 def test_each_tier_has_its_own_minimum_in_the_script():
     found = settings(backup_daily_minimum_kept=14, backup_weekly_minimum_kept=20)
-    text = layout.script("backup-database.ps1", found)
+    text = layout.script_settings(found)
     assert "$DailyMinimumKept = 14\n" in text and "$WeeklyMinimumKept = 20\n" in text
 
 
@@ -62,10 +62,3 @@ def test_everything_can_be_printed_without_a_host_and_without_a_secret():
     assert "C/MedAction/scripts/backup-database.ps1" in shown
     assert "tasks/MedAction/MedAction Backup.xml" in shown
     assert not any(b"p@ss" in content for content in shown.values())
-
-
-def test_a_service_file_holds_any_name_as_it_stands():
-    found = settings(postgres_database='l\'hôpital "2"', postgres_user="rôle")
-    assert '\ndbname=l\'hôpital "2"\n' in layout.service_file(found)
-    assert "\nuser=rôle\n" in layout.service_file(found)
-    assert all(argument.isascii() and " " not in argument for argument in layout.dump_arguments(found))

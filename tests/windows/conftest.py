@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox import packages
+from tests.sandbox.errors import SandboxError
 from tests.sandbox.windows_standin import install
 from tests.scripts import conftest as scripts
 
@@ -69,7 +71,10 @@ def sshd_program() -> Path:
     if os.geteuid() != 0:
         pytest.skip("a private sshd with a chroot needs root")
     if not SSHD.exists():
-        _install_openssh()
+        try:
+            packages.install("openssh-server", start_services=False)
+        except SandboxError as error:
+            pytest.skip(str(error))
     return SSHD
 
 
@@ -136,25 +141,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _install_openssh() -> None:
-    if not shutil.which("apt-get"):
-        pytest.skip("openssh-server is missing, and this is no Debian to install it on")
-    # Debian's way to install a service without starting it (invoke-rc.d, policy-rc.d).
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends"]
-        done = subprocess.run(
-            [*command, "openssh-server"], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"openssh-server could not be installed: {done.stderr.strip()[-200:]}")
-    finally:
-        if ours:
-            policy.unlink()

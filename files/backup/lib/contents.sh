@@ -1,85 +1,258 @@
 # shellcheck shell=bash
 # A part of the backup scripts. Managed by the project that deploys this host.
-# --- The contents of a database, as one line of JSON ----------------------------------------------------
+# --- The contents of a database, one JSON array a line ---------------------------------------------------
 
-# What a restore must bring back: each table's number of rows, large objects, extensions, and the schema as
-# a checksum over the definition of each column, constraint, index, view, function, trigger, type, policy.
-# An extension's own objects come with it, so they are left out. Exact within the snapshot that it runs in.
-contents_sql() { # CONDITION ON table_name
-    cat <<SQL
-WITH ours AS (
-    SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+# Who has what right, as it stands in no order and whoever granted it.
+rights_sql() { # ACL KIND OWNER
+    printf '%s' "(SELECT string_agg(grants, ',' ORDER BY grants COLLATE \"C\") FROM (
+        SELECT format('%s %s%s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee)::text END,
+                      privilege_type, CASE WHEN is_grantable THEN '*' END) AS grants
+          FROM aclexplode(coalesce($1, acldefault('$2', $3)))) each)"
+}
+
+# What is ours in a database: not PostgreSQL's own, nor what comes with an extension.
+# What a failed CREATE INDEX CONCURRENTLY leaves behind, pg_dump leaves out (its getIndexes).
+readonly ours_sql="
+ours AS (
+    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
+     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+       AND ('pg_namespace'::regclass, oid) NOT IN (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
 ), member AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), unfinished AS (
-    -- What a failed CREATE INDEX CONCURRENTLY leaves behind, and pg_dump leaves out (its getIndexes).
     SELECT indexrelid FROM pg_index i JOIN pg_class t ON t.oid = indrelid
      WHERE NOT (indisready AND (indisvalid OR t.relkind = 'p'))
 ), relation AS (
-    SELECT c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) AS table_name
+    SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
      WHERE ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
        AND c.oid NOT IN (SELECT indexrelid FROM unfinished)
-), counted AS (
-    SELECT table_name, (xpath('/row/n/text()', query_to_xml(
-               format('SELECT count(*) AS n FROM ONLY %s', table_name), false, true, ''
-           )))[1]::text::bigint AS rows
-      FROM relation WHERE relkind = 'r' AND ($1)
-), definition AS (
-    SELECT format('relation %s %s', table_name, relkind) AS line FROM relation
+)"
+
+# Each object that a restore must bring back, and all of its definition that a restore must not change. What is
+# made anew with another name is left to its parent (foreign keys and triggers of partitions), and so is the order
+# of columns that are inherited. An expression that was printed and read again has its casts and brackets in other
+# places, so they are left out of those.
+objects_sql() { # COLUMNS THAT ARE WANTED OF object, line
+    cat <<SQL
+WITH $ours_sql, definition AS (
+    SELECT format('schema %I', nspname) AS object,
+           concat_ws(' ', pg_get_userbyid(nspowner), $(rights_sql nspacl n nspowner)) AS line FROM ours
     UNION ALL
-    SELECT format('column %s.%I %s %s %s%s %s', table_name, attname, format_type(atttypid, atttypmod),
-                  attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid))
+    SELECT format('%s %s', CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
+                       WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+                       WHEN 'S' THEN 'sequence' ELSE 'composite type' END, name),
+           concat_ws(' ', relpersistence, relrowsecurity, relforcerowsecurity, relreplident,
+               (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(reloptions) o),
+               pg_get_expr(relpartbound, r.oid), CASE relkind WHEN 'p' THEN pg_get_partkeydef(r.oid) END,
+               (SELECT string_agg(inhparent::regclass::text, ',' ORDER BY inhseqno) FROM pg_inherits
+                 WHERE inhrelid = r.oid),
+               CASE WHEN relkind IN ('v', 'm') THEN
+                   regexp_replace(pg_get_viewdef(r.oid), $loose, '', 'g') END,
+               CASE relkind WHEN 'm' THEN relispopulated END,
+               (SELECT concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
+                  FROM pg_sequence WHERE seqrelid = r.oid),
+               (SELECT concat_ws(' ', srvname, array_to_string(ftoptions, ','))
+                  FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = ftserver WHERE ftrelid = r.oid),
+               pg_get_userbyid(relowner),
+               CASE WHEN relkind = 'S' THEN $(rights_sql relacl s relowner)
+                    WHEN relkind <> 'c' THEN $(rights_sql relacl r relowner) END)
+      FROM relation r WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+    UNION ALL
+    SELECT format('column %s.%I', name, attname),
+           concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
+               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END, attoptions, attfdwoptions,
+               regexp_replace(pg_get_expr(adbin, adrelid), $loose, '', 'g'),
+               CASE WHEN attacl IS NOT NULL THEN $(rights_sql attacl c relowner) END)
       FROM relation r JOIN pg_attribute a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped
+      JOIN pg_type t ON t.oid = atttypid
       LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
      WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
     UNION ALL
-    SELECT format('constraint %s %I %s', coalesce(table_name, contypid::regtype::text), conname,
-                  pg_get_constraintdef(k.oid))
+    SELECT format('constraint %I of %s', conname, coalesce(name, contypid::regtype::text)),
+           regexp_replace(pg_get_constraintdef(k.oid), $loose, '', 'g')
       FROM pg_constraint k JOIN ours n ON n.oid = connamespace LEFT JOIN relation r ON r.oid = conrelid
+     WHERE conparentid = 0 AND contype NOT IN ('n', 't') AND (conrelid = 0 OR r.oid IS NOT NULL)
+       AND ('pg_type'::regclass, contypid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
-    SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN relation r ON r.oid = indrelid
+    SELECT format('index %s', indexrelid::regclass),
+           concat_ws(' ', regexp_replace(pg_get_indexdef(indexrelid), $loose, '', 'g'), indisclustered, indisreplident)
+      FROM pg_index JOIN relation r ON r.oid = indrelid
      WHERE indexrelid NOT IN (SELECT indexrelid FROM unfinished)
     UNION ALL
-    SELECT format('view %s %s', table_name, pg_get_viewdef(oid)) FROM relation WHERE relkind IN ('v', 'm')
+    SELECT format('function %s', p.oid::regprocedure),
+           concat_ws(' ', CASE
+               WHEN prokind = 'a' THEN (SELECT (to_jsonb(g) - '{aggfnoid,aggtranstype,aggmtranstype,aggsortop}'::text[])
+                   ::text || aggtranstype::regtype || aggmtranstype::regtype || aggsortop::regoperator
+                   FROM pg_aggregate g WHERE aggfnoid = p.oid)
+               WHEN to_jsonb(p) ->> 'prosqlbody' IS NULL THEN pg_get_functiondef(p.oid)
+               ELSE regexp_replace(pg_get_functiondef(p.oid), $loose, '', 'g') END,
+               pg_get_userbyid(proowner), $(rights_sql proacl f proowner))
+      FROM pg_proc p JOIN ours n ON n.oid = pronamespace
+     WHERE ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+       -- A range type brings its constructors with it.
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i')
     UNION ALL
-    SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN ours n ON n.oid = pronamespace
-     WHERE prokind IN ('f', 'p', 'w')
-       AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+    SELECT format('trigger %I of %s', tgname, name),
+           concat_ws(' ', regexp_replace(pg_get_triggerdef(t.oid), $loose, '', 'g'), tgenabled)
+      FROM pg_trigger t JOIN relation r ON r.oid = tgrelid
+     WHERE NOT tgisinternal AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
     UNION ALL
-    SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN relation r ON r.oid = tgrelid
-     WHERE NOT tgisinternal
+    SELECT format('rule %I of %s', rulename, name),
+           concat_ws(' ', regexp_replace(pg_get_ruledef(w.oid), $loose, '', 'g'), ev_enabled)
+      FROM pg_rewrite w JOIN relation r ON r.oid = ev_class WHERE rulename <> '_RETURN'
     UNION ALL
-    SELECT format('policy %s %I %s %s %s', table_name, polname, polcmd, pg_get_expr(polqual, polrelid),
-                  pg_get_expr(polwithcheck, polrelid)) FROM pg_policy JOIN relation r ON r.oid = polrelid
+    SELECT format('policy %I of %s', polname, name),
+           concat_ws(' ', polcmd, polpermissive, regexp_replace(pg_get_expr(polqual, polrelid), $loose, '', 'g'),
+               regexp_replace(pg_get_expr(polwithcheck, polrelid), $loose, '', 'g'),
+               (SELECT string_agg(CASE o WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(o)::text END, ','
+                                  ORDER BY pg_get_userbyid(o) COLLATE "C") FROM unnest(polroles) o))
+      FROM pg_policy JOIN relation r ON r.oid = polrelid
     UNION ALL
-    SELECT format('enum %s %s', enumtypid::regtype,
-                  string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder))
-      FROM pg_enum WHERE ('pg_type'::regclass, enumtypid) NOT IN (SELECT classid, objid FROM member)
-     GROUP BY enumtypid
-), normal AS (
-    -- An expression that was printed and read again has its casts and brackets in other places.
-    SELECT regexp_replace(line, '[()]|::(text|character varying)(\[\])?', '', 'g') AS line FROM definition
+    SELECT format('type %s', t.oid::regtype),
+           concat_ws(' ', typtype, format_type(nullif(typbasetype, 0), typtypmod), typnotnull,
+               regexp_replace(pg_get_expr(typdefaultbin, 0), $loose, '', 'g'),
+               CASE WHEN typtype = 'd' THEN typcollation::regcollation END,
+               (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder)
+                  FROM pg_enum WHERE enumtypid = t.oid),
+               (SELECT concat_ws(' ', rngsubtype::regtype, nullif(rngcollation, 0)::regcollation, rngsubdiff)
+                  FROM pg_range WHERE rngtypid = t.oid),
+               pg_get_userbyid(typowner), $(rights_sql typacl T typowner))
+      FROM pg_type t JOIN ours n ON n.oid = typnamespace LEFT JOIN pg_class c ON c.oid = typrelid
+     WHERE typtype IN ('d', 'e', 'r', 'c') AND coalesce(relkind, 'c') = 'c'
+       AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('statistics %I.%I', nspname, stxname),
+           concat_ws(' ', regexp_replace(pg_get_statisticsobjdef(s.oid), $loose, '', 'g'), pg_get_userbyid(stxowner))
+      FROM pg_statistic_ext s JOIN ours n ON n.oid = stxnamespace
+    UNION ALL
+    SELECT format('collation %I.%I', nspname, collname),
+           concat_ws(' ', to_jsonb(c) - '{oid,collnamespace,collowner,collversion}'::text[], pg_get_userbyid(collowner))
+      FROM pg_collation c JOIN ours n ON n.oid = collnamespace
+     WHERE ('pg_collation'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('text search configuration %I.%I', nspname, cfgname),
+           concat_ws(' ', cfgparser::text::oid::text, pg_get_userbyid(cfgowner), (
+               SELECT string_agg(concat_ws(' ', maptokentype, mapdict::regdictionary), ','
+                                 ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = c.oid))
+      FROM pg_ts_config c JOIN ours n ON n.oid = cfgnamespace
+     WHERE ('pg_ts_config'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('text search dictionary %I.%I', nspname, dictname),
+           concat_ws(' ', dictinitoption, pg_get_userbyid(dictowner))
+      FROM pg_ts_dict d JOIN ours n ON n.oid = dictnamespace
+     WHERE ('pg_ts_dict'::regclass, d.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('operator %s', o.oid::regoperator),
+           concat_ws(' ', oprcode, nullif(oprcom, 0)::regoperator, nullif(oprnegate, 0)::regoperator, oprrest, oprjoin,
+               oprcanmerge, oprcanhash, pg_get_userbyid(oprowner))
+      FROM pg_operator o JOIN ours n ON n.oid = oprnamespace
+     WHERE ('pg_operator'::regclass, o.oid) NOT IN (SELECT classid, objid FROM member) AND oprcode <> 0
+    UNION ALL
+    SELECT format('cast %s as %s', castsource::regtype, casttarget::regtype),
+           concat_ws(' ', nullif(castfunc, 0)::regprocedure, castcontext, castmethod)
+      FROM pg_cast c WHERE oid >= 16384
+       AND ('pg_cast'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype = 'i')
+    UNION ALL
+    SELECT format('foreign server %I', srvname),
+           concat_ws(' ', fdwname, srvtype, srvversion, srvoptions, pg_get_userbyid(srvowner),
+               $(rights_sql srvacl S srvowner))
+      FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = srvfdw
+    UNION ALL
+    SELECT format('event trigger %I', evtname),
+           concat_ws(' ', evtevent, evtfoid::regprocedure, evtenabled, evttags, pg_get_userbyid(evtowner))
+      FROM pg_event_trigger e WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('publication %I', pubname),
+           concat_ws(' ', to_jsonb(p) - '{oid,pubowner}'::text[], pg_get_userbyid(pubowner), (
+               SELECT string_agg(prrelid::regclass::text, ',' ORDER BY prrelid::regclass::text COLLATE "C")
+                 FROM pg_publication_rel WHERE prpubid = p.oid))
+      FROM pg_publication p
+    UNION ALL
+    SELECT format('default privileges of %I%s on %s', pg_get_userbyid(defaclrole), ' in ' || n.nspname, defaclobjtype),
+           $(rights_sql defaclacl r defaclrole)
+      FROM pg_default_acl LEFT JOIN ours n ON n.oid = defaclnamespace
+     WHERE defaclnamespace = 0 OR n.oid IS NOT NULL
+    UNION ALL
+    SELECT format('comment on %s %s', i.type, i.identity), description
+      FROM pg_description d, pg_identify_object(classoid, objoid, objsubid) i
+     WHERE objoid >= 16384 AND classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass)
+       AND (classoid, objoid) NOT IN (SELECT classid, objid FROM member)
+       AND NOT EXISTS (SELECT FROM pg_constraint WHERE classoid = 'pg_constraint'::regclass AND oid = objoid
+                                                   AND conparentid <> 0)
 )
-SELECT jsonb_build_object(
-    'tables', (SELECT coalesce(jsonb_object_agg(table_name, rows), '{}') FROM counted),
-    'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
-    'extensions', (SELECT jsonb_object_agg(extname, extversion) FROM pg_extension),
-    'schema_sha256', (
-        SELECT encode(sha256(convert_to(string_agg(line, E'\n' ORDER BY line COLLATE "C"), 'UTF8')), 'hex')
-          FROM normal),
-    'encoding', (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database())
-);
+SELECT $1 FROM definition ORDER BY object COLLATE "C";
 SQL
+}
+
+readonly loose="'[()]|::(text|character varying|bpchar|character|name)(\(\d+\))?(\[\])?'"
+
+# As the manifest keeps it: enough to tell that it differs. As a person is told of it: its beginning.
+readonly object_hash="json_build_array('object', object, left(md5(line), 12))"
+readonly object_shown="json_build_array('object', object, left(md5(line), 12), left(line, 200))"
+
+# Each table's rows, counted one table after the other: a lock on each of thousands of tables and their indexes,
+# all at once, would be more than a server has room for. A table that cannot be counted is told, and no more.
+count_sql() { # CONDITION ON table_name
+    cat <<SQL
+\set ON_ERROR_STOP off
+WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
+SELECT 'SAVEPOINT counting',
+       format('SELECT json_build_array(''rows'', %L, (SELECT count(*) FROM ONLY %s))', table_name, table_name),
+       'ROLLBACK TO SAVEPOINT counting', 'RELEASE SAVEPOINT counting'
+  FROM counted WHERE ($1)
+\gexec
+SAVEPOINT counting;
+SELECT json_build_array('asked', json_agg(name)) FROM (
+    WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
+    SELECT table_name AS name FROM counted WHERE ($1)) each;
+ROLLBACK TO SAVEPOINT counting;
+\set ON_ERROR_STOP on
+SQL
+}
+
+# What else a restore must bring back.
+readonly besides_sql="
+SELECT json_build_array('value', 'large_objects', (SELECT count(*) FROM pg_largeobject_metadata));
+SELECT json_build_array('value', 'extensions', (SELECT json_object_agg(extname, extversion) FROM pg_extension));
+SELECT json_build_array('value', 'encoding', (
+    SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()));"
+
+# All of it, within the snapshot of a transaction that is open.
+contents_sql() { # COLUMNS OF objects_sql, CONDITION ON table_name
+    printf '%s\n' 'SAVEPOINT contents;' "$besides_sql" "$(objects_sql "$1")" 'ROLLBACK TO SAVEPOINT contents;' \
+        "$(count_sql "$2")"
+}
+
+# Those lines as one object.
+# shellcheck disable=SC2016  # jq's own names
+readonly contents_program='
+    reduce inputs as $line ({tables: {}, objects: {}};
+        if $line[0] == "object" then .objects[$line[1]] = $line[2] | if $line[3] then .shown[$line[1]] = $line[3] else . end
+        elif $line[0] == "rows" then .tables[$line[1]] = $line[2]
+        elif $line[0] == "asked" then .uncounted = (($line[1] // []) - (.tables | keys))
+        else .[$line[1]] = $line[2] end)'
+
+contents_in() { # FILE
+    jq --null-input --compact-output "$contents_program" "$1"
 }
 
 # Sequences know no snapshot: a dump may have any value from before to after it. As text, since jq 1.6 rounds
 # what has more than 53 bits.
 readonly sequences_sql="
     SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
-      FROM pg_sequences;"
+      FROM pg_sequences"
 
-# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait.
+# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait. What a
+# database or a role has set changes how constants are printed: TimeZone, IntervalStyle, lc_monetary, ...
 readonly session_settings="
-    SET search_path = ''; SET max_parallel_workers_per_gather = 0; SET statement_timeout = 0;
-    SET idle_in_transaction_session_timeout = 0;"
+    SET search_path = ''; SET max_parallel_workers_per_gather = 0;
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
+    SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off; SET xmloption = 'content';
+    SET standard_conforming_strings = on; SET row_security = off; SET client_encoding = 'UTF8';
+    SELECT set_config(name, '0', false) FROM pg_settings
+     WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
+                    'idle_session_timeout')
+    \g /dev/null
+"

@@ -5,17 +5,33 @@
 write_manifest() { # FINAL
     local globals=''
     if [[ -e $1.globals.gz.part ]]; then globals=${1##*/}.globals.gz; fi
-    # It is published as a part of the dump, under that name.
-    # The contents of a large database would not fit into an argument.
-    printf '%s\n' "$sequences_before" "$sequences_after" "$content" |
-        write_json "$1.json" --slurp --arg dump "${1##*/}" --arg database "$database" --arg tier "$tier" \
-            --arg format "$backup_format" --arg started "$began_utc" --arg ended "$(utc_now)" \
-            --argjson seconds "$(( SECONDS - began ))" --argjson bytes "$dump_bytes" --arg sha256 "$sum" \
-            --arg globals "$globals" --arg server_version "$server_version" \
-            --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
-            "$named_values + {sequences_before: .[0], sequences_after: .[1], content: .[2]}" ||
+    # It is published as a part of the dump, under that name. What is in a database would not fit into an argument.
+    contents_in "$run_dir/contents" >"$run_dir/contents.json" ||
+        die "what is in $database cannot be read: run this again"
+    write_json "$1.json" --arg dump "${1##*/}" --arg database "$database" --arg tier "$tier" \
+        --arg format "$backup_format" --arg started "$began_utc" --arg ended "$(utc_now)" \
+        --argjson seconds "$(( SECONDS - began ))" --argjson bytes "$dump_bytes" --arg sha256 "$sum" \
+        --arg globals "$globals" --arg server_version "$server_version" \
+        --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
+        --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
+        "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
+}
+
+sum_of_objects() { jq --compact-output --sort-keys .objects "$run_dir/contents.json" | sha256sum | cut -d ' ' -f 1; }
+
+# shellcheck disable=SC2016  # jq's own names
+readonly manifest_program=". as \$found | $named_values | del(.schema_sha256, .before)"'
+    + {sequences_before: $before[0], sequences_after: $found.sequences_after,
+       content: ($found | del(.sequences_after) + {$schema_sha256})}'
+
+# Counting is for the restore test's sake: it never keeps anybody from a dump.
+tell_what_was_not_counted() {
+    local names
+    names=$(contents_in "$run_dir/contents" | jq --raw-output '.uncounted // [] | join(", ")')
+    [[ -z $names ]] || warn "not counted, so that a restore test cannot compare them: $names: \
+$(reason_in "$run_dir/session.err")"
 }
 
 # Half of the usual size may be right after a clean-up, and may be a table that was lost.

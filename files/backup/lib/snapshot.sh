@@ -29,4 +29,7 @@ close_session() {
     exec 7>&-
     all_ended_well session || session_is_gone
     exec 6<&-
+    if [[ -n ${children[collect]:-} ]]; then
+        all_ended_well collect || die "$(why_failed collect): make room on the disk of $run_dir"
+    fi
 }

@@ -1,4 +1,11 @@
 # What the backups say of themselves: the host's clock, what each tier's last run came to, the dumps that lie there.
+function Test-Name([string]$Name) {
+    if ($Name -notmatch $request.pattern) { return $false }
+    $time = [datetime]::MinValue
+    $culture = [Globalization.CultureInfo]::InvariantCulture
+    return [datetime]::TryParseExact($Matches[1], 'yyyy-MM-dd_HH-mm-ss', $culture, 'None', [ref]$time)
+}
+
 $runs = @()
 $manifests = @{}
 foreach ($tier in $request.tiers) {
@@ -10,7 +17,7 @@ foreach ($tier in $request.tiers) {
     $dumps = @()
     if (Test-Path -LiteralPath $tier.directory) {
         foreach ($file in @(Get-ChildItem -LiteralPath $tier.directory -File)) {
-            if ($file.Name -notmatch $request.pattern) { continue }
+            if (-not (Test-Name $file.Name)) { continue }
             $dumps += @{ database = $request.database; dump = $file.Name; bytes = $file.Length }
         }
     }

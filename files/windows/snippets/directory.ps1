@@ -1,5 +1,9 @@
 # A directory, with its access list when one is given.
 $null = New-Item -ItemType Directory -Force -Path $request.path
+# Made between the look and now: what it leads to is not ours to change.
+if ((Get-Item -LiteralPath $request.path -Force).Attributes -band [IO.FileAttributes]::ReparsePoint) {
+    throw "$($request.path) is a link or junction: remove it, and deploy again"
+}
 if ($request.sddl) {
     $acl = Get-Acl -LiteralPath $request.path
     $acl.SetSecurityDescriptorSddlForm($request.sddl, 'Access')

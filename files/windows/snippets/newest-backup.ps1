@@ -1,9 +1,16 @@
 # The newest dump of all tiers: its path, its age, whether the script that made it still finds it complete.
+function Test-Name([string]$Name) {
+    if ($Name -notmatch $request.pattern) { return $false }
+    $time = [datetime]::MinValue
+    $culture = [Globalization.CultureInfo]::InvariantCulture
+    return [datetime]::TryParseExact($Matches[1], 'yyyy-MM-dd_HH-mm-ss', $culture, 'None', [ref]$time)
+}
+
 $newest = $null
 foreach ($place in $request.places) {
     if (-not (Test-Path -LiteralPath $place)) { continue }
     foreach ($file in @(Get-ChildItem -LiteralPath $place -File)) {
-        if ($file.Name -notmatch $request.pattern) { continue }
+        if (-not (Test-Name $file.Name)) { continue }
         if (-not $newest -or $file.Name -gt $newest.Name) { $newest = $file }
     }
 }

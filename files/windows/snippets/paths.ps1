@@ -1,10 +1,13 @@
-# What lies at each path: its kind, a file's SHA-256, its access list as SDDL (which knows no language).
+# What lies at each path: its kind (a link or junction is its own), a file's SHA-256, its owner and access list as SDDL
+# (which knows no language).
 $found = @{}
 foreach ($path in $request.paths) {
-    if (-not (Test-Path -LiteralPath $path)) { continue }
-    $item = Get-Item -LiteralPath $path -Force
+    # Test-Path says no to a link that leads nowhere.
+    try { $item = Get-Item -LiteralPath $path -Force } catch { continue }
     $entry = @{ kind = 'directory'; sddl = (Get-Acl -LiteralPath $path).Sddl; sha256 = $null }
-    if (-not $item.PSIsContainer) {
+    if ($item.Attributes -band [IO.FileAttributes]::ReparsePoint) {
+        $entry.kind = 'link'
+    } elseif (-not $item.PSIsContainer) {
         $entry.kind = 'file'
         $entry.sha256 = (Get-FileHash -LiteralPath $path -Algorithm SHA256).Hash.ToLowerInvariant()
     }

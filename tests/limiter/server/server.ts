@@ -5,7 +5,7 @@ import { checkLoginRateLimit, getClientIP, rateLimitHeaders } from '@/lib/securi
 import { config } from 'dotenv';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
-config({ path: process.env.ENV_FILE ?? '/opt/medaction/.env', quiet: true });
+config({ path: process.env['ENV_FILE'] ?? '/opt/medaction/.env', quiet: true });
 
 /** A request as a Next.js route sees it: without X-Forwarded-For, Next.js writes the peer's address there. */
 function asInNext(request: IncomingMessage): { headers: Headers } {
@@ -27,6 +27,6 @@ const server = createServer((request, response) => {
   response.writeHead(request.url === '/' ? 200 : 404).end();
 });
 
-server.listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? '127.0.0.1', () => {
+server.listen(Number(process.env['PORT'] ?? 3000), process.env['HOST'] ?? '127.0.0.1', () => {
   console.log(`listening on ${JSON.stringify(server.address())}`);
 });

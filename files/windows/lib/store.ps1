@@ -1,12 +1,8 @@
-{% raw %}
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- The store: names, tiers, what is kept ------------------------------------------------------------
 
-$Suffix = '.sql.gz'
-$StampFormat = 'yyyy-MM-dd_HH-mm-ss'
-$NamePattern = '^' + [regex]::Escape($AppName) + '_(\d{4}-[01]\d-[0-3]\d_[0-2]\d-[0-5]\d-[0-6]\d)\.sql\.gz$'
 $Latest = [IO.Path]::Combine($BackupDir, "${AppName}_latest$Suffix")
 $Trailer = '-- PostgreSQL database dump complete'
-$Invariant = [Globalization.CultureInfo]::InvariantCulture
 
 function Get-TierDir([string]$Name) {
     if ($Name -eq 'daily') { return $BackupDir }
@@ -17,14 +13,8 @@ function Get-TierDir([string]$Name) {
 function Get-Dumps([string]$Name) {
     $directory = Get-TierDir $Name
     if (-not (Test-Path -LiteralPath $directory)) { return @() }
-    $files = @(Get-ChildItem -LiteralPath $directory -File | Where-Object { $_.Name -match $NamePattern })
+    $files = @(Get-ChildItem -LiteralPath $directory -File | Where-Object { Get-StampTime $_.Name })
     return @($files | Sort-Object -Property Name -Descending)
-}
-
-# Stamps are compared with stamps only, as they stand: no time zone and no summer time comes into it.
-function Get-StampTime([string]$Name) {
-    $null = $Name -match $NamePattern
-    return [datetime]::ParseExact($Matches[1], $StampFormat, $Invariant)
 }
 
 # In the hour that autumn repeats a name may be taken already: then the next free second.
@@ -75,12 +65,28 @@ function Test-Dump([string]$Path, [long]$Bytes = -1) {
     # Newer servers write a line after it, so it is looked for in the last 4 KB.
     if (-not $read.Tail.Contains($Trailer)) { return 'it is cut short: its last line is missing' }
     if ($Bytes -ge 0 -and $read.Length -ne $Bytes) { return 'it does not hold as much as pg_dump wrote' }
-    $manifest = "$Path.json"
-    if (Test-Path -LiteralPath $manifest) {
-        $noted = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($manifest))
-        if ($noted.sha256 -ne (Get-Sha256 $Path)) { return 'its checksum is not the one that was noted' }
-        if ($noted.dump_bytes -ne $read.Length) { return 'it does not hold as much as pg_dump wrote' }
+    try {
+        $noted = Read-Manifest $Path
+    } catch {
+        return $_.Exception.Message
     }
+    if (-not $noted) { return $null }
+    if ($noted.sha256 -ne (Get-Sha256 $Path)) { return 'its checksum is not the one that was noted' }
+    if ($noted.dump_bytes -ne $read.Length) { return 'it does not hold as much as pg_dump wrote' }
     return $null
 }
-{% endraw %}
+
+# What was noted of a dump when it was made; nothing where no manifest lies. Throws a sentence when that is damaged.
+function Read-Manifest([string]$Path) {
+    $manifest = "$Path.json"
+    if (-not (Test-Path -LiteralPath $manifest)) { return $null }
+    try {
+        $noted = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($manifest))
+    } catch {
+        $noted = $null
+    }
+    $names = @(if ($noted) { $noted.PSObject.Properties | ForEach-Object { $_.Name } })
+    if ($names -contains 'sha256' -and $names -contains 'dump_bytes' -and $names -contains 'bytes') { return $noted }
+    throw ("its manifest $manifest is damaged, so nothing says whether the dump is as it was made; it does end as a" +
+        ' dump ends: remove that file to use the dump without it, or take another dump')
+}

@@ -1,4 +1,4 @@
-# Restore a dump of {{ app_name }} into a database on {{ postgres_host }}:{{ postgres_port }}.
+# Restore a dump of $AppName into a database on $PostgresHost, port $PostgresPort.
 #
 #   restore-database.ps1 -List                         the dumps there are, newest first
 #   restore-database.ps1 -Into NAME                    restore the newest into the database NAME,
@@ -8,7 +8,7 @@
 #                                                      the old one stays as NAME_before_<time>
 #   restore-database.ps1 -Help                         this text
 #
-# Run as an administrator. It connects as {{ postgres_user }}, which must own the database NAME, or may create
+# Run as an administrator. It connects as $PostgresUser, which must own the database NAME, or may create
 # databases (ALTER ROLE ... CREATEDB). FILE is a path, or a name as -List shows it.
 #
 # Exit codes: 0 done; 1 failed, and the data that was there is untouched; 2 wrong arguments or set-up.
@@ -28,11 +28,13 @@ Set-StrictMode -Version 2
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 
-{% include "windows/parts/settings.ps1.j2" %}
-{% include "windows/parts/base.ps1.j2" %}
-{% include "windows/parts/postgres.ps1.j2" %}
-{% include "windows/parts/store.ps1.j2" %}
-{% raw %}
+$library = Join-Path $PSScriptRoot 'lib'
+. (Join-Path $library 'settings.ps1')
+. (Join-Path $library 'base.ps1')
+. (Join-Path $library 'postgres.ps1')
+. (Join-Path $library 'rules.ps1')
+. (Join-Path $library 'store.ps1')
+
 # --- This run -----------------------------------------------------------------------------------------
 
 $script:RunDir = $null
@@ -102,16 +104,20 @@ function Test-Database([string]$Name) {
     return (Invoke-Sql $AppName "SELECT 1 FROM pg_database WHERE datname = $(ConvertTo-SqlText $Name)") -eq '1'
 }
 
-# What somebody made in it, extensions aside: tables, sequences, views, functions, large objects, schemas.
+# What somebody made in it, extensions' objects aside: relations, functions, types, large objects, schemas.
 function Test-Empty([string]$Name) {
     Write-Services $script:RunDir $Name 'postgres'
     $sql = "
-        SELECT (SELECT count(*) FROM pg_class c WHERE relnamespace = n.oid)
-             + (SELECT count(*) FROM pg_proc p WHERE pronamespace = n.oid
-                  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'))
-             + (SELECT count(*) FROM pg_largeobject_metadata)
-             + (SELECT count(*) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema') - 1
-          FROM pg_namespace n WHERE nspname = 'public'"
+        WITH made AS (
+            SELECT oid, relnamespace AS place FROM pg_class
+            UNION ALL SELECT oid, pronamespace FROM pg_proc
+            UNION ALL SELECT oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+            UNION ALL SELECT oid, oid FROM pg_namespace WHERE nspname <> 'public'
+        )
+        SELECT (SELECT count(*) FROM pg_largeobject_metadata) + count(*)
+          FROM made JOIN pg_namespace n ON n.oid = made.place
+         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = made.oid AND d.deptype = 'e')"
     return (Invoke-Sql 'target' $sql) -eq '0'
 }
 
@@ -120,16 +126,54 @@ function New-Database([string]$Name) {
     $script:Scratch = $Name
 }
 
+# A dump is text that psql reads, and psql runs what follows a backslash: `\!` a program, as who restores. In its
+# restricted mode (the minor releases of August 2025 and later: CVE-2025-8714) it takes no such command; without it a
+# dump is not given to it.
+function Test-Restricted {
+    $key = [Guid]::NewGuid().ToString('N')
+    [IO.File]::WriteAllText((Join-Path $script:RunDir 'query.sql'), "\restrict $key`n\unrestrict $key`n", $Utf8)
+    $arguments = @('--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--file=query.sql', "--dbname=service=$AppName")
+    return (Invoke-Program $script:Client.Psql $arguments $script:RunDir).Code -eq 0
+}
+
+# The dump, with our own \restrict before it and without the one of pg_dump, which would end ours.
+function Write-Restricted([string]$From, [string]$To) {
+    $key = [Guid]::NewGuid().ToString('N')
+    $latin = [Text.Encoding]::GetEncoding(28591)  # each byte is one character, and comes out as it went in
+    $reader = New-Object IO.StreamReader $From, $latin, $false
+    $writer = New-Object IO.StreamWriter $To, $false, $latin
+    try {
+        $writer.Write("\restrict $key`n")
+        $theirs = ''
+        while ($null -ne ($line = $reader.ReadLine())) {
+            if (-not $theirs -and $line -cmatch '^\\restrict ([A-Za-z0-9]+)$') {
+                $theirs = "\unrestrict $($Matches[1])"
+            } elseif (-not $theirs -or $line -cne $theirs) {
+                $writer.Write($line + "`n")
+            }
+        }
+        $writer.Write("\unrestrict $key`n")
+    } finally {
+        $writer.Dispose()
+        $reader.Dispose()
+    }
+}
+
 function Import-Dump([string]$Name) {
     $script:Step = 'load'
+    if (-not (Test-Restricted)) {
+        Stop-Run ("psql $($script:Client.Client) would run commands that a dump may hold, as you: install PostgreSQL's" +
+            ' newest minor release, which can be kept from that (August 2025 or later)') $ExitUsage
+    }
     Write-Services $script:RunDir $Name 'postgres'
+    Write-Restricted (Join-Path $script:RunDir 'restore.sql') (Join-Path $script:RunDir 'restricted.sql')
     $arguments = @(
-        '--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--file=restore.sql',
-        '--output=restore.out', '--dbname=service=target'
+        '--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--set=VERBOSITY=verbose',
+        '--file=restricted.sql', '--output=restore.out', '--dbname=service=target'
     )
     $done = Invoke-Program $script:Client.Psql $arguments $script:RunDir
     if ($done.Code -ne 0) {
-        Stop-Run "the restore into $Name failed: $($done.Errors): mend that, and restore into an empty database"
+        Stop-Run "the restore into $Name failed: $(Select-Errors $done): mend that, and restore into an empty database"
     }
 }
 
@@ -144,7 +188,7 @@ function Switch-Database {
     # Both renames or neither.
     $null = Invoke-Sql $AppName "BEGIN;
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(ConvertTo-SqlText $Into)
-           AND pid <> pg_backend_pid();
+           AND pid <> pg_backend_pid() AND backend_type = 'client backend';
         ALTER DATABASE $(ConvertTo-SqlName $Into) RENAME TO $(ConvertTo-SqlName $old);
         ALTER DATABASE $(ConvertTo-SqlName $new) RENAME TO $(ConvertTo-SqlName $Into);
         COMMIT"
@@ -203,4 +247,3 @@ try {
     Clear-Run
 }
 exit $script:ExitCode
-{% endraw %}

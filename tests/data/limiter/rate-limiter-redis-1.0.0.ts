@@ -1,4 +1,4 @@
-// Managed by the {{ app_name }} deploy (templates/app/rate-limiter-redis.ts.j2): change the settings rate_limits,
+// Managed by the medaction deploy (templates/app/rate-limiter-redis.ts.j2): change the settings rate_limits,
 // rate_limits_open_without_redis, redis_key_prefix or app_trusted_proxies, not this file.
 //
 // Rate limits that every instance of the app shares, in Redis, on the npm packages rate-limiter-flexible and
@@ -40,26 +40,64 @@ interface Limit {
   openWithoutRedis: boolean;
 }
 
-{% for limiter in rate_limiters %}
-/** {{ limiter.rate }}{% if limiter.is_open_without_redis %}; open while Redis is away{% endif %} */
-export function {{ limiter.function }}(identifier: string): Promise<RateLimitResult> {
-  return check(LIMITS.{{ limiter.name }}, identifier);
+/** 5/15min */
+export function checkLoginRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.login, identifier);
 }
 
-{% endfor %}
+/** 100/min; open while Redis is away */
+export function checkApiRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.api, identifier);
+}
+
+/** 30/min; open while Redis is away */
+export function checkMobileApiRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.mobile_api, identifier);
+}
+
+/** 5/h */
+export function checkReclamationRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.reclamation, identifier);
+}
+
+/** 3/h */
+export function checkRegistrationRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.registration, identifier);
+}
+
+/** 3/h */
+export function checkPasswordResetRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.password_reset, identifier);
+}
+
+/** 150/h */
+export function checkCrowdRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.crowd, identifier);
+}
+
+/** 3/2s */
+export function checkMomentRateLimit(identifier: string): Promise<RateLimitResult> {
+  return check(LIMITS.moment, identifier);
+}
+
 const LIMITS = {
-{% for limiter in rate_limiters %}
-  {{ limiter.name }}: limitOf('{{ limiter.name }}', {{ limiter.rate.points }}, {{ limiter.rate.window_seconds }}, { openWithoutRedis: {{ 'true' if limiter.is_open_without_redis else 'false' }} }),
-{% endfor %}
+  login: limitOf('login', 5, 900, { openWithoutRedis: false }),
+  api: limitOf('api', 100, 60, { openWithoutRedis: true }),
+  mobile_api: limitOf('mobile_api', 30, 60, { openWithoutRedis: true }),
+  reclamation: limitOf('reclamation', 5, 3600, { openWithoutRedis: false }),
+  registration: limitOf('registration', 3, 3600, { openWithoutRedis: false }),
+  password_reset: limitOf('password_reset', 3, 3600, { openWithoutRedis: false }),
+  crowd: limitOf('crowd', 150, 3600, { openWithoutRedis: false }),
+  moment: limitOf('moment', 3, 2, { openWithoutRedis: false }),
 };
 
 function limitOf(name: string, points: number, windowSeconds: number, policy: { openWithoutRedis: boolean }): Limit {
   return { name, points, windowSeconds, ...policy };
 }
 
-const PREFIX = '{{ redis_key_prefix }}';
-const CLIENT_IP_HEADER = '{{ app_client_ip_header }}';
-const TRUSTED_PROXIES: string[] = [{% for network in app_trusted_proxies %}'{{ network }}'{{ ', ' if not loop.last }}{% endfor %}];
+const PREFIX = 'medaction';
+const CLIENT_IP_HEADER = 'x-forwarded-for';
+const TRUSTED_PROXIES: string[] = ['127.0.0.0/8', '::1/128'];
 
 /** How long Redis may be silent before it counts as frozen; the requests of that moment wait this long. */
 const SILENCE_MS = 250;

@@ -1,14 +1,21 @@
+# A part of the backup scripts. Managed by the project that deploys this host.
 # --- PostgreSQL: where it is, and which client fits it ------------------------------------------------
 
 # In libpq's own form (PostgreSQL, "The Connection Service File"): a value ends with its line, nothing is quoted.
 function New-ServiceText([string]$Section, [string]$Database) {
     return @(
-{% for line in service_lines %}
-        {{ line }}
-{% endfor %}
+        "[$Section]"
+        "dbname=$Database"
+        "host=$PostgresHost"
+        "port=$PostgresPort"
+        "user=$PostgresUser"
+        'connect_timeout=10'
+        "application_name=$AppName-backup"
+        'keepalives_idle=30'
+        'keepalives_interval=10'
+        'keepalives_count=3'
     ) -join "`n"
 }
-{% raw %}
 
 function Write-Services([string]$Directory, [string]$OtherDatabase, [string]$Database = $PostgresDatabase) {
     $text = (New-ServiceText $AppName $Database) + "`n"
@@ -21,11 +28,35 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
     [IO.File]::WriteAllText((Join-Path $Directory 'query.sql'), $text, $Utf8)
     $arguments = @(
         '--no-psqlrc', '--no-password', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1',
-        '--file=query.sql', "--dbname=service=$Service"
+        '--set=VERBOSITY=verbose', '--file=query.sql', "--dbname=service=$Service"
     )
     $done = Invoke-Program $Psql $arguments $Directory
-    if ($done.Code -ne 0) { Stop-Run "psql: $($done.Errors): $(Get-Advice $done.Errors)" }
+    if ($done.Code -ne 0) {
+        $said = Select-Errors $done
+        Stop-Run "psql: ${said}: $(Get-Advice $done.Errors)"
+    }
     return $done.Output
+}
+
+# What a program said, without anything that may be a patient's row: only the first line of each error, and of those
+# whose text may hold values (SQLSTATE classes 22 and P0: "invalid input syntax for type date: ...") the code alone.
+# The lines below an error (DETAIL, CONTEXT, HINT, STATEMENT) are not read at all.
+function Select-Errors([hashtable]$Done) {
+    $said = @()
+    foreach ($line in $Done.Errors -split '\r?\n') {
+        if ($line -match '(?:^|: )(ERROR|FATAL|PANIC):  ([0-9A-Z]{5}): (.*)$') {
+            $text = if ($Matches[2] -match '^(22|P0)') { 'a value was refused (it is not shown)' } else { $Matches[3] }
+            $where = if ($line -match '\.sql:(\d+):') { "line $($Matches[1]): " } else { '' }
+            $null = $line -match '(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5}):'
+            $said += "$where$text ($($Matches[1]))"
+        } elseif ($line -match '^(pg_dump|psql): (error|warning|detail|hint): ') {
+            if ($line -notmatch 'Command was') { $said += $line }
+        } elseif ($line -match 'connection to server .* failed|could not translate|FATAL: ') {
+            $said += $line
+        }
+    }
+    if ($said.Count -eq 0) { return "exit code $(Get-ExitWords $Done.Code)" }
+    return ($said | Select-Object -First 5) -join '; '
 }
 
 # What to do about an error that PostgreSQL or Windows has given.
@@ -89,4 +120,3 @@ function Select-Client([string]$Directory) {
     Stop-Run ("the server is PostgreSQL $server, but pg_dump here is $($known -join ' and '): install the command line" +
         " tools of PostgreSQL $($server.Split('.')[0]), or point windows_pg_dump at them") $ExitUsage
 }
-{% endraw %}

@@ -1,0 +1,117 @@
+"""Hosts that version 1.0.0 deployed are taken over by this one: changed once, and nothing on them is lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from provision.engine.inventory import PROJECT
+from tests.e2e.operator import Done, Operator
+
+pytestmark = pytest.mark.servers
+
+VERSION_1 = "ed3ec9bf206d5e2e2706935607632d858299672b"
+HOSTS = "redis1,app1,db1"
+STORE = "/opt/medaction/backups"
+# A dump and all that lies beside it: name, then what is in it.
+DUMPS = f"cd {STORE} && find . -type f -name 'medaction_*' -print0 | xargs -0 sha256sum"
+MINE = '# é: mine\nNEXT_PUBLIC_NAME="Médaction"\n'
+COUNTER = "medaction:e2e-upgrade"
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What was on the hosts while they were that version's, and what a plan then named."""
+
+    dumps: str
+    latest: str
+    variables: str
+    planned: Done
+
+
+@pytest.fixture(scope="module")
+def version_1(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """That version's checkout, with this one's sandbox, its secrets and Python's packages."""
+    packed = subprocess.run(["git", "archive", VERSION_1], cwd=PROJECT, capture_output=True, check=False)
+    if packed.returncode != 0 and _has_no_history():
+        pytest.skip(f"the commit of version 1.0.0 ({VERSION_1:.7}) is not in this clone: git fetch --unshallow")
+    assert packed.returncode == 0, packed.stderr.decode()
+    checkout = tmp_path_factory.mktemp("version-1")
+    subprocess.run(["tar", "-x", "-C", checkout], input=packed.stdout, check=True)
+    shutil.copytree(PROJECT / ".secrets", checkout / ".secrets")
+    (checkout / ".sandbox").symlink_to(PROJECT / ".sandbox")
+    return Operator(checkout)
+
+
+@pytest.fixture(scope="module")
+def upgrade(version_1: Operator) -> Iterator[Upgrade]:
+    """Hosts that were deployed by that version, used, and then deployed by this one, which verifies them."""
+    operator = Operator()
+    operator.bare(*HOSTS.split(","))
+    version_1.deploy(HOSTS)
+    version_1.read("db1", "cd /opt/medaction && ./scripts/backup-database.sh --tier weekly")
+    version_1.read("app1", f"cat >> /opt/medaction/.env <<'END'\n{MINE}END")
+    assert version_1.redis("redis1", f"SET {COUNTER} 4 EX 900", user="medaction") == "OK\nOK\n"
+    yield Upgrade(
+        dumps=version_1.read("db1", DUMPS),
+        latest=version_1.read("db1", f"readlink -f {STORE}/medaction_latest.sql.gz").strip(),
+        variables=version_1.read("app1", "cat /opt/medaction/.env"),
+        planned=operator.plan(HOSTS),
+    )
+    operator.redis("redis1", f"DEL {COUNTER}")
+    operator.read("app1", "sed -i '/^# é: mine$/d; /^NEXT_PUBLIC_NAME=/d' /opt/medaction/.env")
+
+
+@pytest.fixture(scope="module")
+def upgraded(upgrade: Upgrade) -> Operator:
+    operator = Operator()
+    operator.deploy(HOSTS)
+    return operator
+
+
+def test_plan_names_what_an_upgrade_changes_and_afterwards_nothing(upgrade: Upgrade, upgraded: Operator) -> None:
+    assert upgrade.planned.returncode == 2, upgrade.planned.stdout
+    assert upgraded.plan(HOSTS).stdout == "sandbox: nothing to do on 3 host(s)\n"
+
+
+def test_no_dump_is_lost_and_backups_are_well(upgrade: Upgrade, upgraded: Operator) -> None:
+    assert upgrade.dumps.count(".sql.gz\n") >= 2 and "./weekly/" in upgrade.dumps
+    assert _lost(upgrade.dumps, upgraded.read("db1", DUMPS)) == []
+    upgraded.read("db1", "/opt/medaction/scripts/backup-database.sh --check")
+
+
+def test_dump_of_version_1_restores(upgrade: Upgrade, upgraded: Operator) -> None:
+    tested = upgraded.read("db1", f"/opt/medaction/scripts/restore-database.sh --test --from {upgrade.latest} 2>&1")
+    assert upgrade.latest.rpartition("/")[2] in tested
+
+
+def test_no_line_of_env_is_lost(upgrade: Upgrade, upgraded: Operator) -> None:
+    assert MINE in upgrade.variables
+    assert _lost(upgrade.variables, upgraded.read("app1", "cat /opt/medaction/.env")) == []
+
+
+def test_no_counter_is_lost(upgraded: Operator) -> None:
+    counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"TTL {COUNTER}", user="medaction").split()[1:]
+    assert counted == "4" and 0 < int(left) <= 900
+
+
+@pytest.mark.parametrize("name", ["backup-database.sh", "restore-database.sh"])
+def test_the_handbooks_names_are_wrappers_now(upgraded: Operator, name: str) -> None:
+    wrapper = upgraded.read("db1", f"cat /opt/medaction/scripts/{name}")
+    assert f"/usr/local/lib/medaction/{name}" in wrapper and len(wrapper.splitlines()) < 10
+
+
+def _has_no_history() -> bool:
+    shallow = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=PROJECT, capture_output=True, text=True
+    )
+    return shallow.returncode != 0 or shallow.stdout.strip() == "true"
+
+
+def _lost(before: str, after: str) -> list[str]:
+    there = after.splitlines()
+    return [line for line in before.splitlines() if line not in there]

@@ -1,0 +1,122 @@
+"""Which names are ours, what is pruned, what is suspect: bash and PowerShell give the answers of one table."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.settings.project import PROJECT
+from tests.windows import archives
+
+HERE = Path(__file__).parent
+CASES = json.loads((HERE / "cases.json").read_text(encoding="utf-8"))
+STAMP = "%Y-%m-%d_%H-%M-%S"
+needs_powershell = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
+
+
+def _generated(count: int = 200) -> list[dict[str, Any]]:
+    """Stores that nobody thought of: nights left out, leaps of the clock, manifests missing."""
+    return [_store(random.Random(seed)) for seed in range(count)]
+
+
+def _store(chance: random.Random) -> dict[str, Any]:
+    tier = chance.choice(["daily", "daily", "weekly"])
+    time = now = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), 2, 0, chance.randint(0, 59))
+    stamps = []
+    for _ in range(chance.randint(1, 40)):
+        mark = "!" if chance.random() < 0.1 else ""
+        stamps.append(f"{mark}{time:{STAMP}}")
+        waits = chance.choices([1, chance.randint(2, 5), chance.randint(30, 900)], [80, 15, 5])[0]
+        time -= timedelta(days=waits * (7 if tier == "weekly" else 1), seconds=chance.randint(-60, 60))
+    ahead = [f"{now + timedelta(days=chance.randint(1, 999)):{STAMP}}"] if chance.random() < 0.15 else []
+    return {
+        "tier": tier,
+        "now": f"{now:{STAMP}}",
+        "days": chance.randint(1, 60),
+        "minimum": chance.randint(1, 12),
+        "dumps": ahead + stamps,
+    }
+
+
+def _bash(cases: dict[str, Any], place: Path) -> dict[str, Any]:
+    lines = [f"name {name}" for name, _ in cases["names"]]
+    lines += [" ".join(map(str, ["prune", *(case[key] for key in ("tier", "now", "days", "minimum")), *case["dumps"]]))
+              for case in cases["prune"]]  # fmt: skip
+    lines += [
+        " ".join(map(str, ["suspect", case["percent"], case["bytes"], *case["sizes"]])) for case in cases["suspect"]
+    ]
+    argv = ["bash", str(HERE / "ask.sh"), str(PROJECT / "files/backup/lib"), str(place)]
+    done = subprocess.run(argv, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    names, pruned = len(cases["names"]), len(cases["prune"])
+    return {
+        "names": [word == "true" for word in said[:names]],
+        "prune": [sorted(line.split()) for line in said[names : names + pruned]],
+        "suspect": [None if word == "none" else int(word) for word in said[names + pruned :]],
+    }
+
+
+def _powershell(cases: dict[str, Any], place: Path) -> dict[str, Any]:
+    (place / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
+    rules = PROJECT / "files/windows/lib/rules.ps1"
+    argv = [str(archives.pwsh()), "-NoProfile", "-NonInteractive", "-File", str(HERE / "ask.ps1"), str(rules)]
+    done = subprocess.run([*argv, str(place / "cases.json")], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[str, Any]:
+    """The whole table, and the generated stores."""
+    return {**CASES, "prune": [*CASES["prune"], *_generated()]}
+
+
+@pytest.fixture(scope="module")
+def bash(asked, tmp_path_factory) -> dict[str, Any]:
+    return _bash(asked, tmp_path_factory.mktemp("bash"))
+
+
+@pytest.fixture(scope="module")
+def powershell(asked, tmp_path_factory) -> dict[str, Any]:
+    return _powershell(asked, tmp_path_factory.mktemp("powershell"))
+
+
+@pytest.fixture(params=["bash", pytest.param("powershell", marks=needs_powershell)])
+def answers(request) -> dict[str, Any]:
+    """What one of the two says."""
+    return request.getfixturevalue(request.param)
+
+
+def test_which_names_are_ours(answers):
+    assert dict(zip((name for name, _ in CASES["names"]), answers["names"], strict=True)) == dict(CASES["names"])
+
+
+def test_what_is_pruned(answers):
+    found = {case["why"]: old for case, old in zip(CASES["prune"], answers["prune"], strict=False)}
+    assert found == {case["why"]: case["old"] for case in CASES["prune"]}
+
+
+def test_what_is_suspect(answers):
+    found = [
+        (case["bytes"], case["sizes"], change)
+        for case, change in zip(CASES["suspect"], answers["suspect"], strict=True)
+    ]
+    assert found == [(case["bytes"], case["sizes"], case["change"]) for case in CASES["suspect"]]
+
+
+@needs_powershell
+def test_bash_and_powershell_prune_generated_stores_alike(bash, powershell):
+    assert bash["prune"] == powershell["prune"]
+
+
+def test_generated_stores_are_pruned_and_held(answers):
+    """The generator makes both: stores in which something goes, and stores in which nothing may."""
+    removed = [len(old) for old in answers["prune"][len(CASES["prune"]) :]]
+    assert sum(1 for count in removed if count) > 40 and sum(1 for count in removed if not count) > 40
