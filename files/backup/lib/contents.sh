@@ -61,7 +61,9 @@ WITH $ours_sql, definition AS (
     UNION ALL
     SELECT format('column %s.%I', name, attname),
            concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
-               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END, attoptions, attfdwoptions,
+               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END,
+               (SELECT array_agg(o) FROM unnest(attoptions) o WHERE o !~ '^pg_attver='),  -- the server's own mark
+               attfdwoptions,
                regexp_replace(pg_get_expr(adbin, adrelid), $loose, '', 'g'),
                CASE WHEN attacl IS NOT NULL THEN $(rights_sql attacl c relowner) END)
       FROM relation r JOIN pg_attribute a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped
