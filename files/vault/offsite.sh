@@ -16,6 +16,7 @@
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
 
+# shellcheck disable=SC2034  # the backup's parts hold more than is used here
 set -Eeuo pipefail
 umask 077
 export LC_ALL=C.UTF-8
@@ -26,6 +27,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/settings.sh"
 # shellcheck source=/dev/null  # rendered from the settings of the project: vault/outbox-settings.sh.j2
 . "$here/outbox-settings.sh"
+# shellcheck source=../backup/lib/required.sh
+. "$here/lib/required.sh"
 # shellcheck source=../backup/lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh
@@ -36,7 +39,6 @@ action=copy
 work=''
 failures=0
 
-: "${backup_dir?}" "${backup_user?}" "${backup_reserve_mb?}"
 : "${source_name?}" "${outbox?}" "${outbox_work?}" "${outbox_group?}" "${outbox_days?}"
 : "${recipients_file?}" "${vault_accounts[@]?}"
 
@@ -90,7 +92,7 @@ seal() { # NAME, THE PLAIN STREAM ON STDIN
         --arg sha256 "$(cut -d ' ' -f 1 "$work/sealed.sum")" \
         --arg plain_sha256 "$(cut -d ' ' -f 1 "$work/plain.sum")" \
         --argjson bytes "$(stat -c %s "$work/$1.age")" \
-        '{name: $name, bytes: $bytes, sha256: $sha256, plain_name: $plain_name, plain_sha256: $plain_sha256}' \
+        '{$name, $bytes, $sha256, $plain_name, $plain_sha256}' \
         >>"$work/files" || return 1
     rm -f -- "$work"/{copy,plain.sum,sealed.sum}
 }
@@ -126,9 +128,11 @@ copy_dump() { # TIER NAME
 enough_room() { # PATH
     local free needed
     free=$(free_bytes "$outbox_work")
-    needed=$(( $(as_owner du --apparent-size --bytes --summarize "$1" | cut -f 1) + backup_reserve_mb * 1048576 ))
+    needed=$(as_owner du --apparent-size --bytes --summarize "$1" | cut -f 1)
+    needed=$(( needed + backup_reserve_mb * 1048576 ))
     if (( free < needed )); then
-        log ERROR "$outbox has $(human_size "$free") free, a copy of ${1##*/} needs $(human_size "$needed"): make room"
+        log ERROR "$outbox has $(human_size "$free") free, a copy of ${1##*/} needs \
+$(human_size "$needed"): make room"
         return 1
     fi
 }
@@ -138,7 +142,7 @@ is_what_was_dumped() { # NAME
     local recorded
     recorded=$(json_value "$work/local.json" sha256)
     if [[ $1 != *.dir && $(jq --raw-output .plain_sha256 "$work/files") != "$recorded" ]]; then
-        log ERROR "$1 is not what was dumped: its sum is not the manifest's: take another one, and see the disk"
+        log ERROR "$1 is not what was dumped: its sum is not the manifest's: see the disk"
         return 1
     fi
 }
@@ -242,7 +246,8 @@ remove_what_may_go() {
         name=$(dump_of "${manifest##*/}")
         kind=$(basename "${manifest%/*}")
         if grep -qxF -- "$manifest" <<<"$newest"; then continue; fi
-        if ! grep -qxF -- "$kind $name" "$outbox_work/.run.here" || all_files_were_read "$manifest" "$kind"; then
+        if ! grep -qxF -- "$kind $name" "$outbox_work/.run.here" ||
+            all_files_were_read "$manifest" "$kind"; then
             # First the manifest: without it the rest counts for nothing.
             rm -f -- "$manifest"
             rm -f -- "${manifest%.manifest.json}"{,.tar,.globals.gz,.json}.age
@@ -276,7 +281,7 @@ check() {
     elif [[ -z $(due) ]]; then
         printf 'OK: %s is encrypted for the vaults\n' "$name"
     elif (( $(date +%s) - $(as_owner stat -c %Y "$(tier_dir "${newest%% *}")/$name.json") > 7200 )); then
-        printf 'CRITICAL: %s was not encrypted for the vaults: see journalctl -u %s-offsite\n' "$name" "$app_name"
+        printf 'CRITICAL: %s was not encrypted: see journalctl -u %s-offsite\n' "$name" "$app_name"
         return 2
     else
         printf 'OK: %s is about to be encrypted for the vaults\n' "$name"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fetch the encrypted backups of $app_name from the hosts that make them, and prove that they restore.
 #
-#   vault.sh                       fetch from every backup host, prove and sign what is new, remove what is too old
+#   vault.sh                       fetch from every backup host, prove what is new, remove what is old
 #   vault.sh --check               one line for a monitoring system
 #   vault.sh --due                 why a run is needed, a line each: what a deploy asks
 #   vault.sh --report              each database's newest copies, as JSON, a line each
@@ -12,7 +12,7 @@
 #   vault.sh --help                this text
 #
 # Run as root, which its timer does. What is stored lies in $vault_dir/store, root's, HOST/TIER/DUMP...age
-# with HOST/TIER/DUMP.manifest.json as its backup host wrote it, DUMP.proof.json (what a restore of it said) and,
+# with HOST/TIER/DUMP.manifest.json as its backup host wrote it, DUMP.proof.json (what a restore said) and,
 # where that was good, DUMP.manifest.json.sig, this vault's signature. Nothing that a backup host does
 # afterwards changes any of it. Age is counted from when a copy was fetched, by this vault's clock.
 #
@@ -21,6 +21,7 @@
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
 
+# shellcheck disable=SC2034  # the backup's parts hold more than is used here
 set -Eeuo pipefail
 umask 077
 export LC_ALL=C.UTF-8
@@ -31,6 +32,10 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/settings.sh"
 # shellcheck source=/dev/null  # rendered from the settings of the project: vault/vault-settings.sh.j2
 . "$here/vault-settings.sh"
+: "${vault_dir?}" "${vault_user?}" "${vault_config_dir?}" "${vault_proof_dir?}" "${vault_prove?}"
+: "${vault_maximum_age_hours?}" "${vault_bandwidth_kbit?}" "${vault_reserve_mb?}" "${vault_sources[@]?}"
+# shellcheck source=../backup/lib/required.sh
+. "$here/lib/required.sh"
 # shellcheck source=../backup/lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh
@@ -43,9 +48,6 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/keep.sh"
 # shellcheck source=lib/tell.sh
 . "$here/lib/tell.sh"
-
-: "${vault_dir?}" "${vault_user?}" "${vault_config_dir?}" "${vault_proof_dir?}" "${vault_prove?}"
-: "${vault_maximum_age_hours?}" "${vault_bandwidth_kbit?}" "${vault_reserve_mb?}" "${vault_sources[@]?}"
 
 readonly store=$vault_dir/store incoming=$vault_dir/incoming state=$vault_dir/state
 readonly identity=$vault_config_dir/age signing_key=$vault_config_dir/sign ssh_key=$vault_config_dir/ssh
@@ -70,7 +72,7 @@ read_arguments() {
         --export)
             action='export'
             wanted_host=${2:-} wanted_file=${3:-}
-            [[ -n $wanted_file ]] || die 'say which: --export HOST TIER/FILE, as --list shows them' "$EXIT_USAGE" ;;
+            [[ -n $wanted_file ]] || die 'say which: --export HOST TIER/FILE' "$EXIT_USAGE" ;;
         '') ;;
         *) die "unknown argument: $1; --help lists them" "$EXIT_USAGE" ;;
     esac

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A part of the vault's program. Managed by the project that deploys this host.
-# --- Fetching: OpenSSH's own client, as a user who can write in one directory and nowhere else ---------------
+# --- Fetching: OpenSSH's own client, as a user who can write in one directory and nowhere else ----------
 
 readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
@@ -30,7 +30,8 @@ sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
 }
 
 # Whose name is not exactly what we write is passed over, whatever is in it; newlines end a name.
-readonly manifest_regex="$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\.manifest\.json"
+manifest_regex="$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex"
+manifest_regex+="(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\.manifest\.json"
 
 fetch_from() { # NAME ADDRESS PORT ACCOUNT
     local kind name fetched=0
@@ -49,7 +50,7 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     while IFS=/ read -r kind name; do
         [[ ! -e $store/$source_name/$kind/$name ]] || continue
         if (( ++fetched > new_at_a_time )); then
-            alarm "it offers more than $new_at_a_time new copies at once: see who writes there; the next run goes on"
+            alarm "it offers more than $new_at_a_time new copies at once: see who writes there"
             break
         fi
         fetch_dump "$kind" "$name" "${where[@]}" </dev/null || true
@@ -72,7 +73,7 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
     while IFS=/ read -r kind name; do
         [[ -e $store/$source_name/$kind/$name && -e $work/compare/${kind}_$name ]] || continue
         cmp --silent -- "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" ||
-            alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays as it was"
+            alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
     done <"$work/offered"
     rm -rf -- "$work/compare"
     missing_newest
@@ -165,7 +166,8 @@ is_a_manifest() { # FILE TIER DUMP
                 | ([".age", ".tar.age", ".globals.gz.age", ".json.age"] | any($dump + . == $file.name))
                 and $file.plain_name == ($file.name | rtrimstr(".age"))
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
-                and ($file.sha256 | test("^[0-9a-f]{64}$")) and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
+                and ($file.sha256 | test("^[0-9a-f]{64}$"))
+                and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
             "$1" >/dev/null 2>&1
 }
 
@@ -174,8 +176,8 @@ room_for() { # MANIFEST
     needed=$(( $(jq '[.files[].bytes] | add' "$1") + vault_reserve_mb * 1048576 ))
     free=$(free_bytes "$vault_dir")
     if (( free < needed )); then
-        alarm "$(jq --raw-output .dump "$1") needs $(human_size "$needed") and $vault_dir has $(human_size "$free"): \
-make room; nothing was fetched of it"
+        alarm "$(jq --raw-output .dump "$1") needs $(human_size "$needed"), $vault_dir has \
+$(human_size "$free"): make room; nothing was fetched of it"
         return 1
     fi
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A part of the vault's program. Managed by the project that deploys this host.
-# --- Retention: the backup hosts' own tiers, by this vault's clock, and only signed copies count --------------
+# --- Retention: the backup hosts' own tiers, by this vault's clock, and only signed copies count ----------
 
 note_reached() { # SOURCE
     date +%s >"$state/$1.reached.part" && mv -- "$state/$1.reached.part" "$state/$1.reached"
@@ -13,7 +13,8 @@ note_this_run() {
     last=$(cat "$state/last-run" 2>/dev/null || printf '%s' "$now")
     if (( now < last - 3600 || now > last + 14 * 86400 )); then
         printf '%s\n' "$now" >"$state/leapt"
-        warn "the clock went from $(date --date="@$last" +%F) to $(date --date="@$now" +%F): nothing is removed for a week"
+        warn "the clock went from $(date --date="@$last" +%F) to $(date --date="@$now" +%F): \
+nothing is removed for a week"
     fi
     printf '%s\n' "$now" >"$state/last-run.part" && mv -- "$state/last-run.part" "$state/last-run"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A part of the vault's program. Managed by the project that deploys this host.
-# --- The proof: what was fetched is opened and restored as the runbook says, then signed ---------------------
+# --- The proof: what was fetched is opened and restored as the runbook says, then signed ---------------
 
 readonly namespace=$app_name-backup
 
@@ -55,7 +55,8 @@ needs_a_proof() { # MANIFEST
     is_signed "$1" && return 1
     verdict=$(json_value "${1%.manifest.json}.proof.json" verdict)
     if [[ $verdict == failed ]]; then
-        alarm "$(basename "${1%.manifest.json}") did not restore: $(json_value "${1%.manifest.json}.proof.json" message)"
+        alarm "$(basename "${1%.manifest.json}") did not restore: \
+$(json_value "${1%.manifest.json}.proof.json" message)"
         return 1
     fi
     [[ $vault_prove == weekly ]] || return 0
@@ -127,7 +128,8 @@ hand_over() { # MANIFEST DUMP
 }
 
 sign() { # MANIFEST
-    ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err" && sync "$1.sig" || {
+    ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err" &&
+        sync "$1.sig" || {
         said_of_proof="it cannot be signed: $(reason_in "$work/sign.err")"
         rm -f -- "$1.sig"
         return 1

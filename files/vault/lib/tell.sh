@@ -41,7 +41,8 @@ check_source() { # NAME ...
         fi
         age=$(( (now - $(stat -c %Y "$path")) / 3600 ))
         if (( age > vault_maximum_age_hours )); then
-            find_out 2 "$1: the newest proven copy of $part came $age h ago, allowed are $vault_maximum_age_hours h"
+            find_out 2 "$1: the newest proven copy of $part came $age h ago, allowed are \
+$vault_maximum_age_hours h"
         else
             find_out 0 "$1: a proven copy of $part came $age h ago"
         fi
@@ -123,8 +124,9 @@ offer() {
     while read -r path; do
         jq --compact-output --arg tier "$(basename "${path%/*}")" \
             --arg proof "$(json_value "${path%.manifest.json}.proof.json" verdict)" \
-            --argjson fetched "$(stat -c %Y "$path")" --argjson signed "$([[ -e $path.sig ]] && echo true || echo false)" \
-            '{tier: $tier, dump: .dump, database: .database, proof: $proof, fetched: $fetched, signed: $signed}' "$path"
+            --argjson fetched "$(stat -c %Y "$path")" \
+            --argjson signed "$([[ -e $path.sig ]] && echo true || echo false)" \
+            '{$tier, dump, database, $proof, $fetched, $signed}' "$path"
     done < <(stored_manifests)
 }
 
