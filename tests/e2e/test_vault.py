@@ -79,7 +79,7 @@ def test_no_row_can_be_read_off_the_host_without_a_key(both: Operator) -> None:
     assert both.read("db1", look.format(OUTBOX, MARKER)).strip() == "0"
     assert both.read("vault1", look.format("/var/lib/medaction", MARKER)).strip() == "0"
     opened = f"/usr/local/lib/medaction/vault.sh --export db1 daily/{newest(both)}.age | gzip -dc | grep -c {MARKER}"
-    assert both.read("vault1", opened).strip() == "1"
+    assert both.read("vault1", opened).strip() != "0"
 
 
 def test_vaults_account_can_read_the_outbox_and_do_nothing_else(both: Operator) -> None:
@@ -132,6 +132,7 @@ def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operat
     assert contents(lambda sql: both.postgres(sql, "medaction_back")) == truth
 
 
+@pytest.mark.prove
 def test_dump_that_does_not_restore_is_never_signed(both: Operator) -> None:
     night(both)
     dump, signed = newest(both), {path for path in stored(both) if path.endswith(".sig")}
@@ -179,6 +180,7 @@ def test_vault_refuses_a_host_with_another_key(both: Operator) -> None:
         both.read("vault1", "cp -p /run/kept /etc/medaction-vault/known_hosts")
 
 
+@pytest.mark.prove
 @pytest.mark.fault
 def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
     both.read("db1", "/usr/local/lib/medaction/backup-database.sh && systemctl start medaction-offsite")
@@ -201,6 +203,7 @@ def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
     assert f"./daily/{dump}.manifest.json.sig" in stored(both)
 
 
+@pytest.mark.prove
 def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator) -> None:
     night(both)
     night(both)

@@ -72,7 +72,8 @@ remove_old_of() { # DATABASE PART
 first_of_periods() { # DATABASE PART, FILLS periods
     local path when
     while read -r path; do
-        [[ $(database_part "$path") == "$1" ]] && is_signed "$path" || continue
+        [[ $(database_part "$path") == "$1" ]] || continue
+        is_signed "$path" || continue
         when=$(date --date="@$(stat -c %Y "$path")" +%Y-%m)
         periods[monthly-$when]=$path    # the newest first: the last one stays
         periods[yearly-${when%-*}]=$path

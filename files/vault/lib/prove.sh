@@ -128,12 +128,12 @@ hand_over() { # MANIFEST DUMP
 }
 
 sign() { # MANIFEST
-    ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err" &&
-        sync "$1.sig" || {
+    if ! ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err"; then
         said_of_proof="it cannot be signed: $(reason_in "$work/sign.err")"
         rm -f -- "$1.sig"
         return 1
-    }
+    fi
+    sync "$1.sig"
     info "$(basename "${1%.manifest.json}") restores, and is signed"
 }
 
