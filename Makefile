@@ -10,6 +10,8 @@ WRITE ?=
 JSON  ?=
 LIMITER ?=
 HOST  ?=
+VAULT ?=
+DUMP  ?=
 WHAT  ?=
 
 PYTHON_   := .venv/bin/python
@@ -23,7 +25,8 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status unlock render secrets settings sandbox sandbox-down test test-windows prove bench lint lock
+.PHONY: help deploy plan verify status unlock render secrets keys recover settings sandbox sandbox-down test test-windows \
+	prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +51,12 @@ render: .venv/.complete ## every file that a deploy would write, below OUT, touc
 
 secrets: .venv/.complete ## generate the secrets that ENV lacks
 	@$(PROVISION) secrets --env '$(ENV)'
+
+keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
+	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
+
+recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
+	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

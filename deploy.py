@@ -10,14 +10,20 @@ from provision.app import layout as app_layout
 from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.preflight import platform
+from provision.engine import inventory
 from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
+from provision.engine.preflight import members as all_members
 from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, require_client_package
 from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
+from provision.vault import keys, sources
+from provision.vault.operations import reached
+from provision.vault.preflight import known_hosts_only, postgres_majors
+from provision.vault.role import first_fetch, offsite, vault, vault_keys
 from provision.windows.role import windows_app, windows_backup, windows_redis
 
 with one_host(host, state):
@@ -33,6 +39,11 @@ with one_host(host, state):
         database = database_server(host, settings)
         if not system.is_windows:
             require_client_package(host, settings, system, database)
+
+    environment, members = inventory.environment_of(host.groups), all_members()
+    known_hosts_only(host, state, member, members)
+    if "vault" in member.groups:
+        majors = postgres_majors(host, state, member, members)
 
     if system.is_windows:
         if "redis" in member.groups:
@@ -51,4 +62,20 @@ with one_host(host, state):
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
             backup(settings=settings, app_is_here="app" in member.groups)
+            vaults = sources.vaults(environment, members)
+            if vaults:
+                offsite(settings=settings, source_name=host.name, readers=vaults)
+        if "vault" in member.groups:
+            vault_keys(settings=settings)
+            vault(
+                settings=settings,
+                account=sources.account(settings.app_name, host.name),
+                sources=sources.sources(environment, members),
+                sign_key=keys.kept(environment, member).get("sign", sources.UNMADE),
+                majors=majors,
+            )
+        if keys.kinds_of(member) and sources.vaults(environment, members):
+            reached(name="Have every copy ready before a vault fetches")
+        if "vault" in member.groups:
+            first_fetch(settings=settings)
         record(settings=settings, roles=[role for role in ROLES if role in member.groups])

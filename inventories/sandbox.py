@@ -37,3 +37,7 @@ backup = [
         },
     ),
 ]
+# Fetches db1's backups, and proves them.
+vault = [
+    ("vault1", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.61", "sandbox_profile": "bare"}),
+]

@@ -6,7 +6,7 @@ stand above it here (`tests/unit/test_map.py`):
     winssh       connector powershell
                      Windows hosts over Windows' own OpenSSH: imports nothing of the project
     settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
-                 windows render
+                 vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
     engine       interrupt speed private facts inside changes claims inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
@@ -22,9 +22,11 @@ stand above it here (`tests/unit/test_map.py`):
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
+    vault        keys sources facts recovery layout operations preflight role
+                     copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice verify secrets deploy plan status unlock render settings
+    commands     table choice verify secrets keys recover deploy plan status unlock render settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

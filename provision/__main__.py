@@ -19,6 +19,8 @@ COMMANDS = {
     "unlock": "let one client of one limiter begin anew: --limiter login, who it is on standard input",
     "render": "write every file that a deploy would put on each host below --out",
     "secrets": "generate the secrets that are missing",
+    "keys": "make an offline key that opens what leaves the backup hosts, into the file --out",
+    "recover": "bring the newest proven dumps of --host back to it from a vault",
     "settings": "list every setting, its default and its meaning",
 }
 
@@ -38,8 +40,13 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--limit", default="", help="only these hosts or groups, commas between")
     words.add_argument("--skip", default="", help="not these hosts or groups, commas between")
     words.add_argument("--partial", action="store_true", help="plan, deploy: the hosts that answer; exit 1 says so")
-    words.add_argument("--out", default="", help="render: the directory to write below")
+    words.add_argument("--out", default="", help="render: the directory to write below; keys: the new file")
     words.add_argument("--limiter", default="", help="unlock: the limiter, such as login")
+    words.add_argument(
+        "--host", default="", help="recover: the host that lost its backups, by its name in the inventory"
+    )
+    words.add_argument("--vault", default="", help="recover: from this vault alone; else from the first that answers")
+    words.add_argument("--dump", default="", help="recover: this one, as the vault lists it, proven or not")
     words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
     words.add_argument("--json", action="store_true", help="status, plan: print JSON")
     words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")

@@ -14,7 +14,7 @@ _PROGRAMS = (*_HANDBOOKS, "restore-test.sh")
 
 def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     """Where the dumps, their logs and their password lie. The app can reach none of it."""
-    user, test_dir = settings.backup_user, settings.backup_restore_test_dir
+    user = settings.backup_user
     return [
         app.directory(settings, settings.app_user if app_is_here else "root"),
         Directory(settings.backup_program_dir),
@@ -25,8 +25,7 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
         Directory(settings.backup_state_dir, user, user, 0o750),
         Directory(settings.backup_log_dir, user, user, 0o750),
         *(Log(path, user, user) for path in settings.backup_logs),
-        # Root's, who makes a directory for each test in it, which that test's user alone enters.
-        Directory(test_dir, "root", "root", 0o711, formerly=(user,)),
+        restore_test_directory(settings),
         Directory(settings.backup_config_dir, "root", user, 0o750),
     ]
 
@@ -39,10 +38,20 @@ def files(settings: Settings) -> list[Entry]:
         *programs(settings),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
-        File(f"/etc/systemd/system/{name}-restore-test@.service", render("backup/restore-test@.service.j2", settings)),
+        restore_test_unit(settings),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
     ]
+
+
+def restore_test_directory(settings: Settings) -> Directory:
+    """Root's, who makes a directory for each test in it, which that test's user alone enters."""
+    return Directory(settings.backup_restore_test_dir, "root", "root", 0o711, formerly=(settings.backup_user,))
+
+
+def restore_test_unit(settings: Settings) -> File:
+    path = f"/etc/systemd/system/{settings.app_name}-restore-test@.service"
+    return File(path, render("backup/restore-test@.service.j2", settings))
 
 
 def metrics(settings: Settings) -> list[File]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from time import monotonic
 
 from provision.commands import choice, secrets, table, verify
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.settings.project import version
+from provision.vault import keys
 
 # These generate their own secrets; for any other environment that is a person's decision.
 SELF_SERVED = ("sandbox", "local")
@@ -23,6 +25,9 @@ def run(arguments: Namespace) -> int:
         secrets.complete(arguments.env)
     chosen = choice.hosts(arguments)
     members = chosen.members
+    made = _keys_first(path, arguments.env, members)
+    if made and made.exit_code:
+        return _failed(made)
     outcome = runs.pyinfra(path, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
@@ -33,6 +38,16 @@ def run(arguments: Namespace) -> int:
     if outcome.exit_code:
         return _failed(outcome)
     return 0 if verdicts.passed and not chosen.left_out else 1
+
+
+def _keys_first(path: Path, environment: str, members: list[inventory.Member]) -> runs.Outcome | None:
+    """Have keys made where some are lacking, before anything is rendered that holds them."""
+    names = {member.name for member in members}
+    lacking = [each for each in keys.lacking(environment, inventory.read(environment)) if each.name in names]
+    if not lacking:
+        return None
+    limits = [option for member in lacking for option in ("--limit", member.name)]
+    return runs.pyinfra(path, "-y", *limits, script="vault-keys.py")
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:

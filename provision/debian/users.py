@@ -57,6 +57,33 @@ def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
         )
 
 
+class GroupExists(Fact[bool]):
+    """Whether the host knows a group of this name, from wherever."""
+
+    @override
+    def command(self, group: str) -> StringCommand:
+        return asked("getent group --", QuoteString(group), ">/dev/null && echo yes; true")
+
+    @staticmethod
+    @override
+    def default() -> bool:
+        return False
+
+    @override
+    def read(self, lines: list[str]) -> bool:
+        if lines not in ([], ["yes"]):
+            raise ValueError(len(lines))
+        return bool(lines)
+
+
+@operation()
+def group(name_of_group: str) -> Generator[StringCommand, None, None]:
+    """There is a group of this name; a new one is the system's."""
+    if not host.get_fact(GroupExists, group=name_of_group):
+        note(host, f"there is no group {name_of_group}")
+        yield StringCommand("groupadd --system --force --", QuoteString(name_of_group))
+
+
 @operation()
 def in_group(user: str, group: str) -> Generator[StringCommand, None, None]:
     """The user is in this group too; its others stay."""

@@ -19,7 +19,7 @@ from provision.winssh.connector import is_windows
 
 # Another directory's environments, with group_data/ beside them: how the bench brings its own.
 INVENTORIES = PROJECT / os.environ.get("INVENTORIES", "inventories")
-ROLES = ("redis", "app", "backup")
+ROLES = ("redis", "app", "backup", "vault")
 
 
 class InventoryError(Exception):
@@ -87,6 +87,9 @@ def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
             fault = Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it")
             faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
         checked = check(data, reader.read)
+        if {"backup", "vault"} <= set(host.groups):
+            fault = Fault("", None, "is in backup and in vault: whoever takes it over would have both; move the vault")
+            faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
         if isinstance(checked, Settings) and _is_far_from_redis(checked, host.groups):
             fault = Fault(
                 "redis_host",

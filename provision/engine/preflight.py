@@ -45,6 +45,11 @@ def one_host(host: Host, state: State) -> Iterator[None]:
             raise
 
 
+def members() -> list[inventory.Member]:
+    """Every host of the environment, also those that this run leaves alone: there once `member` was called."""
+    return list(_members[ctx_state.get()].values())
+
+
 def _all(host: Host, state: State) -> list[inventory.Member]:
     try:
         found = inventory.members_of(state.inventory, inventory.environment_of(host.groups))

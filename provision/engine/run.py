@@ -7,6 +7,7 @@ interrupt. Those are settled before (`provision.inventory`) and here.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +47,15 @@ class Outcome:
     failed_hosts: tuple[str, ...]
 
 
-def pyinfra(inventory: Path, *options: str) -> Outcome:
+def pyinfra(inventory: Path, *options: str, script: str = "deploy.py") -> Outcome:
     """Run deploy.py on an inventory, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+    handlers = list(logging.getLogger("pyinfra").handlers)
     speed.look_up_no_source()
     interrupt.in_main_greenlet()
     pyinfra_package.is_cli = True
     set_formatter(click.style)
     set_echo(click.echo)
-    arguments = [str(inventory), "deploy.py", "--chdir", str(PROJECT), *options]
+    arguments = [str(inventory), script, "--chdir", str(PROJECT), *options]
     try:
         cli.main(arguments, standalone_mode=False)
         code = 0
@@ -64,6 +66,9 @@ def pyinfra(inventory: Path, *options: str) -> Outcome:
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    finally:
+        # Each run adds its own: the lines of a second one in this process would be printed twice.
+        logging.getLogger("pyinfra").handlers[:] = handlers
     return _outcome(code)
 
 

@@ -2,8 +2,8 @@
 
 `Settings` is what the rest of the project works with: complete, valid, secrets wrapped. Values come from
 `inventories/` (see `provision.inventory`), secrets from where the inventory points (see
-`provision.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `windows`; the kinds of
-value: `fields`.
+`provision.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `vault`, `windows`; the
+kinds of value: `fields`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from provision.settings.postgres import PostgresSettings
 from provision.settings.rate_limits import RateLimitSettings
 from provision.settings.redis import RedisSettings
 from provision.settings.secrets import SecretError
+from provision.settings.vault import VaultSettings
 from provision.settings.windows import WindowsSettings
 
 
-class Settings(WindowsSettings, BackupSettings, PostgresSettings, RateLimitSettings, RedisSettings, AppSettings):
+class Settings(
+    WindowsSettings, VaultSettings, BackupSettings, PostgresSettings, RateLimitSettings, RedisSettings, AppSettings
+):
     """All settings of one host, as a deploy uses them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +76,8 @@ def _fault(error: Any) -> Fault:
     if not name:  # a rule across settings: its sentence names them
         return Fault("", None, reason)
     # What a person gives to the app may be secret as well.
-    found = None if name in (*SECRET_SETTINGS, "app_env") else repr(error["input"])
+    hidden = name in (*SECRET_SETTINGS, "app_env") or "AGE-SECRET-KEY-" in repr(error["input"]).upper()
+    found = None if hidden else repr(error["input"])
     return Fault(".".join(map(str, error["loc"])), found, reason)
 
 

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pyrage import RecipientError, x25519
 
 from provision.settings.schedule import WEEKDAYS, TimeOfDay
 
@@ -73,6 +74,16 @@ def _bind_address(value: str) -> str:
     return value
 
 
+def _age_recipient(value: str) -> str:
+    if value.upper().startswith("AGE-SECRET-KEY-"):
+        raise ValueError("is a private key, which belongs in no inventory: write its public half, age1...")
+    try:
+        x25519.Recipient.from_str(value)
+    except RecipientError:
+        raise ValueError("must be a public age key, age1... with 58 more characters, as `make keys` shows it") from None
+    return value
+
+
 def _quotable(value: str) -> str:
     if all(quote in value for quote in "'\"`"):
         raise ValueError("holds all three of ' \" `: no .env parser can read that; encode the value")
@@ -99,6 +110,7 @@ EnvironmentName = Annotated[
 ]
 EnvironmentValue = Annotated[Line, AfterValidator(_quotable)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
+AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Days = Annotated[int, Field(strict=True, ge=1, le=36500)]

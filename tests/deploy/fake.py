@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import runpy
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,19 @@ from provision.redis import layout as redis_layout
 from provision.redis.running import directives
 from provision.settings import Settings
 from provision.settings.project import version
+from provision.vault import layout as vault_layout
+from provision.vault import sources
 
 Answers = dict[str, Any]
 UNMARKED = "(unmarked)"
+
+# What hosts say of their public keys, and what the project keeps of them.
+KEYS = {
+    "ssh": "ssh-ed25519 AAAAC3ssh",
+    "sign": "ssh-ed25519 AAAAC3sign",
+    "age": "age1tmeszr5raj9yqh8x5zesg5qty4k86thpsmk2jkxm9vrhn4m974sqd3n6hc",
+    "host": "ssh-ed25519 AAAAC3host",
+}
 
 
 def debian(codename: str = "bookworm", version: int = 12) -> Answers:
@@ -45,6 +56,8 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
         ],
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
+        "for k in ssh sign": [f"{kind}={key}" for kind, key in KEYS.items()],
+        "--due": ["a run is due"],
     }  # fmt: skip
 
 
@@ -64,7 +77,7 @@ class Fleet:
         shutil.copytree(PROJECT / "inventories/group_data", root / "group_data")
         fleet = cls(root, environment, {role: [] for role in ROLES})
         for role in ROLES:
-            for entry in found[role]:
+            for entry in found.get(role, []):
                 name, data = entry if isinstance(entry, tuple) else (entry, {})
                 if name.startswith("@winssh/"):
                     continue  # Windows is asked in PowerShell: tests/windows deploys it
@@ -72,6 +85,11 @@ class Fleet:
                 fleet.groups[role].append(name)
                 fleet.data[name] = data
                 fleet.answers.setdefault(name, debian())
+        for name in [*fleet.groups["backup"], *fleet.groups["vault"]] if fleet.groups["vault"] else []:
+            for kind, key in KEYS.items():
+                path = root / f"keys/{environment}/fake/{name}.{kind}.pub"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(key + "\n")
         return fleet
 
     @property
@@ -86,7 +104,11 @@ class Fleet:
         self.write()
         for member in inventory.read(self.environment):
             name = member.name.removeprefix("@fake/")
-            self.answers[name] = deployed(member.settings, self.groups_of(name))
+            members = inventory.read(self.environment)
+            self.answers[name] = deployed(
+                member.settings, self.groups_of(name), name=member.name,
+                vaults=sources.vaults(self.environment, members), fetched=sources.sources(self.environment, members),
+            )  # fmt: skip
 
     def write(self) -> Path:
         """The inventory file; a host whose data has an `ssh_hostname` is a real one."""
@@ -127,7 +149,14 @@ def began() -> bool:
     return ctx_state.isset() and state().current_stage >= StateStage.Execute
 
 
-def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") -> Answers:
+def deployed(
+    settings: Settings,
+    groups: list[str],
+    codename: str = "bookworm",
+    name: str = "",
+    vaults: Sequence[sources.Vault] = (),
+    fetched: Sequence[sources.Source] = (),
+) -> Answers:
     """What a Debian host says after a deploy: everything is there, and nothing is to be done."""
     entries: list[Entry] = []
     if "redis" in groups:
@@ -142,12 +171,19 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
     if "backup" in groups:
         entries += backup_layout.directories(settings, app_is_here="app" in groups) + backup_layout.files(settings)
         entries += postgres_layout.no_main_cluster(settings)
+    if "vault" in groups:
+        entries += vault_layout.vault_directories(settings) + postgres_layout.no_main_cluster(settings)
+        entries += vault_layout.vault_files(settings, "medaction-at-fake-vault1", fetched, KEYS["sign"])
+    if "backup" in groups and vaults:
+        entries += vault_layout.outbox_directories(settings)
+        entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
     path = record_layout.path(settings)
     files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
-        "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux", "postgresql-client-15",
+        "age", "openssh-client", "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux",
+        "postgresql-client-15",
         "postgresql-15",
     ]  # fmt: skip
     return {
@@ -166,6 +202,16 @@ def deployed(settings: Settings, groups: list[str], codename: str = "bookworm") 
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["running redis 0123", "redis 0123"],
         "--overdue": [],
+        "--due": [],
+        "getent group": ["yes"],
+        "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],
+        f"id -nG -- {settings.vault_user} ": [settings.vault_user],
+        "sshd_config.d": ["loaded"],
+        "systemctl show --property=Id,ActiveState": [
+            line
+            for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))
+            for line in (f"Id={unit}", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no", "")
+        ],
         f"cat -- {path}": [*record_layout.text(version(), groups, ours).splitlines(), "==journal=="],
     }
 

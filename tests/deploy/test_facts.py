@@ -48,6 +48,11 @@ ANSWERS = {
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
     "Unlocked": ["OK", "1"],
+    "GroupExists": ["yes"],
+    "SshdLoaded": ["loaded"],
+    "UnitStates": ["Id=x.timer", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"],
+    "Due": ["never ran"],
+    "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
     "BrokenAof": ["broken 12 3400"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
@@ -59,7 +64,7 @@ ANSWERS = {
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked"}
+LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due"}
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

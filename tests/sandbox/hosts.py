@@ -106,6 +106,12 @@ def remove(container: Container) -> None:
     docker.run("rm", "--force", "--volumes", container.name)
 
 
+def forget_keys(name: str) -> None:
+    """Remove what a deploy kept of a host's public keys: a new host of the sandbox has others, and nobody minds."""
+    for kept in paths.PUBLIC_KEYS.glob(f"{name}.*.pub"):
+        kept.unlink()
+
+
 def description(host: Host, action: str, seconds: float) -> str:
     """Return a host's progress line: what was done, what it is, where, and how long that took."""
     return f"{host.name}: {action}, Debian {RELEASES[host.release]}, {host.address} ({seconds:.1f} s)"
@@ -144,6 +150,7 @@ def _specification(arguments: list[str]) -> str:
 
 
 def _create(host: Host, arguments: list[str], specification: str) -> None:
+    forget_keys(host.name)
     docker.run("create", f"--label={SPECIFICATION_LABEL}={specification}", *arguments)
     key = paths.PUBLIC_KEY.read_bytes()
     # Put there before the first boot, so that a host is never seen without its key. 1000 is `admin`.

@@ -79,6 +79,8 @@ def down(inventory: Path | None = None, *, everything: bool = False, report: Rep
             going = [container for container in own if container.name in names]
         with ThreadPoolExecutor() as pool:
             list(pool.map(hosts.remove, going))
+        for container in going:
+            hosts.forget_keys(container.host_name)
         _write_ssh_files()
         _remove_empty_networks()
         report(f"sandbox: {len(going)} hosts removed")

@@ -70,5 +70,7 @@ class Project:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(secrets, "PROJECT", tmp_path)
     monkeypatch.setattr(inventory, "PROJECT", tmp_path)
+    monkeypatch.setattr("provision.commands.keys.PROJECT", tmp_path)
+    monkeypatch.setattr("provision.vault.keys.PROJECT", tmp_path)
     monkeypatch.setattr(inventory, "INVENTORIES", tmp_path / "inventories")
     return Project(tmp_path)

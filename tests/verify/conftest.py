@@ -10,7 +10,13 @@ import pytest
 from provision.engine import inventory
 from tests.verify.target import Target, ssh_config
 
-_ROLE_OF = {"redis_host": "redis", "app_host": "app", "backup_host": "backup", "windows_backup_host": "backup"}
+_ROLE_OF = {
+    "redis_host": "redis",
+    "app_host": "app",
+    "backup_host": "backup",
+    "windows_backup_host": "backup",
+    "vault_host": "vault",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,3 +87,6 @@ windows_backup_host = pytest.fixture(_target, scope="session", name="windows_bac
 @pytest.fixture
 def app_hosts(targets: dict[str, Target]) -> list[Target]:
     return [target for target in targets.values() if "app" in target.member.groups and not target.member.is_windows]
+
+
+vault_host = pytest.fixture(_target, scope="session", name="vault_host")

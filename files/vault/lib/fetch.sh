@@ -1,0 +1,201 @@
+# shellcheck shell=bash
+# A part of the vault's program. Managed by the project that deploys this host.
+# --- Fetching: OpenSSH's own client, as a user who can write in one directory and nowhere else ----------
+
+readonly fetch_unit=$app_name-vault-fetch
+readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
+
+end_fetch() {
+    systemctl stop "$fetch_unit.service" 2>/dev/null || true
+    systemctl reset-failed "$fetch_unit.service" 2>/dev/null || true
+}
+
+# Runs sftp's commands from stdin. The other side may be anybody's by now: the client is another user, in a
+# view of this host where only `incoming` can be written, no file of it grows beyond the limit, and none of
+# its processes is left when this returns.
+sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
+    local -a options=(
+        -b - -F /dev/null -P "$3" -i "$ssh_key" -o IdentitiesOnly=yes -o BatchMode=yes
+        -o UserKnownHostsFile="$vault_config_dir/known_hosts" -o GlobalKnownHostsFile=/dev/null
+        -o StrictHostKeyChecking=yes -o HostKeyAlias="$source_name" -o HostKeyAlgorithms=ssh-ed25519
+        -o UpdateHostKeys=no -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4
+        -o ForwardAgent=no -o ClearAllForwardings=yes
+    )
+    if (( vault_bandwidth_kbit > 0 )); then options+=(-l "$vault_bandwidth_kbit"); fi
+    systemd-run --quiet --pipe --wait --collect --unit="$fetch_unit" --service-type=exec \
+        --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
+        --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
+        --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
+        --property=UMask=0077 --working-directory="$incoming" -- sftp "${options[@]}" "$4@$2"
+}
+
+# Whose name is not exactly what we write is passed over, whatever is in it; newlines end a name.
+manifest_regex="$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex"
+manifest_regex+="(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\.manifest\.json"
+
+fetch_from() { # NAME ADDRESS PORT ACCOUNT
+    local kind name fetched=0
+    local -a where=("${@:2}")
+    step=list
+    if ! printf 'ls -1 daily\nls -1 weekly\n' | sftp_from 0 "${where[@]}" 2>"$work/sftp.err" |
+        head -c "$list_limit" >"$work/listed"; then
+        alarm "it was not reached: $(reason_in "$work/sftp.err"): nothing was fetched"
+        return 1
+    fi
+    grep -E "^(daily|weekly)/$manifest_regex\$" "$work/listed" | sort --reverse --field-separator=/ --key=2 \
+        >"$work/offered" || true
+    note_reached "$1"
+    compare_what_is_here "${where[@]}"
+    step=fetch
+    while IFS=/ read -r kind name; do
+        [[ ! -e $store/$source_name/$kind/$name ]] || continue
+        if (( ++fetched > new_at_a_time )); then
+            alarm "it offers more than $new_at_a_time new copies at once: see who writes there"
+            break
+        fi
+        fetch_dump "$kind" "$name" "${where[@]}" </dev/null || true
+    done <"$work/offered"
+}
+
+# What was fetched before and stands there still must be what it was: its manifest to the letter.
+compare_what_is_here() { # ADDRESS PORT ACCOUNT
+    local kind name here
+    here=$incoming/again
+    fresh_directory "$here"
+    while IFS=/ read -r kind name; do
+        [[ -e $store/$source_name/$kind/$name ]] || continue
+        printf -- '-get "/%s/%s" "again/%s_%s"\n' "$kind" "$name" "$kind" "$name"
+    done <"$work/offered" >"$work/again"
+    if [[ -s $work/again ]]; then
+        sftp_from "$manifest_limit" "$@" <"$work/again" >/dev/null 2>"$work/sftp.err" || true
+    fi
+    take_over "$here" "$work/compare"
+    while IFS=/ read -r kind name; do
+        [[ -e $store/$source_name/$kind/$name && -e $work/compare/${kind}_$name ]] || continue
+        cmp --silent -- "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" ||
+            alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
+    done <"$work/offered"
+    rm -rf -- "$work/compare"
+    missing_newest
+}
+
+# The newest copy of a database always stays at its source.
+missing_newest() {
+    local path
+    while read -r path; do
+        if ! grep -qxF -- "${path#"$store/$source_name/"}" "$work/offered"; then
+            alarm "$(basename "${path%.manifest.json}"), the newest copy, is gone there: see who removed it"
+        fi
+    done < <(newest_of_each)
+}
+
+# Directories of the fetching user, made anew, and taken from it whole: a rename, nothing is followed.
+fresh_directory() { # PATH BELOW incoming
+    rm -rf -- "$1"
+    install --directory --owner="$vault_user" --group="$vault_user" --mode=0700 "$1"
+}
+
+take_over() { # DIRECTORY, NEW PLACE
+    rm -rf -- "$2"
+    mv --no-target-directory -- "$1" "$2"
+    chown --no-dereference root:root "$2"
+    chmod 0700 "$2"
+    # What is no plain file of one name was made by no client of ours.
+    find "$2" -mindepth 1 \( ! -type f -o -links +1 \) -exec rm -rf -- {} +
+    find "$2" -mindepth 1 -type f -exec chown root:root {} + -exec chmod 0600 {} +
+}
+
+fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
+    local kind=$1 name=$2 dump=${2%.manifest.json} file bytes sum
+    local into=$work/new partial
+    shift 2
+    partial=$source_name.$kind.$dump
+    fresh_directory "$incoming/new"
+    printf 'get "/%s/%s" "new/%s"\n' "$kind" "$name" "$name" |
+        sftp_from "$manifest_limit" "$@" >/dev/null 2>"$work/sftp.err" || { not_fetched "$name"; return 1; }
+    take_over "$incoming/new" "$into"
+    if ! is_a_manifest "$into/$name" "$kind" "$dump"; then
+        alarm "$name is no manifest of ours: nothing of it was taken"
+        return 1
+    fi
+    room_for "$into/$name" || return 1
+    if [[ ! -d $incoming/$partial ]]; then fresh_directory "$incoming/$partial"; fi
+    while read -r file bytes sum; do
+        fetch_file "$kind" "$file" "$bytes" "$partial" "$@" || { not_fetched "$file"; return 1; }
+    done < <(jq --raw-output '.files[] | "\(.name) \(.bytes) \(.sha256)"' "$into/$name")
+    take_over "$incoming/$partial" "$work/files"
+    while read -r file bytes sum; do
+        if [[ ! -f $work/files/$file || $(stat -c %s "$work/files/$file") != "$bytes" ||
+            $(sha256_of_file "$work/files/$file") != "$sum" ]]; then
+            alarm "$file is not what its manifest says: it was thrown away"
+            rm -rf -- "$work/files"
+            return 1
+        fi
+    done < <(jq --raw-output '.files[] | "\(.name) \(.bytes) \(.sha256)"' "$into/$name")
+    put_away "$kind" "$name" "$into/$name"
+}
+
+not_fetched() { # FILE
+    alarm "$1 could not be fetched: $(reason_in "$work/sftp.err"): the next run goes on"
+}
+
+# A part that is there already is added to. One that is as long as it should be waits for its sum.
+fetch_file() { # TIER FILE BYTES PARTIAL ADDRESS PORT ACCOUNT
+    local have how=get
+    have=$(stat -c %s -- "$incoming/$4/$2" 2>/dev/null || printf 0)
+    if (( have == $3 )); then return 0; fi
+    if (( have > $3 )); then rm -f -- "$incoming/$4/$2"; elif (( have > 0 )); then how=reget; fi
+    info "fetching $2, $(human_size "$3")"
+    printf '%s "/%s/%s" "%s/%s"\n' "$how" "$1" "$2" "$4" "$2" |
+        sftp_from "$3" "${@:5}" >/dev/null 2>"$work/sftp.err"
+}
+
+# Every member is what it should be and nothing else is asked for: names above all, which become paths here.
+is_a_manifest() { # FILE TIER DUMP
+    (( $(stat -c %s "$1") <= manifest_limit )) &&
+        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" '
+            .version == 1 and .dump == $dump and .tier == $tier and .source == $source
+            and (.database | type == "string" and (explode | all(. > 31)))
+            and (.server_version | type == "string" and test("^[0-9]{1,3}[0-9.]*"))
+            and (.database_bytes | type == "number" and . >= 0)
+            and (.files | type == "array" and length >= 1 and length <= 4)
+            and ([.files[].name] | length == (unique | length))
+            and ([.files[].name] | any(. == $dump + ".age" or . == $dump + ".tar.age"))
+            and ([.files[].name] | any(. == $dump + ".json.age"))
+            and all(.files[]; . as $file
+                | ([".age", ".tar.age", ".globals.gz.age", ".json.age"] | any($dump + . == $file.name))
+                and $file.plain_name == ($file.name | rtrimstr(".age"))
+                and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
+                and ($file.sha256 | test("^[0-9a-f]{64}$"))
+                and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
+            "$1" >/dev/null 2>&1
+}
+
+room_for() { # MANIFEST
+    local needed free
+    needed=$(( $(jq '[.files[].bytes] | add' "$1") + vault_reserve_mb * 1048576 ))
+    free=$(free_bytes "$vault_dir")
+    if (( free < needed )); then
+        alarm "$(jq --raw-output .dump "$1") needs $(human_size "$needed"), $vault_dir has \
+$(human_size "$free"): make room; nothing was fetched of it"
+        return 1
+    fi
+}
+
+sha256_of_file() { # PATH
+    sha256sum <"$1" | cut -d ' ' -f 1
+}
+
+# On the disk first, then by name, the manifest last: what has one is whole.
+put_away() { # TIER MANIFEST NAME, MANIFEST
+    local file to=$store/$source_name/$1
+    sync "$work/files"/* "$3"
+    for file in "$work/files"/*; do
+        mv --no-clobber --no-target-directory -- "$file" "$to/${file##*/}"
+    done
+    touch "$3"    # its time is when it came: what retention counts from
+    mv --no-clobber --no-target-directory -- "$3" "$to/$2"
+    sync "$to"
+    rm -rf -- "$work/files"
+    info "${2%.manifest.json} is here, every sum as its manifest says"
+}

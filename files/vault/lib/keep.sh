@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# A part of the vault's program. Managed by the project that deploys this host.
+# --- Retention: the backup hosts' own tiers, by this vault's clock, and only signed copies count ----------
+
+note_reached() { # SOURCE
+    date +%s >"$state/$1.reached.part" && mv -- "$state/$1.reached.part" "$state/$1.reached"
+}
+
+# A clock that leapt makes everything look old: then nothing is removed until it has stood still for a week.
+note_this_run() {
+    local last now
+    now=$(date +%s)
+    last=$(cat "$state/last-run" 2>/dev/null || printf '%s' "$now")
+    if (( now < last - 3600 || now > last + 14 * 86400 )); then
+        printf '%s\n' "$now" >"$state/leapt"
+        warn "the clock went from $(date --date="@$last" +%F) to $(date --date="@$now" +%F): \
+nothing is removed for a week"
+    fi
+    printf '%s\n' "$now" >"$state/last-run.part" && mv -- "$state/last-run.part" "$state/last-run"
+}
+
+clock_has_leapt() {
+    local leapt now
+    [[ -e $state/leapt ]] || return 1
+    leapt=$(<"$state/leapt")
+    now=$(date +%s)
+    (( now - leapt < 7 * 86400 ))    # also while it is before that moment
+}
+
+days_of() { # TIER
+    local days=backup_$1_retention_days
+    printf '%s' "${!days}"
+}
+
+# Called only after the source was reached. Of each database, those that came too long ago go, but: the last
+# of each tier's minimum that are signed, the first signed of each month and year for as long as those are
+# kept, all while no signed copy has come for the allowed time, and what waits for its proof.
+remove_old() { # SOURCE
+    local part
+    step=remove
+    if clock_has_leapt; then return; fi
+    while read -r part; do
+        remove_old_of "$part"
+    done < <(parts_here)
+}
+
+remove_old_of() { # DATABASE PART
+    local kind path now age
+    local -A periods=() signed_seen=()
+    now=$(date +%s)
+    path=$(newest_signed "$1")
+    if [[ -z $path ]] || (( now - $(stat -c %Y "$path") > vault_maximum_age_hours * 3600 )); then
+        return    # a source that is silent, or sends what does not restore
+    fi
+    first_of_periods "$1"
+    while read -r path; do
+        [[ $(database_part "$path") == "$1" ]] || continue
+        kind=$(basename "${path%/*}")
+        age=$(( (now - $(stat -c %Y "$path")) / 86400 ))
+        if is_signed "$path"; then
+            signed_seen[$kind]=$(( ${signed_seen[$kind]:-0} + 1 ))
+            local minimum=backup_${kind}_minimum_kept
+            (( signed_seen[$kind] > ${!minimum} )) || continue
+        fi
+        (( age > $(days_of "$kind") )) || continue
+        if is_kept_longer "$path" "$age"; then continue; fi
+        remove_copy "$path" "$age"
+    done < <(stored_manifests)
+}
+
+# The oldest signed copy of each month and each year: of those that came, by when they came.
+first_of_periods() { # DATABASE PART, FILLS periods
+    local path when
+    while read -r path; do
+        [[ $(database_part "$path") == "$1" ]] || continue
+        is_signed "$path" || continue
+        when=$(date --date="@$(stat -c %Y "$path")" +%Y-%m)
+        periods[monthly-$when]=$path    # the newest first: the last one stays
+        periods[yearly-${when%-*}]=$path
+    done < <(stored_manifests)
+}
+
+is_kept_longer() { # MANIFEST AGE
+    local key
+    for key in "${!periods[@]}"; do
+        if [[ ${periods[$key]} == "$1" ]] && (( $2 <= $(days_of "${key%%-*}") )); then return 0; fi
+    done
+    return 1
+}
+
+# The manifest first: what has none counts for nothing.
+remove_copy() { # MANIFEST AGE
+    local dump=${1%.manifest.json}
+    rm -f -- "$1" && rm -f -- "$1.sig" "$dump.proof.json" "$dump"{,.tar,.globals.gz,.json}.age
+    info "removed ${dump##*/}, which came $2 days ago"
+}

@@ -1,0 +1,149 @@
+# shellcheck shell=bash
+# A part of the vault's program. Managed by the project that deploys this host.
+# --- The proof: what was fetched is opened and restored as the runbook says, then signed ---------------
+
+readonly namespace=$app_name-backup
+
+# The manifests of this source, a path a line; those of one database newest first by the time in their names.
+stored_manifests() {
+    find "$store/$source_name"/{daily,weekly} -name '*.manifest.json' -printf '%f %p\n' 2>/dev/null |
+        sort --reverse | cut -d ' ' -f 2-
+}
+
+database_part() { # PATH
+    local name=${1##*/}
+    [[ $name =~ ^(.*)_$stamp_regex\. ]] && printf '%s' "${BASH_REMATCH[1]}"
+}
+
+# One for each database and tier; a time that is still to come is no reason to be the newest.
+newest_of_each() {
+    local path key latest
+    local -A seen=()
+    latest=$(date --date='26 hours' +%Y-%m-%d_%H-%M-%S)
+    while read -r path; do
+        key=$(basename "${path%/*}")/$(database_part "$path")
+        [[ -z ${seen["$key"]:-} && ! $(stamp_of "$path") > $latest ]] || continue
+        seen["$key"]=1
+        printf '%s\n' "$path"
+    done < <(stored_manifests)
+}
+
+# The databases of this source, as their copies' names begin.
+parts_here() {
+    local path
+    while read -r path; do
+        database_part "$path"
+        echo
+    done < <(newest_of_each) | sort --unique
+}
+
+is_signed() { # MANIFEST
+    [[ -e $1.sig ]] && ssh-keygen -Y verify -f "$vault_config_dir/signers" -I vault -n "$namespace" \
+        -s "$1.sig" <"$1" >/dev/null 2>&1
+}
+
+prove_newest() { # SOURCE
+    local manifest
+    step=prove
+    while read -r manifest; do
+        if needs_a_proof "$manifest"; then prove "$manifest" </dev/null; fi
+    done < <(newest_of_each)
+}
+
+needs_a_proof() { # MANIFEST
+    local verdict last
+    is_signed "$1" && return 1
+    verdict=$(json_value "${1%.manifest.json}.proof.json" verdict)
+    if [[ $verdict == failed ]]; then
+        alarm "$(basename "${1%.manifest.json}") did not restore: \
+$(json_value "${1%.manifest.json}.proof.json" message)"
+        return 1
+    fi
+    [[ $vault_prove == weekly ]] || return 0
+    last=$(newest_signed "$(database_part "$1")")
+    [[ -z $last ]] || (( $(date +%s) - $(stat -c %Y "$last") >= 6 * 86400 ))
+}
+
+newest_signed() { # DATABASE PART
+    local path
+    while read -r path; do
+        if [[ $(database_part "$path") == "$1" && -e $path.sig ]] && is_signed "$path"; then
+            printf '%s' "$path"
+            return
+        fi
+    done < <(stored_manifests)
+}
+
+clear_proofs() {
+    rm -rf -- "${vault_proof_dir:?}"/"$app_name"* "${vault_proof_dir:?}"/.run.*
+}
+
+# Opens all of a dump's files where only the restoring user and root can see them.
+open_dump() { # MANIFEST, DIRECTORY
+    local file plain sum
+    while read -r file plain sum; do
+        age --decrypt --identity "$identity" "${1%/*}/$file" >"$2/$plain" 2>"$work/age.err" || {
+            said_of_proof="$file cannot be opened: $(reason_in "$work/age.err")"
+            return 1
+        }
+        if [[ $(sha256_of_file "$2/$plain") != "$sum" ]]; then
+            said_of_proof="$plain is not what was dumped: its sum is not the manifest's"
+            return 1
+        fi
+    done < <(jq --raw-output '.files[] | "\(.name) \(.plain_name) \(.plain_sha256)"' "$1")
+}
+
+said_of_proof=''
+
+prove() { # MANIFEST
+    local manifest=$1 dump plain verdict=failed
+    dump=$(basename "${manifest%.manifest.json}")
+    plain=$vault_proof_dir/$dump
+    said_of_proof=''
+    info "proving $dump"
+    if open_dump "$manifest" "$work" && hand_over "$manifest" "$dump"; then
+        if "$here/restore-database.sh" --test --from "$plain" 2>"$work/restore.err" >&2; then
+            verdict=ok
+        else
+            said_of_proof=$(tail -n 1 "$work/restore.err")
+            verdict=$(json_value "$plain.restore-test.json" verdict)
+            if [[ $verdict != failed ]]; then verdict='not made'; fi
+        fi
+    fi
+    clear_proofs
+    rm -f -- "$work/$app_name"*
+    if [[ $verdict == ok ]]; then sign "$manifest" || verdict='not made'; fi
+    note_verdict "$manifest" "$verdict"
+}
+
+# The restoring user gets the files as a night's dump lies on its host.
+hand_over() { # MANIFEST DUMP
+    if [[ -e $work/$2.tar ]]; then
+        tar --extract --file "$work/$2.tar" --directory "$work" --no-same-owner --no-same-permissions \
+            --wildcards "$2/*" || { said_of_proof="$2.tar cannot be unpacked"; return 1; }
+        rm -f -- "$work/$2.tar"
+    fi
+    chown --no-dereference --recursive "$backup_user:$backup_user" "$work/$2"*
+    mv -- "$work/$2"* "$vault_proof_dir/"
+}
+
+sign() { # MANIFEST
+    if ! ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err"; then
+        said_of_proof="it cannot be signed: $(reason_in "$work/sign.err")"
+        rm -f -- "$1.sig"
+        return 1
+    fi
+    sync "$1.sig"
+    info "$(basename "${1%.manifest.json}") restores, and is signed"
+}
+
+note_verdict() { # MANIFEST VERDICT
+    jq --null-input --arg dump "$(basename "${1%.manifest.json}")" --arg verdict "$2" \
+        --arg message "$said_of_proof" --arg tested "$(utc_now)" \
+        '{dump: $dump, verdict: $verdict, message: $message, tested: $tested}' >"$work/proof.json"
+    sync "$work/proof.json"
+    mv -- "$work/proof.json" "${1%.manifest.json}.proof.json"
+    if [[ $2 != ok ]]; then
+        alarm "$(basename "${1%.manifest.json}") is not proven ($2): $said_of_proof"
+    fi
+}

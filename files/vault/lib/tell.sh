@@ -1,0 +1,160 @@
+# shellcheck shell=bash
+# A part of the vault's program. Managed by the project that deploys this host.
+# --- For those who watch, and those who recover -------------------------------------------------------------
+
+check() {
+    local worst=0 text=''
+    local -a findings=()
+    each_source check_source
+    check_alarms
+    text=$(printf '%s; ' "${findings[@]}")
+    case $worst in
+        0) printf 'OK: %s\n' "${text%; }" ;;
+        1) printf 'WARNING: %s\n' "${text%; }" ;;
+        *) printf 'CRITICAL: %s\n' "${text%; }" ;;
+    esac
+    return "$worst"
+}
+
+find_out() { # SEVERITY FINDING
+    findings+=("$2")
+    if (( $1 > worst )); then worst=$1; fi
+}
+
+check_source() { # NAME ...
+    local reached path part age now parts
+    now=$(date +%s)
+    parts=$(parts_here)
+    reached=$(cat "$state/$1.reached" 2>/dev/null || printf 0)
+    if (( now - reached > vault_maximum_age_hours * 3600 )); then
+        find_out 2 "$1: not reached for $(( (now - reached) / 3600 )) h: see journalctl -u $app_name-vault"
+    fi
+    if [[ -z $parts ]]; then
+        find_out 2 "$1: nothing was fetched yet"
+        return
+    fi
+    while read -r part; do
+        path=$(newest_signed "$part")
+        if [[ -z $path ]]; then
+            find_out 2 "$1: no copy of $part was ever proven"
+            continue
+        fi
+        age=$(( (now - $(stat -c %Y "$path")) / 3600 ))
+        if (( age > vault_maximum_age_hours )); then
+            find_out 2 "$1: the newest proven copy of $part came $age h ago, allowed are \
+$vault_maximum_age_hours h"
+        else
+            find_out 0 "$1: a proven copy of $part came $age h ago"
+        fi
+    done <<<"$parts"
+}
+
+# What a run could mend: a source that was never read, a newest copy that nobody has tried.
+due_of() { # NAME ...
+    local path
+    if [[ ! -e $state/$1.reached || -z $(newest_of_each) ]]; then
+        printf '%s: nothing was fetched yet\n' "$1"
+    fi
+    while read -r path; do
+        if [[ ! -e ${path%.manifest.json}.proof.json && $vault_prove == each ]]; then
+            printf '%s: %s is not proven yet\n' "$1" "$(basename "${path%.manifest.json}")"
+        fi
+    done < <(newest_of_each)
+}
+
+# Those of a week; what the last run has said is critical, what was before it a warning.
+check_alarms() {
+    local when name message now last
+    now=$(date +%s)
+    last=$(cat "$state/last-run" 2>/dev/null || printf 0)
+    [[ -e $state/alarms ]] || return 0
+    while read -r when name message; do
+        (( now - when < 7 * 86400 )) || continue
+        if (( when >= last )); then
+            find_out 2 "$name: $message"
+        else
+            find_out 1 "$name, $(date --date="@$when" +'%F %H:%M'): $message"
+        fi
+    done < <(sort --unique --key=2 "$state/alarms" | sort --numeric-sort | tail -n 20)
+}
+
+report() {
+    each_source report_source
+}
+
+report_source() { # NAME ...
+    local part path signed
+    while read -r part; do
+        path=$(newest_of_each | while read -r path; do
+            if [[ $(database_part "$path") == "$part" ]]; then printf '%s\n' "$path"; break; fi
+        done)
+        signed=$(newest_signed "$part")
+        jq --null-input --compact-output --arg host "$1" --arg newest "$(basename "${path%.manifest.json}")" \
+            --arg database "$(jq --raw-output .database "$path")" \
+            --arg proven "$(basename "${signed%.manifest.json}")" \
+            --argjson hours "$(hours_since "$signed")" \
+            '{host: $host, database: $database, newest: $newest, proven: $proven, proven_hours: $hours}'
+    done < <(parts_here)
+}
+
+hours_since() { # FILE, WHICH MAY BE ""
+    if [[ -n $1 ]]; then printf '%s' "$(( ($(date +%s) - $(stat -c %Y "$1")) / 3600 ))"; else printf null; fi
+}
+
+list_stored() {
+    local line path word
+    printf '%-9s %-16s %10s %s\n' PROVEN FETCHED SIZE 'HOST TIER/DUMP'
+    for line in "${vault_sources[@]}"; do
+        source_name=${line%% *}
+        [[ -z $wanted_host || $wanted_host == "$source_name" ]] || continue
+        while read -r path; do
+            word=-
+            if is_signed "$path"; then word=signed; fi
+            printf '%-9s %-16s %10s %s %s\n' "$word" "$(date --reference="$path" +'%F %H:%M')" \
+                "$(human_size "$(jq '[.files[].bytes] | add' "$path")")" "$source_name" \
+                "$(basename "${path%/*}")/$(basename "${path%.manifest.json}")"
+        done < <(stored_manifests)
+    done
+}
+
+offer() {
+    local path
+    source_name=$wanted_host
+    [[ -d $store/$wanted_host ]] || return 0
+    while read -r path; do
+        jq --compact-output --arg tier "$(basename "${path%/*}")" \
+            --arg proof "$(json_value "${path%.manifest.json}.proof.json" verdict)" \
+            --argjson fetched "$(stat -c %Y "$path")" \
+            --argjson signed "$([[ -e $path.sig ]] && echo true || echo false)" \
+            '{$tier, dump, database, $proof, $fetched, $signed}' "$path"
+    done < <(stored_manifests)
+}
+
+# age's header is all that is read of a file: its first kilobytes.
+list_unopenable() {
+    local path bad=0
+    while read -r path; do
+        if ! opens "$path"; then
+            printf '%s\n' "$path"
+            bad=1
+        fi
+    done < <(find "$store" -name '*.age')
+    return "$bad"
+}
+
+opens() { # FILE
+    local said
+    said=$(head -c 4096 "$1" | age --decrypt --identity "$identity" 2>&1 >/dev/null || true)
+    [[ $said != *'no identity matched'* && $said != *'not a known'* && $said != *'header'* ]]
+}
+
+# A manifest and its signature go as they are; a file is opened, and its sum looked at by who asked for it.
+export_file() {
+    local path=$store/$wanted_host/$wanted_file
+    [[ $wanted_file =~ ^(daily|weekly)/[^/]+$ && $wanted_host =~ ^[A-Za-z0-9._-]+$ && -f $path ]] ||
+        die "there is no $wanted_file of $wanted_host: --list shows what there is" "$EXIT_USAGE"
+    case $path in
+        *.age) age --decrypt --identity "$identity" "$path" ;;
+        *) cat -- "$path" ;;
+    esac
+}

@@ -1,0 +1,313 @@
+#!/bin/bash
+# Prepare what leaves this host: an encrypted copy of each good dump of $app_name, for the vaults to fetch.
+#
+#   offsite.sh             encrypt what is new into $outbox, remove what may go
+#   offsite.sh --check     one line for a monitoring system
+#   offsite.sh --due       why a run is needed, a line each: what a deploy asks
+#   offsite.sh --help      this text
+#
+# Run as root, which its timer does. Nothing lies in $outbox in plain text but the manifests, which hold
+# names, sizes and sums. Each dump is a few files, TIER/DUMP...age, and last of all TIER/DUMP.manifest.json:
+# what has no manifest is not there yet. A copy goes $outbox_days days after every vault has read it to its
+# end, at the latest with its dump; the newest of each database and tier stays.
+#
+# Exit codes: 0 done; 1 at least one dump could not be copied; 2 wrong arguments or set-up; 75 another run
+# is at work. --check: 0 OK, 2 CRITICAL.
+#
+# Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
+
+# shellcheck disable=SC2034  # the backup's parts hold more than is used here
+set -Eeuo pipefail
+umask 077
+export LC_ALL=C.UTF-8
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+here=$(dirname "$(readlink --canonicalize "$0")")
+# shellcheck source=/dev/null  # rendered from the settings of the project: backup/settings.sh.j2
+. "$here/settings.sh"
+# shellcheck source=/dev/null  # rendered from the settings of the project: vault/outbox-settings.sh.j2
+. "$here/outbox-settings.sh"
+# shellcheck source=../backup/lib/required.sh
+. "$here/lib/required.sh"
+# shellcheck source=../backup/lib/base.sh
+. "$here/lib/base.sh"
+# shellcheck source=../backup/lib/store.sh
+. "$here/lib/store.sh"
+
+subject=offsite
+action=copy
+work=''
+failures=0
+
+: "${source_name?}" "${outbox?}" "${outbox_work?}" "${outbox_group?}" "${outbox_days?}"
+: "${recipients_file?}" "${vault_accounts[@]?}"
+
+read_arguments() {
+    case ${1:-} in
+        --help) usage; exit 0 ;;
+        --check) action=check ;;
+        --due) action=due ;;
+        '') ;;
+        *) die "unknown argument: $1; --help lists them" "$EXIT_USAGE" ;;
+    esac
+    (( EUID == 0 )) || die "you are $(id -un): run this as root" "$EXIT_USAGE"
+    cd /    # the owner of the dumps may not enter root's directories
+}
+
+clean_up() {
+    local status=$?
+    trap '' HUP INT TERM
+    explain_exit "$status"
+    if [[ -n $work ]]; then rm -rf -- "$work"; fi
+    exit "$status"
+}
+
+# The dumps are another user's, who may put anything in their place: root reads them with that user's rights.
+as_owner() { # COMMAND...
+    setpriv --reuid "$backup_user" --regid "$backup_user" --init-groups -- "$@"
+}
+
+# Every dump of ours with a manifest, as "TIER NAME", the newest first. Its name is checked letter by letter.
+local_dumps() {
+    local kind path
+    for kind in daily weekly; do
+        while read -r path; do
+            if [[ -f $path.json ]]; then printf '%s %s\n' "$kind" "${path##*/}"; fi
+        done < <(as_owner find "$(tier_dir "$kind")" -maxdepth 1 ! -type l -name "$app_name*" |
+            grep -E "/$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\$")
+    done | sort --reverse --key=2
+}
+
+# One pass through pipes, however large the file: both sums are taken on the way.
+seal() { # NAME, THE PLAIN STREAM ON STDIN
+    local sum
+    rm -f -- "$work/copy"
+    mkfifo "$work/copy"
+    sha256sum <"$work/copy" >"$work/plain.sum" &
+    sum=$!
+    tee "$work/copy" | age --encrypt --recipients-file "$recipients_file" |
+        tee "$work/$1.age" | sha256sum >"$work/sealed.sum" || return 1
+    wait "$sum" || return 1
+    jq --null-input --arg name "$1.age" --arg plain_name "$1" \
+        --arg sha256 "$(cut -d ' ' -f 1 "$work/sealed.sum")" \
+        --arg plain_sha256 "$(cut -d ' ' -f 1 "$work/plain.sum")" \
+        --argjson bytes "$(stat -c %s "$work/$1.age")" \
+        '{$name, $bytes, $sha256, $plain_name, $plain_sha256}' \
+        >>"$work/files" || return 1
+    rm -f -- "$work"/{copy,plain.sum,sealed.sum}
+}
+
+plain_stream() { # PATH
+    if as_owner test -d "$1"; then
+        as_owner tar --create --sort=name --directory "${1%/*}" -- "${1##*/}"
+    else
+        as_owner cat -- "$1"
+    fi
+}
+
+# All of a dump's files, then its manifest, and only then any of them in the outbox.
+copy_dump() { # TIER NAME
+    local kind=$1 name=$2 path companion sealed
+    path=$(tier_dir "$kind")/$name
+    work=$(mktemp --directory "$outbox_work/.run.XXXXXX")
+    as_owner cat -- "$path.json" >"$work/local.json" || return 1
+    sealed=$name
+    if as_owner test -d "$path"; then sealed=$name.tar; fi
+    enough_room "$path" || return 1
+    plain_stream "$path" | seal "$sealed" || return 1
+    is_what_was_dumped "$name" || return 1
+    for companion in .globals.gz .json; do
+        if as_owner test -f "$path$companion"; then
+            as_owner cat -- "$path$companion" | seal "$name$companion" || return 1
+        fi
+    done
+    write_outbox_manifest "$kind" "$name" || return 1
+    publish_copy "$kind" "$name"
+}
+
+enough_room() { # PATH
+    local free needed
+    free=$(free_bytes "$outbox_work")
+    needed=$(as_owner du --apparent-size --bytes --summarize "$1" | cut -f 1)
+    needed=$(( needed + backup_reserve_mb * 1048576 ))
+    if (( free < needed )); then
+        log ERROR "$outbox has $(human_size "$free") free, a copy of ${1##*/} needs \
+$(human_size "$needed"): make room"
+        return 1
+    fi
+}
+
+# What changed on the disk since it was dumped is no copy of the database.
+is_what_was_dumped() { # NAME
+    local recorded
+    recorded=$(json_value "$work/local.json" sha256)
+    if [[ $1 != *.dir && $(jq --raw-output .plain_sha256 "$work/files") != "$recorded" ]]; then
+        log ERROR "$1 is not what was dumped: its sum is not the manifest's: see the disk"
+        return 1
+    fi
+}
+
+write_outbox_manifest() { # TIER NAME
+    jq --slurp --arg source "$source_name" --arg app "$app_name" --arg dump "$2" --arg tier "$1" \
+        --arg database "$(json_value "$work/local.json" database)" \
+        --arg started "$(json_value "$work/local.json" started)" \
+        --arg server_version "$(json_value "$work/local.json" server_version)" \
+        --arg database_bytes "$(json_value "$work/local.json" database_bytes)" \
+        --rawfile recipients "$recipients_file" '
+        {version: 1, source: $source, app: $app, dump: $dump, tier: $tier, database: $database,
+         started: $started, server_version: $server_version,
+         database_bytes: ($database_bytes | tonumber? // 0),
+         recipients: ($recipients | split("\n") | map(select(startswith("age1")))), files: .}' \
+        "$work/files" >"$work/$2.manifest.json"
+}
+
+publish_copy() { # TIER NAME
+    local file
+    rm -f -- "$work/files" "$work/local.json"
+    chgrp -- "$outbox_group" "$work"/*
+    chmod 0640 -- "$work"/*
+    sync "$work"/*
+    for file in "$work"/*.age "$work/$2.manifest.json"; do    # the manifest last
+        mv --no-target-directory -- "$file" "$outbox/$1/${file##*/}" || return 1
+    done
+    sync "$outbox/$1"
+    printf '%s %s\n' "$1" "$2" >>"$outbox_work/published"
+    rmdir -- "$work"
+    work=''
+    info "$2: an encrypted copy is ready for the vaults"
+}
+
+copy_what_is_new() {
+    local kind name
+    while read -r kind name; do
+        if grep -qxF -- "$kind $name" "$outbox_work/published"; then continue; fi
+        step=encrypt
+        if ! copy_dump "$kind" "$name"; then
+            log ERROR "$name: no copy of it was made; the next run tries again"
+            failures=$(( failures + 1 ))
+            if [[ -n $work ]]; then rm -rf -- "$work"; fi
+        fi
+    done < <(local_dumps)
+}
+
+# What a run that was killed has left: files without a manifest, copies half made, lines of dumps that went.
+sweep() {
+    local path name kind
+    rm -rf -- "$outbox_work"/.run.*
+    touch "$outbox_work/published"
+    for path in "$outbox"/{daily,weekly}/*.age; do
+        [[ -e $path ]] || continue
+        name=$(dump_of "${path##*/}")
+        if [[ ! -e ${path%/*}/$name.manifest.json ]]; then rm -f -- "$path"; fi
+    done
+    local_dumps >"$outbox_work/.run.here"
+    while read -r kind name; do
+        if grep -qxF -- "$kind $name" "$outbox_work/.run.here"; then printf '%s %s\n' "$kind" "$name"; fi
+    done <"$outbox_work/published" >"$outbox_work/.run.published"
+    mv -- "$outbox_work/.run.published" "$outbox_work/published"
+}
+
+dump_of() { # FILE OF A COPY
+    sed -E 's/(\.tar|\.globals\.gz|\.json)?\.age$|\.manifest\.json$//' <<<"$1"
+}
+
+# For each account, the files that it has read from end to end in one go, with the time: what this host's
+# own SFTP server wrote to the journal under that account's number.
+note_readings() {
+    local account
+    for account in "${vault_accounts[@]}"; do
+        journalctl _UID="$(id -u "$account")" --identifier=internal-sftp --quiet --no-pager \
+            --output=short-unix --since=-14days |
+            sed -nE 's|^([0-9]+)\.[0-9]* .* close "/([^"]*)" bytes read ([0-9]+) written 0$|\1 \2 \3|p' \
+            >"$outbox_work/.run.$account"
+    done
+}
+
+was_read_by_all() { # RELATIVE PATH, BYTES
+    local account until
+    until=$(( $(date +%s) - outbox_days * 86400 ))
+    for account in "${vault_accounts[@]}"; do
+        awk -v path="$1" -v bytes="$2" -v until="$until" \
+            '$2 == path && $3 >= bytes && $1 <= until { found = 1 } END { exit !found }' \
+            "$outbox_work/.run.$account" || return 1
+    done
+}
+
+remove_what_may_go() {
+    local manifest name kind newest
+    step=remove
+    note_readings
+    # Of each database and tier the one that stands last by its name.
+    newest=$(find "$outbox"/{daily,weekly} -name '*.manifest.json' -printf '%P %h %f\n' | sort |
+        awk '{ name = $3; sub(/_[0-9]{4}-[0-9]{2}-[0-9]{2}_.*/, "", name); last[$2 name] = $2 "/" $3 }
+             END { for (each in last) print last[each] }')
+    for manifest in "$outbox"/{daily,weekly}/*.manifest.json; do
+        [[ -e $manifest ]] || continue
+        name=$(dump_of "${manifest##*/}")
+        kind=$(basename "${manifest%/*}")
+        if grep -qxF -- "$manifest" <<<"$newest"; then continue; fi
+        if ! grep -qxF -- "$kind $name" "$outbox_work/.run.here" ||
+            all_files_were_read "$manifest" "$kind"; then
+            # First the manifest: without it the rest counts for nothing.
+            rm -f -- "$manifest"
+            rm -f -- "${manifest%.manifest.json}"{,.tar,.globals.gz,.json}.age
+            info "$name: its copy was removed, $(why_it_went "$kind" "$name")"
+        fi
+    done
+}
+
+why_it_went() { # TIER NAME
+    if grep -qxF -- "$1 $2" "$outbox_work/.run.here"; then
+        printf 'every vault has read it'
+    else
+        printf 'as its dump was'
+    fi
+}
+
+all_files_were_read() { # MANIFEST TIER
+    local file bytes
+    (( ${#vault_accounts[@]} > 0 )) || return 1
+    while read -r file bytes; do
+        was_read_by_all "$2/$file" "$bytes" || return 1
+    done < <(jq --raw-output '.files[] | "\(.name) \(.bytes)"' "$1")
+}
+
+check() {
+    local name newest
+    newest=$(local_dumps | sed -n 1p)
+    name=${newest#* }
+    if [[ -z $newest ]]; then
+        printf 'OK: there is no dump yet\n'
+    elif [[ -z $(due) ]]; then
+        printf 'OK: %s is encrypted for the vaults\n' "$name"
+    elif (( $(date +%s) - $(as_owner stat -c %Y "$(tier_dir "${newest%% *}")/$name.json") > 7200 )); then
+        printf 'CRITICAL: %s was not encrypted: see journalctl -u %s-offsite\n' "$name" "$app_name"
+        return 2
+    else
+        printf 'OK: %s is about to be encrypted for the vaults\n' "$name"
+    fi
+}
+
+due() {
+    local newest
+    newest=$(local_dumps | sed -n 1p)
+    if [[ -n $newest ]] && ! grep -qxF -- "$newest" "$outbox_work/published" 2>/dev/null; then
+        printf '%s has no encrypted copy yet\n' "${newest#* }"
+    fi
+}
+
+main() {
+    read_arguments "$@"
+    case $action in
+        check) check; return ;;
+        due) due; return ;;
+    esac
+    trap clean_up EXIT
+    take_lock "$outbox_work/.lock"
+    sweep
+    copy_what_is_new
+    remove_what_may_go
+    (( failures == 0 )) || die "$failures dump(s) have no copy: see the lines above"
+}
+
+main "$@"

@@ -1,0 +1,73 @@
+"""Settings of copies that leave the backup host: who can open them, the vaults that fetch and prove them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from provision.settings.app import AppSettings
+from provision.settings.fields import AbsolutePath, AgeRecipient, Count, Host, User
+
+
+class VaultSettings(AppSettings):
+    backup_encrypt_to: list[AgeRecipient] = Field(
+        [],
+        description="Public age keys of people, made by `make keys`: their private halves open every copy that leaves"
+        " a backup host, as those of the vaults do.",
+    )
+    backup_outbox_days: Count = Field(
+        3, description="How many days an encrypted copy waits on the backup host after every vault has read it."
+    )
+    backup_vault_address: Host | Literal[""] = Field(
+        "", description="Where the vaults reach this backup host's sshd. Empty: at its name in the inventory."
+    )
+    vault_dir: AbsolutePath = Field(
+        default_factory=lambda data: f"/var/lib/{data['app_name']}/vault",
+        description="Where a vault keeps what it has fetched.",
+    )
+    vault_user: User = Field(
+        default_factory=lambda data: f"{data['app_name']}-vault"[:32],
+        validate_default=True,
+        description="The system user by which a vault talks to backup hosts; it can reach nothing that is stored.",
+    )
+    vault_prove: Literal["each", "weekly"] = Field(
+        "each", description="How often a vault restores the newest dump of each database to prove and sign it."
+    )
+    vault_maximum_age_hours: Count = Field(
+        30, description="How old a database's newest proven copy in a vault may be before monitoring calls it stale."
+    )
+    vault_bandwidth_kbit: Annotated[int, Field(strict=True, ge=0)] = Field(
+        0, description="How many kbit/s a vault may take to fetch; 0: as many as there are."
+    )
+    vault_reserve_mb: Count = Field(500, description="How many MiB must stay free on the disk of a vault.")
+    vault_postgres_majors: list[Count] = Field(
+        [],
+        description="Major versions of PostgreSQL whose dumps a vault restores, besides those that the backup hosts'"
+        " servers tell at a deploy: needed for servers in containers.",
+    )
+
+    @property
+    def backup_outbox(self) -> str:
+        """Root's: encrypted copies that wait for the vaults, and what stands about them in plain."""
+        return f"/var/lib/{self.app_name}/offsite"
+
+    @property
+    def backup_outbox_work(self) -> str:
+        """Root's alone, on the same disk: copies that are being made, what was published, who has read it."""
+        return f"/var/lib/{self.app_name}/offsite-work"
+
+    @property
+    def backup_outbox_group(self) -> str:
+        """The accounts by which vaults read, and nobody else."""
+        return f"{self.app_name}-offsite"[:32]
+
+    @property
+    def vault_config_dir(self) -> str:
+        """A vault's keys and what it knows of the backup hosts."""
+        return f"/etc/{self.app_name}-vault"
+
+    @property
+    def vault_proof_dir(self) -> str:
+        """Where a vault decrypts what it restores as a proof, and leaves nothing behind."""
+        return f"{self.vault_dir}/proof"

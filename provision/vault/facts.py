@@ -1,0 +1,41 @@
+"""The public halves of a host's keys, and whether its sshd has read what we wrote for it."""
+
+from __future__ import annotations
+
+from pyinfra.api import QuoteString, StringCommand
+from typing_extensions import override
+
+from provision.engine.facts import Fact, asked
+
+
+class PublicKeys(Fact[dict[str, str]]):
+    """Given a vault's directory of keys, return the public halves by their kind; `host` is the host's own.
+
+    A kind is absent where there is none.
+    """
+
+    @override
+    def command(self, config_dir: str) -> StringCommand:
+        return asked(
+            "cd", QuoteString(config_dir), "2>/dev/null && {",
+            "for k in ssh sign; do",
+            'if [ -s "$k" ] && [ -s "$k.pub" ]; then echo "$k=$(cut -d " " -f 1,2 "$k.pub")"; fi; done;',
+            'if [ -s age ]; then echo "age=$(age-keygen -y age)"; fi; };',
+            "if [ -s /etc/ssh/ssh_host_ed25519_key.pub ]; then",
+            'echo "host=$(cut -d " " -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub)"; fi; true',
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> dict[str, str]:
+        return {}
+
+    @override
+    def read(self, lines: list[str]) -> dict[str, str]:
+        found = {}
+        for line in lines:
+            kind, key = line.split("=", 1)
+            if kind not in ("ssh", "sign", "age", "host") or not key:
+                raise ValueError(kind)
+            found[kind] = key
+        return found

@@ -1,0 +1,145 @@
+"""What lies on a backup host for its vaults, and on a vault, rendered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from provision.backup import layout as backup
+from provision.debian.entries import Directory, Entry, File
+from provision.settings import Settings
+from provision.settings.render import FILES, plain, render
+from provision.vault.sources import Source, Vault
+
+
+def accounts_dir(settings: Settings) -> str:
+    """Where sshd finds which key opens which vault's account: root's, readable by all."""
+    return f"/etc/ssh/{settings.backup_outbox_group}"
+
+
+def outbox_directories(settings: Settings) -> list[Entry]:
+    """What sshd makes the vaults' root directory: root's, and nobody else can write on the way there."""
+    outbox, group = settings.backup_outbox, settings.backup_outbox_group
+    return [
+        Directory(f"/var/lib/{settings.app_name}"),
+        Directory(outbox, "root", group, 0o750),
+        *(Directory(f"{outbox}/{tier}", "root", group, 0o750) for tier in ("daily", "weekly")),
+        Directory(f"{outbox}/dev", "root", group, 0o750),
+        Directory(settings.backup_outbox_work, "root", "root", 0o700),
+        Directory(accounts_dir(settings)),
+    ]
+
+
+def outbox_files(settings: Settings, source_name: str, vaults: Sequence[Vault]) -> list[Entry]:
+    """The program that fills the outbox, whose keys it encrypts to, who may read it."""
+    there = settings.backup_program_dir
+    recipients = f"{there}/recipients"
+    return [
+        File(recipients, "".join(f"{each}\n" for each in recipients_of(settings, vaults))),
+        *(File(f"{accounts_dir(settings)}/{each.account}", f"restrict {each.ssh}\n") for each in vaults),
+        File(
+            f"{there}/outbox-settings.sh",
+            render(
+                "vault/outbox-settings.sh.j2", settings, source_name=source_name, recipients_file=recipients,
+                accounts=[each.account for each in vaults],
+            ),
+        ),
+        File(f"{there}/offsite.sh", plain("vault/offsite.sh"), mode=0o755),
+        *units(settings, "offsite", "offsite.sh", "*:0/10", "encrypted copies for the vaults"),
+        File(f"/etc/systemd/system/{log_mount(settings)}", render("vault/dev-log.mount.j2", settings)),
+    ]  # fmt: skip
+
+
+def recipients_of(settings: Settings, vaults: Sequence[Vault]) -> list[str]:
+    """Whose private halves open what leaves a backup host."""
+    return [*(each.age for each in vaults), *settings.backup_encrypt_to]
+
+
+def sshd(settings: Settings) -> File:
+    return File(
+        f"/etc/ssh/sshd_config.d/{settings.backup_outbox_group}.conf",
+        render("vault/sshd.conf.j2", settings, keys_dir=accounts_dir(settings)),
+    )
+
+
+def log_mount(settings: Settings) -> str:
+    """The mount unit of the journal's socket, named as systemd derives it from its place (systemd.unit(5))."""
+    path = f"{settings.backup_outbox}/dev/log".strip("/")
+    return "".join(c if c.isalnum() or c in "_.:" else "-" if c == "/" else f"\\x{ord(c):02x}" for c in path) + ".mount"
+
+
+def units(settings: Settings, name: str, program: str, calendar: str, what: str) -> list[Entry]:
+    """A service that runs a program once, and the timer that starts it."""
+    unit, description = f"/etc/systemd/system/{settings.app_name}-{name}", f"{settings.app_name}: {what}"
+    path = f"{settings.backup_program_dir}/{program}"
+    return [
+        File(
+            f"{unit}.service",
+            render("vault/program.service.j2", settings, description=description, program=path),
+        ),
+        File(
+            f"{unit}.timer",
+            render("vault/program.timer.j2", settings, description=description, calendar=calendar),
+        ),
+    ]
+
+
+def vault_directories(settings: Settings) -> list[Entry]:
+    """What is stored is root's; where it arrives is the fetching user's; where it is restored, the restoring one's."""
+    user, restorer, root = settings.vault_user, settings.backup_user, settings.vault_dir
+    return [
+        *([Directory(f"/var/lib/{settings.app_name}")] if root.startswith(f"/var/lib/{settings.app_name}/") else []),
+        Directory(root),
+        Directory(f"{root}/store", "root", "root", 0o700),
+        Directory(f"{root}/state", "root", "root", 0o700),
+        Directory(f"{root}/incoming", user, user, 0o700),
+        Directory(settings.vault_proof_dir, restorer, restorer, 0o700),
+        Directory(settings.backup_state_dir, restorer, restorer, 0o750),
+        backup.restore_test_directory(settings),
+        Directory(settings.backup_program_dir),
+        Directory(f"{settings.backup_program_dir}/lib"),
+        Directory(settings.vault_config_dir),
+    ]
+
+
+def vault_files(settings: Settings, account: str, sources: Sequence[Source], sign_key: str) -> list[Entry]:
+    """The vault's program, the restore that it proves copies with, and what it knows of the backup hosts."""
+    there = settings.backup_program_dir
+    hosts = "".join(f"{each.name} {each.host_key}\n" for each in sources)
+    return [
+        *restoring(settings),
+        *(File(f"{there}/lib/{path.name}", plain(f"vault/lib/{path.name}")) for path in _parts()),
+        File(
+            f"{there}/vault-settings.sh",
+            render("vault/vault-settings.sh.j2", settings, sources=sources, account=account),
+        ),
+        File(f"{there}/vault.sh", plain("vault/vault.sh"), mode=0o755),
+        File(f"{settings.vault_config_dir}/known_hosts", hosts or "# no backup host\n"),
+        File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
+        *units(settings, "vault", "vault.sh", "hourly", "fetch and prove the backups"),
+    ]
+
+
+def restoring(settings: Settings) -> list[Entry]:
+    """The backup hosts' own programs: a proof is the restore that the runbook describes."""
+    here = settings.model_copy(
+        update={
+            "backup_dir": settings.vault_proof_dir,
+            "backup_restore_test_host": "",
+            "postgres_mode": "direct",
+            "backup_failure_hook": "",
+        }
+    )
+    not_here = (*(backup.program(settings, name) for name in ("backup-database.sh", "setup-cron.sh")),)
+    return [
+        *(
+            file
+            for file in backup.programs(here)
+            if file.path not in not_here and not file.path.startswith(f"{settings.app_dir}/")
+        ),
+        backup.restore_test_unit(here),
+    ]
+
+
+def _parts() -> list[Path]:
+    return sorted((FILES / "vault/lib").glob("*.sh"))

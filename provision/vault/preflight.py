@@ -1,0 +1,64 @@
+"""Whether the keys of an environment's hosts are those that the project keeps, asked before the first change."""
+
+from __future__ import annotations
+
+import click
+from pyinfra.api import Host, State
+
+from provision.engine import inventory
+from provision.engine.inventory import Member
+from provision.engine.preflight import PreflightError
+from provision.postgres import server as database
+from provision.vault import keys
+from provision.vault.facts import PublicKeys
+
+
+def known_hosts_only(host: Host, state: State, member: Member, members: list[Member]) -> None:
+    """Raise PreflightError for a key that changed, or that was never made where something would be built on it."""
+    environment = inventory.environment_of(host.groups)
+    if not any("vault" in each.groups for each in members):
+        return
+    if keys.kinds_of(member):
+        told = keys.changed(environment, member, found(host, member))
+        if told:
+            raise PreflightError(f"{host.name}: {told}; no host was changed")
+    lacking = keys.lacking(environment, members)
+    if lacking and keys.kinds_of(member) and not is_dry_run():
+        names = ", ".join(each.name for each in lacking)
+        raise PreflightError(
+            f"{names}: inventories/keys/{environment} lacks keys of it, which are made in a first stage; no host was"
+            f" changed. Run `make deploy ENV={environment}` with these hosts, or"
+            f" `pyinfra inventories/{environment}.py vault-keys.py` and then this again"
+        )
+
+
+def found(host: Host, member: Member) -> dict[str, str]:
+    """The public keys that a host has."""
+    return host.get_fact(PublicKeys, config_dir=member.settings.vault_config_dir)
+
+
+def is_dry_run() -> bool:
+    """Whether pyinfra was asked for a plan: then what is not made yet may be left open."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.params.get("dry"))
+
+
+def postgres_majors(host: Host, state: State, member: Member, members: list[Member]) -> list[int]:
+    """The major versions whose dumps a vault is to restore: what the servers of the connected backup hosts say.
+
+    Raise PreflightError where there is none.
+    """
+    majors = set(member.settings.vault_postgres_majors)
+    for other in members:
+        source = state.inventory.get_host(other.name)
+        asks = "backup" in other.groups and other.settings.postgres_mode == "direct" and not other.is_windows
+        if asks and source.connected:
+            majors.add(_major(source, other))
+    return sorted(majors)
+
+
+def _major(source: Host, other: Member) -> int:
+    try:
+        return database.ask(source, other.settings).major
+    except database.DatabaseError as error:
+        raise PreflightError(f"{source.name}: {error}; no host was changed") from None

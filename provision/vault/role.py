@@ -1,0 +1,104 @@
+"""Encrypted copies on the backup host, for vaults that fetch them; and the vault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyinfra.api.deploy import deploy
+
+from provision.backup import layout as backup
+from provision.debian import files, packages, users
+from provision.postgres import layout as postgres
+from provision.postgres import packages as clients
+from provision.settings import Settings
+from provision.vault import layout
+from provision.vault import operations as vaults
+from provision.vault.sources import Source, Vault
+
+
+@deploy("Vault keys")
+def vault_keys(settings: Settings) -> None:
+    packages.installed(name="Install what makes keys", names=["age", "openssh-client", "jq"])
+    users.service_user(
+        name="Create the user that fetches from backup hosts",
+        user=settings.vault_user, home=f"{settings.vault_dir}/incoming",
+    )  # fmt: skip
+    files.placed(
+        name="Make room for the vault's keys",
+        entries=[entry for entry in layout.vault_directories(settings) if entry.path == settings.vault_config_dir],
+    )
+    vaults.keys_made(
+        name="Make the vault's key pairs, in a stage before all else",
+        config_dir=settings.vault_config_dir, user=settings.vault_user,
+    )  # fmt: skip
+
+
+@deploy("Off-site")
+def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> None:
+    """On a backup host: what leaves it is encrypted, and lies where each vault has a reading account of its own."""
+    packages.installed(name="Install what encrypts the copies", names=["age", "jq"])
+    users.group(name="Create the group of the vaults' accounts", name_of_group=settings.backup_outbox_group)
+    for each in readers:
+        users.service_user(
+            name=f"Create the account by which {each.name} reads", user=each.account, home=settings.backup_outbox
+        )
+        users.in_group(
+            name=f"Let the account of {each.name} read the outbox",
+            user=each.account, group=settings.backup_outbox_group,
+        )  # fmt: skip
+    files.placed(name="Lay out the outbox", entries=layout.outbox_directories(settings))
+    files.placed(
+        name="Write the program that fills the outbox, and who may read it",
+        entries=layout.outbox_files(settings, source_name, readers),
+    )
+    vaults.started(
+        name="Start the outbox's timer and its log, now and after every boot",
+        units=[f"{settings.app_name}-offsite.timer", layout.log_mount(settings)],
+        read_anew=[f"{settings.app_name}-offsite.service"],
+    )  # fmt: skip
+    vaults.sshd_told(
+        name="Let sshd show the vaults the outbox and nothing else",
+        file=layout.sshd(settings), noted=f"{layout.accounts_dir(settings)}.loaded",
+    )  # fmt: skip
+    vaults.ran(
+        name="Encrypt what no vault could fetch yet",
+        path=backup.program(settings, "offsite.sh"), service=f"{settings.app_name}-offsite.service",
+    )  # fmt: skip
+
+
+@deploy("Vault")
+def vault(settings: Settings, account: str, sources: Sequence[Source], sign_key: str, majors: Sequence[int]) -> None:
+    users.service_user(
+        name="Create the user that restores what is proven",
+        user=settings.backup_user, home=settings.vault_proof_dir,
+    )  # fmt: skip
+    users.service_user(
+        name="Create the user that restores dumps to test them",
+        user=settings.backup_restore_test_user, home=settings.backup_restore_test_dir,
+    )  # fmt: skip
+    if majors:
+        files.placed(
+            name="Keep PostgreSQL's package from starting a server of its own",
+            entries=postgres.no_main_cluster(settings),
+        )
+        packages.installed(
+            name="Install the servers that proofs start for themselves",
+            names=["isal", *(clients.server_package(major) for major in majors)],
+        )
+    files.placed(name="Lay out the vault", entries=layout.vault_directories(settings))
+    files.placed(
+        name="Write the vault's program, and what it knows of the backup hosts",
+        entries=layout.vault_files(settings, account, sources, sign_key),
+    )
+    vaults.started(
+        name="Start the vault's timer, now and after every boot",
+        units=[f"{settings.app_name}-vault.timer"], read_anew=[f"{settings.app_name}-vault.service"],
+    )  # fmt: skip
+
+
+@deploy("Vault")
+def first_fetch(settings: Settings) -> None:
+    vaults.ran(
+        name="Fetch and prove what was not yet",
+        path=backup.program(settings, "vault.sh"), service=f"{settings.app_name}-vault.service",
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""Backups that survive the capture of their host: fetched, proven, signed, and brought back to a new one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from provision.engine.inventory import PROJECT
+from tests.e2e.operator import Operator
+from tests.e2e.tables import contents
+
+STORE = "/var/lib/medaction/vault/store/db1"
+OUTBOX = "/var/lib/medaction/offsite"
+MARKER = "zq-marker-of-a-patient-5f1c"
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Operator]:
+    """db1 and vault1, deployed, with a marked row in the newest dump, which the vault has proven."""
+    operator = Operator()
+    operator.deploy("db1,vault1")
+    operator.postgres(
+        f"SET ROLE medaction; CREATE TABLE IF NOT EXISTS marked (note text); INSERT INTO marked VALUES ('{MARKER}')"
+    )
+    night(operator)
+    yield operator
+    operator.postgres("DROP TABLE IF EXISTS marked")
+
+
+def night(operator: Operator) -> None:
+    """A backup, its encryption, and the vault's visit, as their timers make them."""
+    operator.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    operator.read("db1", "systemctl start medaction-offsite")
+    operator.read("vault1", "systemctl start medaction-vault")
+
+
+def vault(operator: Operator, *words: str) -> str:
+    return operator.on("vault1", f"/usr/local/lib/medaction/vault.sh {' '.join(words)}").stdout
+
+
+def stored(operator: Operator) -> dict[str, str]:
+    """Every file in the vault's store, by its path, with its sum."""
+    lines = operator.read("vault1", f"cd {STORE} && find . -type f -exec sha256sum {{}} +").splitlines()
+    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+
+
+def newest(operator: Operator) -> str:
+    return operator.read("db1", "basename $(readlink /opt/medaction/backups/medaction_latest.sql.gz)").strip()
+
+
+def test_newest_dump_is_fetched_proven_and_signed_and_nothing_is_left_to_do(both: Operator) -> None:
+    offers = [json.loads(line) for line in vault(both, "--offer db1").splitlines()]
+    assert (offers[0]["dump"], offers[0]["signed"], offers[0]["proof"]) == (newest(both), True, "ok")
+    assert both.plan("db1,vault1").returncode == 0
+    # What the proof has opened and restored is gone again.
+    assert (
+        both.read("vault1", "find /var/lib/medaction/vault/proof /var/lib/medaction/vault/incoming -name 'med*'") == ""
+    )
+    assert both.read("vault1", "pgrep -c postgres || true").strip() == "0"
+
+
+def test_signature_is_the_vaults_for_who_has_its_public_half_alone(both: Operator) -> None:
+    manifest = f"{STORE}/daily/{newest(both)}.manifest.json"
+    kept = (PROJECT / "inventories/keys/sandbox/vault1.sign.pub").read_text().strip()
+    verify = f"ssh-keygen -Y verify -f /run/signers -I vault -n medaction-backup -s {manifest}.sig"
+    both.read("vault1", f"echo 'vault {kept}' >/run/signers && {verify} <{manifest}")
+    assert both.on("vault1", f"sed s/daily/weekly/ {manifest} | {verify}").returncode != 0
+
+
+def test_no_row_can_be_read_off_the_host_without_a_key(both: Operator) -> None:
+    unpack = 'for f; do cat "$f"; gzip -dcf "$f" 2>/dev/null; done'
+    look = f"find {{}} -type f -exec sh -c '{unpack}' - {{{{}}}} + | grep -c {{}} || true"
+    assert (
+        both.read("db1", look.format("/opt/medaction/backups", MARKER)).strip() != "0"
+    )  # the search finds what is there
+    assert both.read("db1", look.format(OUTBOX, MARKER)).strip() == "0"
+    assert both.read("vault1", look.format("/var/lib/medaction", MARKER)).strip() == "0"
+    opened = f"/usr/local/lib/medaction/vault.sh --export db1 daily/{newest(both)}.age | gzip -dc | grep -c {MARKER}"
+    assert both.read("vault1", opened).strip() != "0"
+
+
+def test_vaults_account_can_read_the_outbox_and_do_nothing_else(both: Operator) -> None:
+    sftp = (
+        "runuser -u medaction-vault -- sftp -b - -F /dev/null -i /etc/medaction-vault/ssh -o HostKeyAlias=db1"
+        " -o UserKnownHostsFile=/etc/medaction-vault/known_hosts medaction-at-vault1@db1"
+    )
+    assert "daily" in both.read("vault1", f"cd / && echo ls | {sftp}")
+    for refused in (
+        "put /etc/hostname /daily/x", f"rm /daily/{newest(both)}.age", "mkdir /x", "get /etc/passwd /tmp/x",
+        f"rename /daily/{newest(both)}.age /daily/x", "get /../../../etc/passwd /tmp/x", "chmod 777 /daily",
+    ):  # fmt: skip
+        assert both.on("vault1", f"cd / && echo {refused} | {sftp}").returncode != 0, refused
+    shell = sftp.replace("sftp -b -", "ssh")
+    assert "sftp connections only" in both.on("vault1", f"cd / && {shell} id").stdout
+    forwarded = both.on("vault1", f"cd / && {shell.replace('ssh -F', 'ssh -W localhost:22 -F')}")
+    assert forwarded.returncode != 0
+
+
+def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operator) -> None:
+    before, good = stored(both), newest(both)
+    truth = contents(both.postgres)
+    # Root on db1: what it has, it takes away, rewrites and fakes.
+    both.read("db1", f"""
+        cd {OUTBOX}/daily
+        printf 'held to ransom' > {good}.age
+        sed -i 's/"bytes": [0-9]*/"bytes": 14/' {good}.manifest.json
+        cp {good}.manifest.json medaction_2026-01-01_00-00-00.sql.gz.manifest.json
+        echo '{{"version": 1, "dump": "../../../../etc/cron.d/x"}}' > medaction_2026-01-02_00-00-00.sql.gz.manifest.json
+        touch "$(printf 'medaction_2026-01-03_00-00-00.sql.gz\\n.manifest.json')" '-oProxyCommand=id.manifest.json'
+        ln -s /etc/shadow medaction_2026-01-04_00-00-00.sql.gz.manifest.json
+        seq -f 'medaction_2026-01-05_%06g.sql.gz.manifest.json' 2000 | xargs touch
+        rm -rf /opt/medaction/backups/*.gz*
+    """)  # fmt: skip
+    both.on("vault1", "systemctl start medaction-vault")
+    assert {path: digest for path, digest in stored(both).items() if path in before} == before
+    assert set(stored(both)) == set(before)
+    said = both.on("vault1", "/usr/local/lib/medaction/vault.sh --check")
+    assert said.returncode == 2
+    assert f"{good} was changed there after it was fetched" in said.stdout
+    assert "medaction_2026-01-02_00-00-00.sql.gz.manifest.json is no manifest of ours" in said.stdout
+    # It knows nothing by which it could reach the vault.
+    assert both.on("db1", "ssh -o BatchMode=yes -o StrictHostKeyChecking=no root@vault1 true").returncode != 0
+
+    both.bare("db1")
+    done = both.run("make", "-s", "recover", "HOST=db1")
+    assert done.returncode == 0 and f"{good}, proven, from vault1" in done.stdout, done.stdout
+    both.deploy("db1,vault1")
+    both.read("db1", f"/usr/local/lib/medaction/restore-database.sh --into medaction_back --from {good}")
+    assert contents(lambda sql: both.postgres(sql, "medaction_back")) == truth
+
+
+@pytest.mark.prove
+def test_dump_that_does_not_restore_is_never_signed(both: Operator) -> None:
+    night(both)
+    dump, signed = newest(both), {path for path in stored(both) if path.endswith(".sig")}
+    # A host that is not what it was makes a dump that says what it likes of itself.
+    both.read("db1", f"""
+        cd /opt/medaction/backups && rm -f medaction_2026-02-02_* && n=medaction_2026-11-30_00-00-00.sql.gz
+        new=medaction_$(date -d '+5 min' +%Y-%m-%d_%H-%M-%S).sql.gz
+        gzip -dc {dump} | sed 's/CREATE TABLE/CREATE TABEL/' | gzip > $new
+        sum=$(sha256sum <$new | cut -d ' ' -f 1)
+        sed -e "s/{dump}/$new/" -e "s/\\"sha256\\": \\"[0-9a-f]*\\"/\\"sha256\\": \\"$sum\\"/" {dump}.json > $new.json
+        cp {dump}.globals.gz $new.globals.gz
+        chown medaction-backup: medaction_*
+        systemctl start medaction-offsite
+    """)  # fmt: skip
+    assert both.on("vault1", "systemctl start medaction-vault").returncode != 0
+    assert {path for path in stored(both) if path.endswith(".sig")} == signed
+    assert "is not proven (failed)" in vault(both, "--check")
+    done = both.run("make", "-s", "recover", "HOST=db1")
+    assert f"{dump}, proven" in done.stdout and "not taken, as it is not proven (failed)" in done.stdout, done.stdout
+
+
+def test_host_key_that_is_not_the_one_kept_stops_the_deploy_before_any_change(both: Operator) -> None:
+    kept = PROJECT / "inventories/keys/sandbox/db1.host.pub"
+    right = kept.read_text()
+    kept.write_text(re.sub(r"....$", "AAAA", right.strip()) + "\n")
+    try:
+        both.read("db1", "rm /etc/cron.d/medaction-backup")
+        done = both.command("deploy", "db1")
+        assert done.returncode == 1 and "db1.host.pub" in done.stdout and "no host was changed" in done.stdout
+        assert both.on("db1", "test -e /etc/cron.d/medaction-backup").returncode != 0
+    finally:
+        kept.write_text(right)
+    both.deploy("db1")  # with the vault not asked at all
+
+
+def test_vault_refuses_a_host_with_another_key(both: Operator) -> None:
+    both.read(
+        "vault1",
+        "cp -p /etc/medaction-vault/known_hosts /run/kept && sed -i 's/..$/AA/' /etc/medaction-vault/known_hosts",
+    )
+    try:
+        assert both.on("vault1", "systemctl start medaction-vault").returncode != 0
+        assert "it was not reached: " in vault(both, "--check")
+    finally:
+        both.read("vault1", "cp -p /run/kept /etc/medaction-vault/known_hosts")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh && systemctl start medaction-offsite")
+    dump, settings = newest(both), "/usr/local/lib/medaction/vault-settings.sh"
+    both.read("vault1", f"""
+        sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=8000/' {settings}
+        systemctl start --no-block medaction-vault
+        for i in $(seq 200); do
+            at=$(stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}/{dump}.age 2>/dev/null || echo 0)
+            [ "$at" -gt 2000000 ] && break; sleep 0.1
+        done
+        systemctl kill --signal=KILL medaction-vault; systemctl kill --signal=KILL medaction-vault-fetch
+        sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=0/' {settings}
+    """)  # fmt: skip
+    assert f"./daily/{dump}.manifest.json" not in stored(both)
+    both.read("vault1", "systemctl start medaction-vault")
+    sftp_log = both.read("db1", f"journalctl -t internal-sftp -o cat | grep 'close \"/daily/{dump}.age\"' | tail -1")
+    size = int(both.read("vault1", f"stat -c %s {STORE}/daily/{dump}.age"))
+    assert 0 < int(re.search(r"bytes read (\d+)", sftp_log)[1]) < size
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.prove
+def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator) -> None:
+    night(both)
+    night(both)
+    settings = "/usr/local/lib/medaction/outbox-settings.sh"
+    both.read("db1", f"sed -i 's/^readonly outbox_days=.*/readonly outbox_days=0/' {settings}")
+    both.read("db1", "sleep 1; systemctl start medaction-offsite")
+    left = both.read("db1", f"ls {OUTBOX}/daily").split()
+    assert f"{newest(both)}.manifest.json" in left
+    dumps = both.read("db1", "cd /opt/medaction/backups; ls medaction_2*.sql.gz").split()
+    assert len([each for each in left if each.endswith(".manifest.json")]) < len(dumps)
+    both.deploy("db1")

@@ -1,0 +1,120 @@
+"""What can be known of vaults without a host: keys that are kept and compared, accounts, a person's own key."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pyrage import decrypt, encrypt, x25519
+
+from provision.commands import keys as keys_command
+from provision.engine import inventory
+from provision.engine.inventory import InventoryError, Member
+from provision.settings import Fault, Settings
+from provision.vault import keys, layout, recovery, sources
+from tests.unit.conftest import Project
+
+SettingsOf = Callable[..., Settings]
+VAULT = 'vault = ["vault1"]\nbackup = ["db1"]\n'
+
+
+@pytest.fixture
+def vault1(settings_of: SettingsOf, project: Project) -> Member:
+    return Member("vault1", ("vault", "staging"), settings_of(), {})
+
+
+def test_a_recipient_that_is_no_age_key_is_a_fault_that_says_what_one_is(faults_of: Callable[..., list[Fault]]):
+    mistyped = str(x25519.Identity.generate().to_public())[:-1] + "q"
+    (fault,) = faults_of(backup_encrypt_to=[mistyped])
+    assert "must be a public age key" in fault.reason
+
+
+@pytest.mark.parametrize("written", [str, lambda key: str(key).lower()])
+def test_a_private_key_in_the_inventory_is_a_fault_that_does_not_show_it(written, faults_of):
+    key = written(x25519.Identity.generate())
+    (fault,) = faults_of(backup_encrypt_to=[key])
+    assert "private key" in fault.reason and key not in repr(fault) and fault.found is None
+
+
+def test_a_host_cannot_be_vault_and_source_at_once(project: Project):
+    project.environment('vault = ["one"]\nbackup = ["one"]\n')
+    with pytest.raises(InventoryError, match="one: is in backup and in vault"):
+        inventory.read("staging")
+
+
+def test_keys_are_lacking_until_they_are_kept_and_never_without_a_vault(project: Project):
+    project.environment(VAULT)
+    members = inventory.read("staging")
+    assert {each.name for each in keys.lacking("staging", members)} == {"db1", "vault1"}
+    for each in members:
+        keys.keep("staging", each, {kind: f"{kind}-key" for kind in (*keys.VAULT_KINDS, *keys.HOST_KINDS)})
+    assert keys.lacking("staging", members) == []
+    project.environment('backup = ["db9"]\n')
+    assert keys.lacking("staging", inventory.read("staging")) == []
+
+
+def test_another_key_is_told_with_the_file_to_remove_and_never_overwrites(vault1: Member):
+    keys.keep("staging", vault1, {"age": "first", "ssh": "s", "sign": "g"})
+    assert keys.changed("staging", vault1, {"age": "first", "ssh": "s", "sign": "g"}) == ""
+    told = keys.changed("staging", vault1, {"age": "other", "ssh": "s", "sign": "g"})
+    assert "age key is not the one" in told and "inventories/keys/staging/vault1.age.pub" in told
+    assert "is not there" in keys.changed("staging", vault1, {})
+    keys.keep("staging", vault1, {"age": "other"})
+    assert keys.kept("staging", vault1)["age"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("vault", "account"),
+    [("vault1", "medaction-at-vault1"), ("vault1.example.com", "medaction-at-vault1"), ("V" * 40, None)],
+)
+def test_account_of_a_vault_is_a_name_that_linux_takes(vault: str, account: str | None):
+    name = sources.account("medaction", vault)
+    assert name == account if account else len(name) <= 32
+
+
+def test_copies_are_for_the_vaults_and_for_people(settings_of: SettingsOf):
+    person = str(x25519.Identity.generate().to_public())
+    vault = sources.Vault("vault1", "medaction-at-vault1", "ssh-ed25519 AAAA", "age1vault")
+    files = {each.path: each for each in layout.outbox_files(settings_of(backup_encrypt_to=[person]), "db1", [vault])}
+    assert files["/usr/local/lib/medaction/recipients"].content == f"age1vault\n{person}\n"
+    assert files["/etc/ssh/medaction-offsite/medaction-at-vault1"].content == "restrict ssh-ed25519 AAAA\n"
+
+
+def test_mount_unit_has_the_name_that_systemd_asks_for(settings_of: SettingsOf):
+    # `systemd-escape --path --suffix=mount /var/lib/my-app/offsite/dev/log`
+    unit = layout.log_mount(settings_of(app_name="my-app"))
+    assert unit == r"var-lib-my\x2dapp-offsite-dev-log.mount"
+
+
+def test_a_persons_key_is_private_outside_the_project_and_shown_by_its_public_half(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+):
+    project.environment(VAULT)
+    path = tmp_path_factory.mktemp("stick") / "key"
+    assert keys_command.run(Namespace(env="staging", out=str(path))) == 0
+    said, secret = capsys.readouterr().out, path.read_text().splitlines()[-1]
+    assert path.stat().st_mode & 0o777 == 0o600 and secret not in said
+    public = path.read_text().splitlines()[1].removeprefix("# public key: ")
+    assert f'backup_encrypt_to = ["{public}"]' in said
+    sealed = encrypt(b"x", [x25519.Recipient.from_str(public)])
+    assert decrypt(sealed, [x25519.Identity.from_str(secret)]) == b"x"
+
+
+@pytest.mark.parametrize("out", ["", "inside", "there"])
+def test_a_key_is_written_nowhere_else_and_over_nothing(out: str, project: Project, tmp_path_factory):
+    project.environment(VAULT)
+    elsewhere = tmp_path_factory.mktemp("stick")
+    (elsewhere / "there").write_text("x")
+    path = {"": "", "inside": str(project.root / "key"), "there": str(elsewhere / "there")}[out]
+    with pytest.raises(InventoryError):
+        keys_command.run(Namespace(env="staging", out=path))
+    assert not Path(project.root / "key").exists() and (elsewhere / "there").read_text() == "x"
+
+
+def test_newest_signed_copy_of_each_database_is_taken():
+    one = recovery.Offer("daily", "m_2.sql.gz", "m", "ok", 2, True)
+    offers = [replace(one, dump="m_3.sql.gz", signed=False, proof="failed"), one, replace(one, dump="m_1.sql.gz")]
+    assert recovery.newest([*offers, replace(one, database="crm", signed=False)]) == [one]
