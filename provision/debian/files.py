@@ -74,7 +74,8 @@ class Steps(Fact[Mapping[str, Step]]):
     @override
     def read(self, lines: list[str]) -> Mapping[str, Step]:
         found = {}
-        for kind, mode, user, group, path, leads_to in (line.split("\t") for line in lines):
+        # Where a link leads to nothing, there is nothing to tell.
+        for kind, mode, user, group, path, leads_to in (line.split("\t") for line in lines if line[:1] != "\t"):
             found[path] = Step(kind, int(mode, 8), user, group, leads_to)
         return found
 

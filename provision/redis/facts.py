@@ -169,8 +169,9 @@ class Container(Fact[tuple[str, bool]]):
     def command(self, container: str, compose_file: str) -> StringCommand:
         label = '{{index .Config.Labels "com.docker.compose.config-hash"}}'
         return asked(
-            f"docker inspect -f '{{{{.State.Status}}}} redis {label}' {container} 2>/dev/null || echo;",
-            f"{compose(compose_file)} config --hash redis 2>/dev/null || echo",
+            # Where there is none, docker prints an empty line besides its error.
+            f"echo is $(docker inspect -f '{{{{.State.Status}}}} redis {label}' {container} 2>/dev/null);",
+            f"echo wanted $({compose(compose_file)} config --hash redis 2>/dev/null)",
         )  # fmt: skip
 
     @staticmethod
@@ -180,8 +181,11 @@ class Container(Fact[tuple[str, bool]]):
 
     @override
     def read(self, lines: list[str]) -> tuple[str, bool]:
-        running, wanted = lines or ("", "")
-        status, _, made_from = running.partition(" ")
+        told = {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
+        status, _, made_from = told.pop("is").partition(" ")
+        wanted = told.pop("wanted")
+        if told:
+            raise ValueError(len(told))
         return status, bool(wanted) and made_from == wanted
 
 

@@ -200,7 +200,7 @@ def deployed(
         "SubState cron.service": ["Id=cron.service", "SubState=running"],
         "UnitFileState cron.service": ["Id=cron.service", "UnitFileState=enabled"],
         "redis-cli -h 127.0.0.1": redis_lines(settings),
-        "config --hash redis": ["running redis 0123", "redis 0123"],
+        "config --hash redis": ["is running redis 0123", "wanted redis 0123"],
         "--overdue": [],
         "--due": [],
         "getent group": ["yes"],

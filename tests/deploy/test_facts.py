@@ -58,7 +58,7 @@ ANSWERS = {
     "Listed": ["{}", "==journal==", "a line"],
     "UnreadUnits": ["yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
-    "Container": ["running redis ab", "redis ab"],
+    "Container": ["is running redis ab", "wanted redis ab"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
 }
