@@ -182,8 +182,8 @@ class Container(Fact[tuple[str, bool]]):
     @override
     def read(self, lines: list[str]) -> tuple[str, bool]:
         told = {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
-        status, _, made_from = told.pop("is").partition(" ")
-        wanted = told.pop("wanted")
+        status, _, made_from = told.pop("is", "").partition(" ")
+        wanted = told.pop("wanted", "")
         if told:
             raise ValueError(len(told))
         return status, bool(wanted) and made_from == wanted

@@ -157,11 +157,11 @@ def test_keys_are_counted_where_redis_tells(answer: list[str], keys: int | None)
 @pytest.mark.parametrize(
     ("answer", "state"),
     [
-        (["running redis ab", "redis ab"], ("running", True)),
-        (["running redis ab", "redis cd"], ("running", False)),
-        (["exited redis ab", "redis ab"], ("exited", True)),
-        (["", ""], ("", False)),
-        (["", "redis ab"], ("", False)),
+        (["is running redis ab", "wanted redis ab"], ("running", True)),
+        (["is running redis ab", "wanted redis cd"], ("running", False)),
+        (["is exited redis ab", "wanted redis ab"], ("exited", True)),
+        (["is ", "wanted "], ("", False)),
+        (["is ", "wanted redis ab"], ("", False)),
         ([], ("", False)),
     ],
 )
