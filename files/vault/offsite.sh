@@ -278,9 +278,9 @@ check() {
     name=${newest#* }
     if [[ -z $newest ]]; then
         printf 'OK: there is no dump yet\n'
-    elif [[ -z $(due) ]]; then
+    elif is_copied "$newest"; then
         printf 'OK: %s is encrypted for the vaults\n' "$name"
-    elif (( $(date +%s) - $(as_owner stat -c %Y "$(tier_dir "${newest%% *}")/$name.json") > 7200 )); then
+    elif (( $(seconds_since "$newest") > 7200 )); then
         printf 'CRITICAL: %s was not encrypted: see journalctl -u %s-offsite\n' "$name" "$app_name"
         return 2
     else
@@ -291,9 +291,19 @@ check() {
 due() {
     local newest
     newest=$(local_dumps | sed -n 1p)
-    if [[ -n $newest ]] && ! grep -qxF -- "$newest" "$outbox_work/published" 2>/dev/null; then
+    [[ -n $newest ]] && ! is_copied "$newest" || return 0
+    # The timer comes every ten minutes: what it is about to do is no reason to deploy.
+    if [[ ! -s $outbox_work/published ]] || (( $(seconds_since "$newest") > 1800 )); then
         printf '%s has no encrypted copy yet\n' "${newest#* }"
     fi
+}
+
+is_copied() { # "TIER NAME"
+    grep -qxF -- "$1" "$outbox_work/published" 2>/dev/null
+}
+
+seconds_since() { # "TIER NAME"
+    printf '%s' $(( $(date +%s) - $(as_owner stat -c %Y "$(tier_dir "${1%% *}")/${1#* }.json") ))
 }
 
 main() {

@@ -62,7 +62,7 @@ def project_copy(deployed: Operator, tmp_path: Path) -> Operator:
     copy = tmp_path / "project"
     for part in ("inventories", "provision", "templates", "files", "tests/verify", ".secrets"):
         shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("deploy.py", "pyproject.toml", "tests/__init__.py"):
+    for file in ("deploy.py", "vault-keys.py", "pyproject.toml", "tests/__init__.py"):
         shutil.copy(PROJECT / file, copy / file)
     (copy / ".sandbox").symlink_to(PROJECT / ".sandbox")
     return Operator(copy)

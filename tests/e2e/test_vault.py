@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ from provision.engine.inventory import PROJECT
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 
+# The vault is in no `make test` yet: nothing of what it does is short.
+pytestmark = [pytest.mark.servers, pytest.mark.prove]
+
 STORE = "/var/lib/medaction/vault/store/db1"
 OUTBOX = "/var/lib/medaction/offsite"
 MARKER = "zq-marker-of-a-patient-5f1c"
@@ -20,7 +24,10 @@ MARKER = "zq-marker-of-a-patient-5f1c"
 @pytest.fixture(scope="module")
 def both() -> Iterator[Operator]:
     """db1 and vault1, deployed, with a marked row in the newest dump, which the vault has proven."""
+    os.environ["SANDBOX"] = "vault"
     operator = Operator()
+    operator.bare("db1")  # which boots the vault as well
+    operator.bare("vault1")
     operator.deploy("db1,vault1")
     operator.postgres(
         f"SET ROLE medaction; CREATE TABLE IF NOT EXISTS marked (note text); INSERT INTO marked VALUES ('{MARKER}')"
@@ -28,6 +35,8 @@ def both() -> Iterator[Operator]:
     night(operator)
     yield operator
     operator.postgres("DROP TABLE IF EXISTS marked")
+    operator.bare("db1")  # nothing of the vault's is left on it
+    del os.environ["SANDBOX"]
 
 
 def night(operator: Operator) -> None:
