@@ -16,6 +16,7 @@ _ROLE_OF = {
     "backup_host": "backup",
     "windows_backup_host": "backup",
     "vault_host": "vault",
+    "offsite_host": "backup",  # where there is a vault
 }
 
 
@@ -31,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     environment = Path(config.getoption("--inventory")).stem
     try:
         config.members = inventory.read(environment, config.getoption("--limit"))
+        config.has_vault = any("vault" in member.groups for member in inventory.read(environment))
     except inventory.InventoryError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -40,6 +42,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames:
             windows = fixture.startswith("windows_")
             members = [m for m in metafunc.config.members if role in m.groups and m.is_windows == windows]
+            if fixture == "offsite_host" and not metafunc.config.has_vault:
+                members = []
             metafunc.parametrize(fixture, members, ids=lambda member: member.name, indirect=True, scope="session")
 
 
@@ -89,4 +93,5 @@ def app_hosts(targets: dict[str, Target]) -> list[Target]:
     return [target for target in targets.values() if "app" in target.member.groups and not target.member.is_windows]
 
 
+offsite_host = pytest.fixture(_target, scope="session", name="offsite_host")
 vault_host = pytest.fixture(_target, scope="session", name="vault_host")

@@ -35,25 +35,25 @@ def test_what_a_vault_stores_and_its_keys_are_roots_alone(vault_host: Target) ->
         vault_host.expect(not allowed, f"{settings.vault_user}, who talks to backup hosts, may read {path}")
 
 
-def test_vaults_see_the_outbox_and_nothing_else(backup_host: Target) -> None:
-    settings = backup_host.settings
-    environment = inventory.environment_of(backup_host.member.groups)
+def test_vaults_see_the_outbox_and_nothing_else(offsite_host: Target) -> None:
+    settings = offsite_host.settings
+    environment = inventory.environment_of(offsite_host.member.groups)
     for vault in sources.vaults(environment, inventory.read(environment)):
         asked = f"user={vault.account},host=vault,addr=192.0.2.1"
-        effective = backup_host.text(f"$(command -v sshd || echo /usr/sbin/sshd) -T -C {shlex.quote(asked)}").lower()
+        effective = offsite_host.text(f"$(command -v sshd || echo /usr/sbin/sshd) -T -C {shlex.quote(asked)}").lower()
         for line in (
             f"chrootdirectory {settings.backup_outbox}",
             "forcecommand internal-sftp -r -l info",
             f"authorizedkeysfile {layout.accounts_dir(settings)}/%u",
             "disableforwarding yes",
         ):
-            backup_host.expect(line in effective.splitlines(), f"sshd does not hold {vault.account} to: {line}")
+            offsite_host.expect(line in effective.splitlines(), f"sshd does not hold {vault.account} to: {line}")
 
 
-def test_nothing_in_the_outbox_is_in_plain_text(backup_host: Target) -> None:
-    settings = backup_host.settings
-    listed = backup_host.text(f"find {settings.backup_outbox}/daily {settings.backup_outbox}/weekly -type f").split()
+def test_nothing_in_the_outbox_is_in_plain_text(offsite_host: Target) -> None:
+    settings = offsite_host.settings
+    listed = offsite_host.text(f"find {settings.backup_outbox}/daily {settings.backup_outbox}/weekly -type f").split()
     for path in listed:
-        head = backup_host.text(f"head -c 21 {shlex.quote(path)} | tr -d '\\0'")
+        head = offsite_host.text(f"head -c 21 {shlex.quote(path)} | tr -d '\\0'")
         told = path.endswith(".manifest.json") or head == "age-encryption.org/v1"
-        backup_host.expect(told, f"{path} is not encrypted")
+        offsite_host.expect(told, f"{path} is not encrypted")
