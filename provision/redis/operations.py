@@ -28,7 +28,8 @@ def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
     """systemd knows the units as they lie there: else a bound holds from the next boot alone."""
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
     differ = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
-    if differ or host.get_fact(UnreadUnits):
+    drop_ins = tuple(entry.path for entry in entries if isinstance(entry, File) and entry.path.endswith(".conf"))
+    if differ or host.get_fact(UnreadUnits, drop_ins=drop_ins):
         note(host, "systemd has not read what its units say now")
         yield StringCommand("systemctl daemon-reload")
 
