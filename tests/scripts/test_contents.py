@@ -173,7 +173,7 @@ def test_databases_that_could_not_be_listed_are_a_failure_and_the_apps_own_is_du
     assert done.returncode == 1 and "the server did not list its databases" in done.stderr, done.stderr
     assert len(host.dumps()) == 1
     assert (host.status()["state"], host.status()["database"]) == ("failed", host.database)
-    assert "did not tell its databases" in host.told.read_text()
+    assert "did not list its databases" in host.told.read_text()
     host.unshim()
     assert host.backup().returncode == 0 and host.status()["state"] == "ok"
 
