@@ -31,7 +31,8 @@ OBJECTS = {
     "a check": "CREATE TABLE trap (i int CHECK (planted(i))); INSERT INTO trap VALUES (1);",
     "a domain": "CREATE DOMAIN trapped AS int CHECK (planted(VALUE));"
     " CREATE TABLE trap (i trapped); INSERT INTO trap VALUES (1);",
-    "an index": "CREATE FUNCTION planted_i(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT public.planted(i)::int';"
+    "an index": "CREATE FUNCTION planted_i(i int) RETURNS int IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT public.planted(i)::int';"
     " CREATE TABLE trap (i int); INSERT INTO trap VALUES (1); CREATE INDEX trap_i ON trap (planted_i(i));",
 }
 # Ends with 0 only where every one of these ways is closed.
