@@ -221,7 +221,7 @@ def settings_below(directory: Path, **values: object) -> Settings:
 
 def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
     try:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

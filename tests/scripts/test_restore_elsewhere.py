@@ -281,7 +281,7 @@ def test_administrator_who_is_connected_is_told_of_before_the_load(host: Host, m
 def test_verdict_says_who_can_restore_it(owners: Host) -> None:
     host = owners
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
     assert (
         "restorable by an administrator alone" in verdict(host)["message"] and "reporting" in verdict(host)["message"]

@@ -54,7 +54,7 @@ HARMLESS = {
 def test_what_a_restore_writes_otherwise_is_no_difference(host: Host, sql: str) -> None:
     host.cluster.psql(host.database, "--command", sql.format(db=host.database), user=ROLE)
     host.good_backup()
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 0, done.stderr
 
 
@@ -93,7 +93,7 @@ def test_damage_of_any_object_is_named(host: Host, old: str, new: str, said: str
     assert old.encode() in sql
     tamper(host, lambda text: text.replace(old.encode(), new.encode(), 1).replace(gone, b"") if gone else
            text.replace(old.encode(), new.encode(), 1))  # fmt: skip
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 1 and said in verdict(host)["differences"], done.stderr
 
 
@@ -127,7 +127,7 @@ def test_counting_that_fails_keeps_nobody_from_a_dump(host: Host) -> None:
     content = host.manifest()["content"]
     assert content["tables"] == {} and len(content["uncounted"]) == 5 and "table public.patients" in content["objects"]
     host.unshim()
-    assert host.restore("--test").returncode == 0
+    assert host.restore_test().returncode == 0
 
 
 def test_timeouts_of_the_role_do_not_end_a_dump(host: Host) -> None:
@@ -150,8 +150,8 @@ def test_manifest_of_version_1_0_0_is_still_compared(host: Host) -> None:
     del manifest["content"]["objects"], manifest["content"]["uncounted"]
     manifest["content"]["schema_sha256"] = "0" * 64
     path.write_text(json.dumps(manifest, indent=2))
-    assert host.restore("--test").returncode == 0
+    assert host.restore_test().returncode == 0
     manifest["content"]["tables"]["public.patients"] = 3
     path.write_text(json.dumps(manifest, indent=2))
-    done = host.restore("--test")
+    done = host.restore_test()
     assert done.returncode == 1 and "public.patients: 3 rows dumped, 20000 restored" in done.stderr
