@@ -116,8 +116,9 @@ def survives_kills(operator: Operator, times: int, seed: int) -> None:
         victim = moments.choice(["restore-database.sh --test", "restore-test.sh", "bin/postgres"])
         operator.on("db1", f"setsid {TEST} >/dev/null 2>&1 </dev/null &")
         time.sleep(moments.uniform(0.1, 6))  # a random moment is what is tested
-        operator.on("db1", f"pgrep -f '{victim}' | grep -vx $$ | xargs -r kill -9")
-        operator.on("db1", "while pgrep -f restore-database.sh >/dev/null; do sleep 0.1; done")
+        # The brackets keep the shell that asks from finding itself.
+        operator.on("db1", f"pgrep -f '[{victim[0]}]{victim[1:]}' | xargs -r kill -9")
+        operator.on("db1", "timeout 60 sh -c 'while pgrep -f [r]estore-database.sh >/dev/null; do sleep 0.1; done'")
     done = operator.on("db1", TEST)
     assert done.returncode == 0, done.stderr
     assert operator.read("db1", LEFT) == ""
