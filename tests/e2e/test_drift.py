@@ -38,7 +38,7 @@ DRIFTS = {
         "app1", ".env: REDIS_URL is not", "sed -i 's/^REDIS_URL=.*/REDIS_URL=redis:elsewhere/' /opt/medaction/.env"
     ),
     "a file's mode": Drift("db1", "pgpass: mode is 0644, should be 0600", "chmod 0644 /etc/medaction/pgpass"),
-    "a file's owner": Drift("app2", "belongs to nobody", "chown nobody /opt/medaction/.env"),
+    "a file's owner": Drift("app2", "is owned by nobody", "chown nobody /opt/medaction/.env"),
     "a script": Drift(
         "db1", "backup-database.sh: its content", "echo '# mine' >> /opt/medaction/scripts/backup-database.sh"
     ),
