@@ -74,7 +74,7 @@ def deploy(data: dict[str, Any], steps: Callable[[], None], *, dry: bool = False
 
 
 def _told() -> list[str]:
-    return [sentence for sentences in changes._found.values() for sentence in sentences]
+    return [each for run in changes._found.values() for sentences in run.values() for each in sentences]
 
 
 def _inventory(data: dict[str, Any]) -> Inventory:
