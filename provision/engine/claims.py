@@ -25,6 +25,7 @@ class Claims:
     ours: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in KINDS})
     placed: set[str] = field(default_factory=set)
     journal: str | None = None
+    began: bool = False  # whether this run has put anything into the journal
 
 
 _of_hosts: WeakKeyDictionary[Host, Claims] = WeakKeyDictionary()
@@ -51,6 +52,7 @@ def made(kind: str, names: Iterable[str]) -> Iterator[StringCommand]:
     claims().ours[kind].update(names)
     journal = claims().journal
     if names and journal:
+        claims().began = True
         lines = "".join(f"{kind}\t{name}\n" for name in names)
         yield StringCommand(
             "install -d -m 0755 --", QuoteString(posixpath.dirname(journal)),

@@ -61,7 +61,7 @@ def listed(path: str, journal: str, version: str, roles: Sequence[str]) -> Gener
     ours["files"] -= gone
     ours["directories"] -= gone
     yield from commands_of(placed, [Directory(directory), File(path, layout.text(version, roles, ours))])
-    if journalled:
+    if journalled or claims().began:
         yield StringCommand("rm -f --", QuoteString(journal))
 
 
