@@ -24,13 +24,13 @@ set -eu
 line() { awk -v want="$1" -v not="$2" '/^[0-9]/ && $0 ~ want && (not == "" || $0 !~ not)' /etc/cron.d/medaction-* |
     cut -d ' ' -f 7-; }
 daily=$(line backup-database.sh weekly) weekly=$(line weekly '') restore=$(line restore-database.sh '')
-at() { runuser -u medaction-backup -- env -i SHELL=/bin/sh PATH=/usr/bin:/bin HOME=/nonexistent \\
-    faketime -f "@$1" sh -c "$2"; }
+at() { runuser -u "${3:-medaction-backup}" -- env -i SHELL=/bin/sh PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
+    HOME=/nonexistent faketime -f "@$1" sh -c "$2"; }
 while read -r what moment; do
     case $what in
         daily) at "$moment" "$daily" ;;
         weekly) at "$moment" "$weekly" ;;
-        restore) at "$moment" "$restore" ;;
+        restore) at "$moment" "$restore" root ;;
     esac || { echo "$what at $moment failed"; tail -n 5 /var/log/medaction/*.log; exit 1; }
 done
 """
