@@ -1,6 +1,7 @@
 #!/bin/sh
-# Given a path, an owner and a mode: that log exists, and is his. He makes it himself, since its directory may
-# be his: a link that he has left there leads only where he may go anyway. One that root began is given to him.
+# Given a path, an owner and a mode: that log exists, and is his. He makes it himself, since its directory
+# may be his: a link that he has left there leads only where he may go anyway. One that root began is given
+# to him.
 set -eu
 chown -h --from=root -- "$2" "$1" 2>/dev/null || true
 # shellcheck disable=SC2016  # the names are those of the inner shell

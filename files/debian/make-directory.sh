@@ -1,6 +1,7 @@
 #!/bin/sh
-# Given a path, an owner, a mode and whose it may be now (names, blanks between): make that directory so. It is
-# entered without following a link that is not root's, and changed from inside, so that no name is trusted twice.
+# Given a path, an owner, a mode and whose it may be now (names, blanks between): make that directory so. It
+# is entered without following a link that is not root's, and changed from inside, so that no name is
+# trusted twice.
 set -eu; umask 022
 mkdir -p -- "$(dirname "$1")"
 [ -e "$1" ] || [ -L "$1" ] || mkdir -m 0700 -- "$1"

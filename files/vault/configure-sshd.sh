@@ -1,6 +1,6 @@
 #!/bin/sh
-# Given a drop-in of sshd's on standard input, its path, and where to note what was loaded: tried together with
-# all that sshd reads already; in place only when sshd takes it, and then it is told.
+# Given a drop-in of sshd's on standard input, its path, and where to note what was loaded: tried together
+# with all that sshd reads already; in place only when sshd takes it, and then it is told.
 set -eu
 part=$(mktemp /run/sshd-trial.XXXXXX); trap 'rm -f "$part" "$part".all' EXIT
 cat >"$part"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Given a directory and a user: the pairs of keys of a vault are there; the one for SSH is his. Each pair aside
-# first, so that one that is half made is never taken for a key.
+# Given a directory and a user: the pairs of keys of a vault are there; the one for SSH is his. Each pair
+# aside first, so that one that is half made is never taken for a key.
 set -eu; umask 077
 cd "$1"
 for k in ssh sign; do
