@@ -293,7 +293,7 @@ SELECT json_build_array('value', 'needs', json_build_object(
     'superuser', (SELECT coalesce(json_agg(what ORDER BY what), '[]') FROM privileged)));"
 
 # What belongs to the database itself, and is in no dump. Names alone: a setting's value can be a key.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034  # what a restore test and a backup ask for, not a plain restore
 readonly properties_sql="
 SELECT json_build_array('value', 'properties', json_build_object(
     'encoding', pg_encoding_to_char(encoding), 'collate', datcollate, 'ctype', datctype,
@@ -307,7 +307,7 @@ SELECT json_build_array('value', 'properties', json_build_object(
   FROM pg_database d WHERE datname = current_database();"
 
 # The same with the values, for a file that nobody else may read.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034  # likewise
 readonly private_properties_sql="
 SELECT json_build_array('private', json_build_object(
     'comment', shobj_description(d.oid, 'pg_database'),
