@@ -115,5 +115,6 @@ class Operator:
 
 @cache
 def names(limit: str) -> frozenset[str]:
-    """The hosts that a limit means."""
-    return frozenset(member.name for member in inventory.read("sandbox", limit))
+    """The hosts that a limit means. No secret is read: the first one to ask is the run that makes them."""
+    wanted = set(limit.split(","))
+    return frozenset(host.name for host in inventory.load("sandbox") if not limit or wanted & {host.name, *host.groups})
