@@ -14,18 +14,19 @@ Way = ssl.SSLContext | bool | None
 
 def ways(settings: Settings) -> list[Way]:
     """How to log in, in order; the second only where the server refuses the first for being encrypted, or not."""
-    mode = settings.postgres_sslmode
-    if mode is None:
-        return [None, _unchecked()]
-    return {
-        "disable": [False],
-        "allow": [False, _unchecked()],
-        "prefer": [None, False],
-        # With a root certificate libpq checks it here too (PostgreSQL, "SSL Support", sslmode).
-        "require": [_checked(settings) if settings.postgres_sslrootcert else _unchecked()],
-        "verify-ca": [_checked(settings)],
-        "verify-full": [_checked(settings)],
-    }[mode]
+    match settings.postgres_sslmode:
+        case None:
+            return [None, _unchecked()]
+        case "disable":
+            return [False]
+        case "allow":
+            return [False, _unchecked()]
+        case "prefer":
+            return [None, False]
+        case "require" if not settings.postgres_sslrootcert:
+            return [_unchecked()]
+    # With a root certificate libpq checks it for "require" too (PostgreSQL, "SSL Support", table of sslmode).
+    return [_checked(settings)]
 
 
 def _unchecked() -> ssl.SSLContext:
@@ -35,9 +36,7 @@ def _unchecked() -> ssl.SSLContext:
 
 
 def _checked(settings: Settings) -> ssl.SSLContext:
-    if settings.postgres_sslrootcert is None:
-        return _unchecked()
-    context = ssl.create_default_context(cafile=str(PROJECT / settings.postgres_sslrootcert))
+    context = ssl.create_default_context(cafile=str(PROJECT / (settings.postgres_sslrootcert or "")))
     context.check_hostname = settings.postgres_sslmode == "verify-full"
     # As libpq, which does not ask this of certificates: others made them, and for years.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
