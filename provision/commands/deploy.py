@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 from time import monotonic
 
 from provision.commands import choice, secrets, table, verify
@@ -20,15 +19,15 @@ COLUMNS = ("host", "roles", "changed", "failed", "verified")
 
 def run(arguments: Namespace) -> int:
     started = monotonic()
-    path = inventory.path_of(arguments.env)
+    environment = inventory.Environment(arguments.env)
     if arguments.env in SELF_SERVED:
-        secrets.complete(arguments.env)
-    chosen = choice.hosts(arguments)
+        secrets.complete(environment)
+    chosen = choice.hosts(environment, arguments)
     members = chosen.members
-    made = _keys_first(path, arguments.env, members)
+    made = _keys_first(environment, members)
     if made and made.exit_code:
         return _failed(made)
-    outcome = runs.pyinfra(path, "-y", *chosen.limits)
+    outcome = runs.pyinfra(environment, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
     if not outcome.steps:
@@ -40,14 +39,14 @@ def run(arguments: Namespace) -> int:
     return 0 if verdicts.passed and not chosen.left_out else 1
 
 
-def _keys_first(path: Path, environment: str, members: list[inventory.Member]) -> runs.Outcome | None:
+def _keys_first(environment: inventory.Environment, members: list[inventory.Member]) -> runs.Outcome | None:
     """Have keys made where some are lacking, before anything is rendered that holds them."""
     names = {member.name for member in members}
-    lacking = [each for each in keys.lacking(environment, inventory.read(environment)) if each.name in names]
+    lacking = [each for each in keys.lacking(environment.name, environment.members) if each.name in names]
     if not lacking:
         return None
     limits = [option for member in lacking for option in ("--limit", member.name)]
-    return runs.pyinfra(path, "-y", *limits, script="vault-keys.py")
+    return runs.pyinfra(environment, "-y", *limits, script="vault-keys.py")
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from argparse import Namespace
 from typing import Any
 
-from pyinfra.api import Config, Host, State
-from pyinfra.api.connect import connect_all, disconnect_all
-from pyinfra.api.exceptions import PyinfraError
-from pyinfra.context import ctx_config, ctx_state
+from pyinfra.api import Host
 
 from provision.backup import layout as backup
 from provision.engine import inventory
+from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
 from provision.vault import keys, recovery
 
 
 def run(arguments: Namespace) -> int:
-    members = {member.name: member for member in inventory.read(arguments.env)}
+    environment = inventory.Environment(arguments.env)
+    members = {member.name: member for member in environment.members}
     target, vaults = _target(arguments, members), _vaults(arguments, members)
-    state, config = State(), Config()
-    with ctx_state.use(state), ctx_config.use(config):
-        hosts = inventory.load(arguments.env)
-        wanted = [hosts.get_host(name) for name in (target.name, *(vault.name for vault in vaults))]
-        state.init(hosts, config, initial_limit=wanted)
-        with contextlib.suppress(PyinfraError):  # who was not reached is told below
-            connect_all(state)
+    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *_):
         try:
-            return _recover(arguments, hosts.get_host(target.name), target, hosts, vaults)
+            return _recover(arguments, host, target, environment.hosts, vaults)
         except recovery.RecoveryError as error:
             raise InventoryError(str(error)) from None
-        finally:
-            disconnect_all(state)
 
 
 def _target(arguments: Namespace, members: dict[str, Member]) -> Member:

@@ -9,8 +9,7 @@ from provision.settings import SECRET_SETTINGS, secrets
 
 
 def run(arguments: Namespace) -> int:
-    inventory.path_of(arguments.env)
-    generated = complete(arguments.env)
+    generated = complete(inventory.Environment(arguments.env))
     shown = "/".join(secrets.file_of(arguments.env).parts[-2:])
     print(f"{shown}: generated {', '.join(generated)}" if generated else f"{shown}: complete, nothing to generate")
     if "postgres_password" in generated:
@@ -18,7 +17,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def complete(environment: str) -> list[str]:
+def complete(environment: inventory.Environment) -> list[str]:
     """Generate the secrets that an environment's own file lacks, and no others point at. Return their names."""
-    pointed_at = inventory.secrets_pointed_at(environment)
-    return secrets.generate_missing(environment, [name for name in SECRET_SETTINGS if name not in pointed_at])
+    pointed_at = environment.secrets_pointed_at()
+    return secrets.generate_missing(environment.name, [name for name in SECRET_SETTINGS if name not in pointed_at])

@@ -102,9 +102,9 @@ class Fleet:
     def deploy_already(self) -> None:
         """Let every host answer as after a deploy."""
         self.write()
-        for member in inventory.read(self.environment):
+        members = inventory.read(self.environment)
+        for member in members:
             name = member.name.removeprefix("@fake/")
-            members = inventory.read(self.environment)
             self.answers[name] = deployed(
                 member.settings, self.groups_of(name), name=member.name,
                 vaults=sources.vaults(self.environment, members), fetched=sources.sources(self.environment, members),
@@ -128,7 +128,8 @@ class Fleet:
         return {"fake_responses": self.answers[name], "fake_delay": 0, "fake_delay_jitter": 0}
 
     def run(self, *options: str) -> runs.Outcome:
-        return runs.pyinfra(self.write(), *options)
+        self.write()
+        return runs.pyinfra(inventory.Environment(self.environment), *options)
 
     def steps(self, outcome: runs.Outcome, name: str) -> list[str]:
         return [step.name for step in outcome.steps if step.host == self.shown(name)]

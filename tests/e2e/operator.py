@@ -116,5 +116,5 @@ class Operator:
 @cache
 def names(limit: str) -> frozenset[str]:
     """The hosts that a limit means. No secret is read: the first one to ask is the run that makes them."""
-    wanted = set(limit.split(","))
-    return frozenset(host.name for host in inventory.load("sandbox") if not limit or wanted & {host.name, *host.groups})
+    hosts, wanted = inventory.Environment("sandbox").hosts, set(limit.split(","))
+    return frozenset(host.name for host in hosts if not limit or wanted & {host.name, *host.groups})

@@ -14,7 +14,7 @@ from tests.e2e.operator import Operator
 
 LIST = "/var/lib/medaction-deploy/host.json"
 PLACES = "/etc /opt /usr/local /var/lib/medaction* /var/log/medaction*"
-HOSTS = [member for member in inventory.load("sandbox") if not member.name.startswith("win")]
+HOSTS = [member for member in inventory.Environment("sandbox").hosts if not member.name.startswith("win")]
 
 
 def listed(operator: Operator, host: str) -> dict[str, list[str]]:
