@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import Any
 
 from pyinfra.api import Host
 
@@ -19,9 +18,9 @@ def run(arguments: Namespace) -> int:
     environment = inventory.Environment(arguments.env)
     members = {member.name: member for member in environment.members}
     target, vaults = _target(arguments, members), _vaults(arguments, members)
-    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *_):
+    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as hosts:
         try:
-            return _recover(arguments, host, target, environment.hosts, vaults)
+            return _recover(arguments, hosts[0], target, {host.name: host for host in hosts}, vaults)
         except recovery.RecoveryError as error:
             raise InventoryError(str(error)) from None
 
@@ -45,11 +44,11 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
     return found
 
 
-def _recover(arguments: Namespace, to: Host, target: Member, hosts: Any, vaults: list[Member]) -> int:
+def _recover(arguments: Namespace, to: Host, target: Member, hosts: dict[str, Host], vaults: list[Member]) -> int:
     if not to.connected:
         raise recovery.RecoveryError(f"{to.name}: cannot be reached (the reason stands above)")
     for member in vaults:
-        vault = hosts.get_host(member.name)
+        vault = hosts[member.name]
         if vault.connected:
             return _from_vault(arguments, vault, member, to, target)
     raise recovery.RecoveryError(f"{', '.join(each.name for each in vaults)}: no vault can be reached")
