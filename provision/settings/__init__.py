@@ -32,6 +32,11 @@ class Settings(
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def postgres_sslrootcert_file(self) -> str:
+        """Where `postgres_sslrootcert` lies on each host, for everybody to read; "" where there is none."""
+        return f"{self.backup_program_dir}/postgres-ca.crt" if self.postgres_sslrootcert else ""
+
 
 @dataclass(frozen=True)
 class Fault:
