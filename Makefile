@@ -12,6 +12,8 @@ LIMITER ?=
 HOST  ?=
 VAULT ?=
 DUMP  ?=
+COPY  ?=
+IDENTITY ?=
 WHAT  ?=
 
 PYTHON_   := .venv/bin/python
@@ -56,7 +58,8 @@ keys: .venv/.complete ## make an offline key for ENV's copies, into the new file
 	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
 
 recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
-	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)'
+	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)' \
+		--copy '$(COPY)' --identity '$(IDENTITY)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

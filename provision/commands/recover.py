@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import Any
+from pathlib import Path
 
 from pyinfra.api import Host
 
@@ -18,12 +18,50 @@ from provision.vault import keys, recovery
 def run(arguments: Namespace) -> int:
     environment = inventory.Environment(arguments.env)
     members = {member.name: member for member in environment.members}
-    target, vaults = _target(arguments, members), _vaults(arguments, members)
-    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *_):
-        try:
-            return _recover(arguments, host, target, environment.hosts, vaults)
-        except recovery.RecoveryError as error:
-            raise InventoryError(str(error)) from None
+    target = _target(arguments, members)
+    vaults = [] if arguments.copy else _vaults(arguments, members)
+    try:
+        with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *_):
+            if not host.connected:
+                raise recovery.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+            copies, signers = _copies(arguments, environment, vaults or list(members.values()))
+            return _recover(arguments, host, target, copies, _sign_keys(arguments.env, signers))
+    except recovery.RecoveryError as error:
+        raise InventoryError(str(error)) from None
+
+
+def _copies(
+    arguments: Namespace, environment: inventory.Environment, members: list[Member]
+) -> tuple[recovery.Copies, list[Member]]:
+    """Where the dumps come from, and whose signatures count: those of the vault that is asked; where none can be any
+    more, those of all of them."""
+    if arguments.copy:
+        return _directory(arguments), members
+    for member in members:
+        vault = environment.hosts.get_host(member.name)
+        if vault.connected:
+            return recovery.OfVault(vault, backup.program(member.settings, "vault.sh")), [member]
+    names = ", ".join(each.name for each in members)
+    raise recovery.RecoveryError(
+        f"{names}: no vault can be reached; with a copy of its store: COPY=/its/directory IDENTITY=/the/offline/key"
+    )
+
+
+def _directory(arguments: Namespace) -> recovery.OfDirectory:
+    root, identity = Path(arguments.copy).expanduser(), Path(arguments.identity).expanduser()
+    if not (root / arguments.host).is_dir():
+        raise recovery.RecoveryError(
+            f"COPY={arguments.copy}: holds no directory {arguments.host}: name a copy of a vault's store, whole"
+        )
+    if not arguments.identity:
+        raise recovery.RecoveryError("IDENTITY= must name the file of the offline key, from the safe")
+    recovery.identities(identity)  # before anything is changed
+    return recovery.OfDirectory(root, identity)
+
+
+def _sign_keys(environment: str, members: list[Member]) -> list[str]:
+    kept = [keys.kept(environment, member).get("sign", "") for member in members]
+    return [key for key in kept if key]
 
 
 def _target(arguments: Namespace, members: dict[str, Member]) -> Member:
@@ -45,29 +83,16 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
     return found
 
 
-def _recover(arguments: Namespace, to: Host, target: Member, hosts: Any, vaults: list[Member]) -> int:
-    if not to.connected:
-        raise recovery.RecoveryError(f"{to.name}: cannot be reached (the reason stands above)")
-    for member in vaults:
-        vault = hosts.get_host(member.name)
-        if vault.connected:
-            return _from_vault(arguments, vault, member, to, target)
-    raise recovery.RecoveryError(f"{', '.join(each.name for each in vaults)}: no vault can be reached")
-
-
-def _from_vault(arguments: Namespace, vault: Host, member: Member, to: Host, target: Member) -> int:
-    program = backup.program(member.settings, "vault.sh")
-    sign_key = keys.kept(arguments.env, member).get("sign", "")
-    for offer in _chosen(arguments, recovery.offers(vault, program, target.name), vault.name):
-        manifest = recovery.manifest_of(vault, program, target.name, offer, sign_key)
+def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, sign_keys: list[str]) -> int:
+    for offer in _chosen(arguments, copies.offers(target.name), copies.name):
+        manifest = recovery.manifest_of(copies, target.name, offer, sign_keys)
         settings = target.settings
-        paths = recovery.bring(vault, program, to, manifest, settings.backup_dir, settings.backup_user)
+        paths = recovery.bring(copies, to, manifest, settings.backup_dir, settings.backup_user)
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))
         link = f"{settings.backup_dir}/{offer.dump.rsplit('_', 2)[0]}_latest{ending}"
         recovery.point_latest(to, settings.backup_user, link, paths[-1])
-        print(
-            f"{to.name}: {offer.database}: {paths[-1]}, {'proven' if offer.signed else 'NOT PROVEN'}, from {vault.name}"
-        )
+        proven = "proven" if offer.signed else "NOT PROVEN"
+        print(f"{to.name}: {offer.database}: {paths[-1]}, {proven}, from {copies.name}")
     print("Go on with docs/restore.md: deploy, then restore-database.sh --list")
     return 0
 
@@ -77,14 +102,21 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
         named = [each for each in offers if arguments.dump in (each.dump, f"{each.tier}/{each.dump}")]
         if not named:
             raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
-        if not named[0].signed:
-            print(f"warning: {named[0].dump} was never proven: what is in it may be anything", file=sys.stderr)
+        if doubt := _doubt(named[0]):
+            print(f"warning: {named[0].dump}: {doubt}", file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
-        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names one that is not")
+        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
-        if taken and offer.dump > taken.dump:
-            print(f"not taken, as it is not proven ({offer.proof or 'not tried yet'}): {offer.dump}", file=sys.stderr)
+        if taken and offer.dump > taken.dump and (doubt := _doubt(offer)):
+            print(f"not taken: {offer.dump}: {doubt}", file=sys.stderr)
     return chosen
+
+
+def _doubt(offer: recovery.Offer) -> str:
+    """Why a dump is taken by its name alone."""
+    if not offer.signed:
+        return f"it is not proven ({offer.proof or 'not tried yet'}): what is in it may be anything"
+    return f"it lacks what was there before: {offer.suspect}" if offer.suspect else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
@@ -39,3 +42,24 @@ class PublicKeys(Fact[dict[str, str]]):
                 raise ValueError(kind)
             found[kind] = key
         return found
+
+
+class VaultReport(Fact[list[dict[str, Any]]]):
+    """Given a vault's program, return what it holds of each database of each backup host, an entry each."""
+
+    @override
+    def command(self, program: str) -> StringCommand:
+        return asked(QuoteString(program), "--report")
+
+    @staticmethod
+    @override
+    def default() -> list[dict[str, Any]]:
+        return []
+
+    @override
+    def read(self, lines: list[str]) -> list[dict[str, Any]]:
+        entries = [json.loads(line) for line in lines]
+        for each in entries:
+            if not isinstance(each["database"], str) or not isinstance(each["proven_hours"], int | None):
+                raise ValueError(each["host"])
+        return entries

@@ -113,6 +113,7 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
             f"{there}/vault-settings.sh",
             render("vault/vault-settings.sh.j2", settings, sources=sources, account=account),
         ),
+        File(f"{there}/vault-metrics.jq", plain("vault/vault-metrics.jq")),
         File(f"{there}/vault.sh", plain("vault/vault.sh"), mode=0o755),
         File(f"{settings.vault_config_dir}/known_hosts", hosts or "# no backup host\n"),
         File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
@@ -128,6 +129,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
             "backup_failure_hook": "",
+            "backup_metrics_dir": "",  # the vault's own program writes its own
         }
     )
     not_here = (*(backup.program(settings, name) for name in ("backup-database.sh", "setup-cron.sh")),)

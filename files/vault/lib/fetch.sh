@@ -57,7 +57,9 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     done <"$work/offered"
 }
 
-# What was fetched before and stands there still must be what it was: its manifest to the letter.
+# What was fetched before and stands there still must be what it was. A recovered host encrypts its dumps
+# anew: then the sums of the encrypted files differ, and those of the dumps do not. Whoever writes the dumps'
+# sums into another manifest gains nothing by it: what is here was fetched, and none of it is replaced.
 compare_what_is_here() { # ADDRESS PORT ACCOUNT
     local kind name here
     here=$incoming/again
@@ -72,21 +74,43 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
     take_over "$here" "$work/compare"
     while IFS=/ read -r kind name; do
         [[ -e $store/$source_name/$kind/$name && -e $work/compare/${kind}_$name ]] || continue
-        cmp --silent -- "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" ||
+        tells_the_same "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" "$kind" ||
             alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
     done <"$work/offered"
     rm -rf -- "$work/compare"
     missing_newest
 }
 
-# The newest copy of a database always stays at its source.
+tells_the_same() { # MANIFEST HERE, MANIFEST THERE, TIER
+    local dump
+    if cmp --silent -- "$1" "$2"; then return; fi
+    dump=$(basename "${1%.manifest.json}")
+    is_a_manifest "$2" "$3" "$dump" && [[ $(plain_part "$1") == "$(plain_part "$2")" ]]
+}
+
+plain_part() { # MANIFEST
+    jq --sort-keys --compact-output 'del(.recipients)
+        | .files |= (map({plain_name, plain_sha256}) | sort_by(.plain_name))' "$1"
+}
+
+# The newest copy of a database always stays at its source, until there is a newer one.
 missing_newest() {
     local path
     while read -r path; do
-        if ! grep -qxF -- "${path#"$store/$source_name/"}" "$work/offered"; then
-            alarm "$(basename "${path%.manifest.json}"), the newest copy, is gone there: see who removed it"
-        fi
+        if grep -qxF -- "${path#"$store/$source_name/"}" "$work/offered" ||
+            a_newer_one_is_offered "$path"; then continue; fi
+        alarm "$(basename "${path%.manifest.json}"), the newest copy, is gone there: see who removed it"
     done < <(newest_of_each)
+}
+
+a_newer_one_is_offered() { # MANIFEST
+    local part offered
+    part=$(database_part "$1")
+    while read -r offered; do
+        if [[ $(database_part "$offered") == "$part" && $(stamp_of "$offered") > $(stamp_of "$1") &&
+            ! $(stamp_of "$offered") > $(latest_stamp) ]]; then return 0; fi
+    done <"$work/offered"
+    return 1
 }
 
 # Directories of the fetching user, made anew, and taken from it whole: a rename, nothing is followed.
@@ -163,7 +187,8 @@ is_a_manifest() { # FILE TIER DUMP
             and ([.files[].name] | any(. == $dump + ".age" or . == $dump + ".tar.age"))
             and ([.files[].name] | any(. == $dump + ".json.age"))
             and all(.files[]; . as $file
-                | ([".age", ".tar.age", ".globals.gz.age", ".json.age"] | any($dump + . == $file.name))
+                | (["", ".tar", ".globals.gz", ".properties.json", ".json"]
+                    | any($dump + . + ".age" == $file.name))
                 and $file.plain_name == ($file.name | rtrimstr(".age"))
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
                 and ($file.sha256 | test("^[0-9a-f]{64}$"))
