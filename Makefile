@@ -51,8 +51,8 @@ unlock: .venv/.complete ## let one client begin anew: LIMITER=login, the address
 render: .venv/.complete ## every file that a deploy would write, below OUT, touching no host
 	@$(PROVISION) render $(NARROWED) --out '$(OUT)'
 
-secrets: .venv/.complete ## generate the secrets that ENV lacks
-	@$(PROVISION) secrets --env '$(ENV)'
+secrets: .venv/.complete ## generate the secrets that ENV lacks (COPY=, IDENTITY=: bring them back)
+	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)'
 
 keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
 	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'

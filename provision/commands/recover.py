@@ -12,7 +12,7 @@ from provision.backup import layout as backup
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
-from provision.vault import keys, recovery
+from provision.vault import keys, offline, recovery
 
 
 def run(arguments: Namespace) -> int:
@@ -43,20 +43,27 @@ def _copies(
             return recovery.OfVault(vault, backup.program(member.settings, "vault.sh")), [member]
     names = ", ".join(each.name for each in members)
     raise recovery.RecoveryError(
-        f"{names}: no vault can be reached; with a copy of its store: COPY=/its/directory IDENTITY=/the/offline/key"
+        f"{names}: no vault can be reached; with a copy of its directory: COPY=/the/copy IDENTITY=/the/offline/key"
     )
 
 
 def _directory(arguments: Namespace) -> recovery.OfDirectory:
-    root, identity = Path(arguments.copy).expanduser(), Path(arguments.identity).expanduser()
-    if not (root / arguments.host).is_dir():
+    root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
+    if not (root / "store" / arguments.host).is_dir():
         raise recovery.RecoveryError(
-            f"COPY={arguments.copy}: holds no directory {arguments.host}: name a copy of a vault's store, whole"
+            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
         )
-    if not arguments.identity:
-        raise recovery.RecoveryError("IDENTITY= must name the file of the offline key, from the safe")
-    recovery.identities(identity)  # before anything is changed
+    try:
+        offline.identities(identity)  # before anything is changed
+    except offline.KeyFileError as error:
+        raise recovery.RecoveryError(str(error)) from None
     return recovery.OfDirectory(root, identity)
+
+
+def identity_of(arguments: Namespace) -> Path:
+    if not arguments.identity:
+        raise InventoryError("IDENTITY= must name the file of the offline key, from the safe")
+    return Path(arguments.identity).expanduser()
 
 
 def _sign_keys(environment: str, members: list[Member]) -> list[str]:

@@ -23,7 +23,8 @@ class PublicKeys(Fact[dict[str, str]]):
             "cd", QuoteString(config_dir), "2>/dev/null && {",
             "for k in ssh sign; do",
             'if [ -s "$k" ] && [ -s "$k.pub" ]; then echo "$k=$(cut -d " " -f 1,2 "$k.pub")"; fi; done;',
-            'if [ -s age ]; then echo "age=$(age-keygen -y age)"; fi; };',
+            # More than one key in it is none of ours: they are told together, and are another than the one kept.
+            'if [ -s age ]; then echo "age=$(age-keygen -y age | paste -sd " ")"; fi; };',
             "if [ -s /etc/ssh/ssh_host_ed25519_key.pub ]; then",
             'echo "host=$(cut -d " " -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub)"; fi; true',
         )  # fmt: skip

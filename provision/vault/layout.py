@@ -92,6 +92,7 @@ def vault_directories(settings: Settings) -> list[Entry]:
         Directory(root),
         Directory(f"{root}/store", "root", "root", 0o700),
         Directory(f"{root}/state", "root", "root", 0o700),
+        Directory(f"{root}/secrets", "root", "root", 0o700),
         Directory(f"{root}/incoming", user, user, 0o700),
         Directory(settings.vault_proof_dir, restorer, restorer, 0o700),
         Directory(settings.backup_state_dir, restorer, restorer, 0o750),
@@ -119,6 +120,12 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
         File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
         *units(settings, "vault", "vault.sh", "hourly", "fetch and prove the backups"),
     ]
+
+
+def sealed_secrets(settings: Settings, environment: str, sealed: str) -> list[Entry]:
+    """What only people's own key opens, in a vault for the day when nothing else is left."""
+    path = f"{settings.vault_dir}/secrets/{environment}.env.age"
+    return [File(path, sealed, mode=0o600)] if sealed else []
 
 
 def restoring(settings: Settings) -> list[Entry]:

@@ -22,6 +22,8 @@ import pyrage
 from paramiko import Channel
 from pyinfra.api import Host
 
+from provision.vault import offline
+
 CHUNK_BYTES = 1 << 20
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
@@ -107,7 +109,7 @@ class OfVault:
 
 @dataclass(frozen=True)
 class OfDirectory:
-    """A vault's store, copied to this machine, HOST/TIER/FILE; people's own key opens it, the vault's is gone."""
+    """A copy of a vault's directory on this machine: people's own key opens it, the vault's is gone."""
 
     root: Path
     identity: Path
@@ -117,21 +119,26 @@ class OfDirectory:
         return str(self.root)
 
     def offers(self, source: str) -> list[Offer]:
-        found = (self.root / source).glob("*/*.manifest.json")
+        found = (self.root / "store" / source).glob("*/*.manifest.json")
         return [_offer(path) for path in sorted(found, key=lambda each: each.name, reverse=True)]
 
     def read(self, source: str, file: str, into: Sink) -> None:
-        path = self.root / source / file
+        path = self.root / "store" / source / file
         try:
-            with path.open("rb") as stored:
-                if file.endswith(".age"):
-                    pyrage.decrypt_io(stored, into, identities(self.identity))
-                else:
-                    into.write(stored.read())
+            keys = offline.identities(self.identity)
+            stored = path.open("rb")
+        except offline.KeyFileError as error:
+            raise RecoveryError(str(error)) from None
         except OSError as error:
-            raise RecoveryError(f"{path}: cannot be read ({error.strerror}): copy the vault's store whole") from None
-        except pyrage.DecryptError as error:
-            raise RecoveryError(f"{path}: {self.identity} does not open it: {error}") from None
+            raise RecoveryError(f"{path}: cannot be read ({error.strerror}): copy the directory whole") from None
+        with stored:
+            if not file.endswith(".age"):
+                into.write(stored.read())
+                return
+            try:
+                pyrage.decrypt_io(stored, into, keys)
+            except (OSError, pyrage.DecryptError) as error:
+                raise RecoveryError(f"{path}: {self.identity} does not open it: {error}") from None
 
 
 def _offer(path: Path) -> Offer:
@@ -151,18 +158,6 @@ def _offer(path: Path) -> Offer:
         raise RecoveryError(
             f"{path}: cannot be read ({type(error).__name__}): take another copy of the store"
         ) from None
-
-
-def identities(path: Path) -> list[pyrage.x25519.Identity]:
-    """The private keys in a file. Raise RecoveryError when there is none."""
-    try:
-        words = path.read_text(encoding="ascii").split()
-        found = [pyrage.x25519.Identity.from_str(word) for word in words if word.startswith("AGE-SECRET-KEY-")]
-    except (OSError, ValueError, pyrage.IdentityError) as error:
-        raise RecoveryError(f"{path}: cannot be read as a key ({type(error).__name__})") from None
-    if not found:
-        raise RecoveryError(f"{path}: holds no key such as `make keys` makes")
-    return found
 
 
 def newest(found: list[Offer]) -> list[Offer]:
