@@ -25,7 +25,7 @@ from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
-from provision.windows.role import windows_app, windows_backup, windows_redis
+from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
     member = member_of(host, state)
@@ -46,7 +46,9 @@ with one_host(host, state):
     if "vault" in member.groups:
         majors = postgres_majors(host, state, member, members)
 
+    roles = [role for role in ROLES if role in member.groups]
     if system.is_windows:
+        windows_record(settings=settings, roles=roles)
         if "redis" in member.groups:
             windows_redis()
         if "app" in member.groups:
@@ -80,4 +82,4 @@ with one_host(host, state):
             reached(name="Have every copy ready before a vault fetches")
         if "vault" in member.groups:
             first_fetch(settings=settings)
-        record(settings=settings, roles=[role for role in ROLES if role in member.groups])
+        record(settings=settings, roles=roles)

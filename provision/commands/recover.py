@@ -21,27 +21,23 @@ def run(arguments: Namespace) -> int:
     target = _target(arguments, members)
     vaults = [] if arguments.copy else _vaults(arguments, members)
     try:
-        with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *_):
+        with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
             if not host.connected:
                 raise recovery.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
-            copies, signers = _copies(arguments, environment, vaults or list(members.values()))
-            return _recover(arguments, host, target, copies, _sign_keys(arguments.env, signers))
+            if arguments.copy:  # whose vault is gone: the signatures of all that there were count
+                return _recover(arguments, host, target, _directory(arguments), list(members.values()))
+            vault = _first_connected(others)
+            copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
+            return _recover(arguments, host, target, copies, [members[vault.name]])
     except recovery.RecoveryError as error:
         raise InventoryError(str(error)) from None
 
 
-def _copies(
-    arguments: Namespace, environment: inventory.Environment, members: list[Member]
-) -> tuple[recovery.Copies, list[Member]]:
-    """Where the dumps come from, and whose signatures count: those of the vault that is asked; where none can be any
-    more, those of all of them."""
-    if arguments.copy:
-        return _directory(arguments), members
-    for member in members:
-        vault = environment.hosts.get_host(member.name)
+def _first_connected(vaults: list[Host]) -> Host:
+    for vault in vaults:
         if vault.connected:
-            return recovery.OfVault(vault, backup.program(member.settings, "vault.sh")), [member]
-    names = ", ".join(each.name for each in members)
+            return vault
+    names = ", ".join(each.name for each in vaults)
     raise recovery.RecoveryError(
         f"{names}: no vault can be reached; with a copy of its directory: COPY=/the/copy IDENTITY=/the/offline/key"
     )
@@ -90,9 +86,9 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
     return found
 
 
-def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, sign_keys: list[str]) -> int:
+def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, signers: list[Member]) -> int:
     for offer in _chosen(arguments, copies.offers(target.name), copies.name):
-        manifest = recovery.manifest_of(copies, target.name, offer, sign_keys)
+        manifest = recovery.manifest_of(copies, target.name, offer, _sign_keys(arguments.env, signers))
         settings = target.settings
         paths = recovery.bring(copies, to, manifest, settings.backup_dir, settings.backup_user)
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))

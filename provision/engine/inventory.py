@@ -7,7 +7,6 @@ import os
 import runpy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,9 +46,10 @@ class Environment:
     def __init__(self, name: str) -> None:
         """Raise InventoryError when there is none of this name, or its files cannot be read."""
         self.name, self.path = name, path_of(name)
-        self.hosts = _load(self.path)
+        self._executed: dict[str, dict[str, Any]] = {}
+        self.hosts = self._load()
 
-    @cached_property
+    @property
     def members(self) -> list[Member]:
         """Its hosts. Raise InventoryError with all faults of all hosts."""
         return members_of(self.hosts, self.name)
@@ -66,9 +66,27 @@ class Environment:
             raise InventoryError(f"SKIP={skip} leaves no host of {self.name} to work on")
         return [member for member in members if member.name in wanted]
 
+    def fresh(self) -> Inventory:
+        """Pyinfra's own Inventory, for one run: its hosts keep what the run did."""
+        inventory = self._load()
+        if self.hosts in _members:
+            _members[inventory] = self.members
+        return inventory
+
     def secrets_pointed_at(self) -> set[str]:
         """The secret settings for which hosts name a source of their own."""
         return {name for host in self.hosts for name in SECRET_SETTINGS if host.data.dict().get(name) is not None}
+
+    def _load(self) -> Inventory:
+        try:
+            with ctx_state.use(State()), _executing_once(self._executed):
+                inventory: Inventory = pyinfras.make_inventory(str(self.path), cwd=str(PROJECT))
+        except Exception as error:  # group data is a person's Python, which may raise anything
+            if str(self.path) in self._executed:
+                _checked(self._executed[str(self.path)], self.path)
+            raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
+        _groups[inventory] = _checked(self._executed[str(self.path)], self.path)
+        return inventory
 
 
 def environments() -> list[str]:
@@ -168,27 +186,14 @@ def environment_of(groups: Iterable[str]) -> str:
     return found[-1]
 
 
-def _load(path: Path) -> Inventory:
-    """Given an inventory file, return pyinfra's own Inventory of it. Raise InventoryError."""
-    executed: dict[str, dict[str, Any]] = {}
-    try:
-        with ctx_state.use(State()), _keeping(executed):
-            inventory: Inventory = pyinfras.make_inventory(str(path), cwd=str(PROJECT))
-    except Exception as error:  # group data is a person's Python, which may raise anything
-        if str(path) in executed:
-            _checked(executed[str(path)], path)
-        raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
-    _groups[inventory] = _checked(executed[str(path)], path)
-    return inventory
-
-
 @contextlib.contextmanager
-def _keeping(executed: dict[str, dict[str, Any]]) -> Iterator[None]:
-    """Keep what each file defines while pyinfra executes it: it passes over a role that it cannot read, silently."""
+def _executing_once(executed: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Have pyinfra execute each file once, and keep what it defines: a role that pyinfra misreads it passes over."""
     execute = pyinfras.exec_file
 
     def exec_file(filename: str, *arguments: Any, **options: Any) -> Any:
-        executed[filename] = execute(filename, *arguments, **options)
+        if filename not in executed:
+            executed[filename] = execute(filename, *arguments, **options)
         return executed[filename]
 
     pyinfras.exec_file = exec_file

@@ -78,7 +78,7 @@ def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") 
 def _as_read(environment: Environment) -> Iterator[None]:
     """Have pyinfra's command take the inventory as it was read, where it would execute the files again."""
     make_inventory = pyinfras.make_inventory
-    pyinfras.make_inventory = lambda *_, **__: environment.hosts
+    pyinfras.make_inventory = lambda *_, **__: environment.fresh()
     try:
         yield
     finally:
@@ -88,10 +88,10 @@ def _as_read(environment: Environment) -> Iterator[None]:
 @contextlib.contextmanager
 def connected(environment: Environment, names: Collection[str]) -> Iterator[list[Host]]:
     """These hosts of an environment, connected to side by side; one that was not reached says so by `.connected`."""
-    state, config = State(), Config()
+    state, config, inventory = State(), Config(), environment.fresh()
     with ctx_state.use(state), ctx_config.use(config):
-        hosts = [environment.hosts.get_host(name) for name in names]
-        state.init(environment.hosts, config, initial_limit=hosts)
+        hosts = [inventory.get_host(name) for name in names]
+        state.init(inventory, config, initial_limit=hosts)
         with contextlib.suppress(PyinfraError):  # no host at all was reached
             connect_all(state)
         try:

@@ -207,7 +207,7 @@ def deployed(
         "getent group": ["yes"],
         "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],
         f"id -nG -- {settings.vault_user} ": [settings.vault_user],
-        "sshd_config.d": ["loaded"],
+        "sshd_config.d": ["yes"],
         "systemctl show --property=Id,ActiveState": [
             line
             for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))

@@ -19,7 +19,8 @@ from pyinfra_cli.util import PYTHON_CODES
 from provision.__main__ import parser
 from provision.commands import verify
 from provision.debian.files import placed
-from provision.engine import speed
+from provision.engine import inventory, speed
+from provision.engine import run as runs
 from provision.engine.inside import commands_of
 from provision.engine.private import PrivateInput
 from provision.settings import secrets
@@ -106,3 +107,12 @@ def test_a_command_executes_each_file_of_an_environment_once(
     arguments = parser().parse_args([command, "--env", "local", *options])
     importlib.import_module(f"provision.commands.{command}").run(arguments)
     assert sorted(executed.read_text().split()) == sorted(file.name for file in files)
+
+
+def test_an_environment_serves_one_run_after_the_other(fleet: Callable[[str], Fleet]) -> None:
+    hosts = fleet("local")
+    hosts.write()
+    environment = inventory.Environment("local")
+    first, second = (runs.pyinfra(environment, "--dry") for _ in range(2))
+    assert first.steps == second.steps and first.steps
+    assert second.exit_code == 0
