@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from provision.engine import inventory
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
-from tests.e2e.operator import Operator
+from tests.e2e.conftest import copied
+from tests.e2e.operator import Done, Operator
 from tests.e2e.tables import contents
 
 pytestmark = pytest.mark.servers
@@ -37,11 +41,25 @@ def both() -> Iterator[Operator]:
     operator.bare("db1", "vault1")  # nothing of all this is left
 
 
+# Runs a program that says 75 while another run is at work, as soon as there is none.
+UNTIL_FREE = 'until_free() { while :; do "$@"; code=$?; [ $code = 75 ] || return $code; sleep 0.2; done; }'
+
+
 def night(operator: Operator) -> None:
     """A backup, its encryption, and the vault's visit, as their timers make them."""
     operator.read("db1", "/usr/local/lib/medaction/backup-database.sh")
-    operator.read("db1", "systemctl start medaction-offsite")
-    operator.read("vault1", "systemctl start medaction-vault")
+    encrypt(operator)
+    done = visit(operator)
+    assert done.returncode == 0, done.stderr
+
+
+def encrypt(operator: Operator) -> None:
+    operator.read("db1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/offsite.sh")
+
+
+def visit(operator: Operator) -> Done:
+    """The vault fetches and proves. Its timer may be at work, too: then this is another visit after that one."""
+    return operator.on("vault1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh", timeout=300)
 
 
 def vault(operator: Operator, *words: str) -> str:
@@ -128,7 +146,7 @@ def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operat
         seq -f 'medaction_2026-01-05_%06g.sql.gz.manifest.json' 2000 | xargs touch
         rm -rf /opt/medaction/backups/*.gz*
     """)  # fmt: skip
-    both.on("vault1", "systemctl start medaction-vault")
+    visit(both)
     assert {path: digest for path, digest in stored(both).items() if path in before} == before
     assert set(stored(both)) == set(before)
     said = both.on("vault1", "/usr/local/lib/medaction/vault.sh --check")
@@ -146,7 +164,7 @@ def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operat
     assert contents(lambda sql: both.postgres(sql, "medaction_back")) == truth
     # The recovered host has encrypted the dump anew: that is no change, and nothing of it replaces what was proven.
     assert both.read("db1", f"sha256sum {OUTBOX}/daily/{good}.age").split()[0] != before[f"./daily/{good}.age"]
-    both.read("vault1", "systemctl start medaction-vault")
+    assert visit(both).returncode == 0
     assert before.items() <= stored(both).items()
     assert both.on("vault1", "/usr/local/lib/medaction/vault.sh --check").returncode == 1  # of the attack, still
 
@@ -164,7 +182,7 @@ def test_manifest_that_tells_the_sums_of_the_dump_and_others_of_its_files_change
         ({"database": "other"}, False),
     ):
         both.on("db1", f"cat > {manifest}", PrivateInput(json.dumps({**told, **change})))
-        assert (both.on("vault1", "systemctl start medaction-vault").returncode == 0) == quiet, change
+        assert (visit(both).returncode == 0) == quiet, change
         assert stored(both) == before
     both.on("db1", f"cat > {manifest}", PrivateInput(whole))
 
@@ -174,16 +192,15 @@ def test_dump_that_does_not_restore_is_never_signed(both: Operator) -> None:
     dump, signed = newest(both), {path for path in stored(both) if path.endswith(".sig")}
     # A host that is not what it was makes a dump that says what it likes of itself.
     both.read("db1", f"""
-        cd /opt/medaction/backups && rm -f medaction_2026-02-02_* && n=medaction_2026-11-30_00-00-00.sql.gz
-        new=medaction_$(date -d '+5 min' +%Y-%m-%d_%H-%M-%S).sql.gz
+        cd /opt/medaction/backups && new=medaction_$(date +%Y-%m-%d_%H-%M-%S).sql.gz
         gzip -dc {dump} | sed 's/CREATE TABLE/CREATE TABEL/' | gzip > $new
         sum=$(sha256sum <$new | cut -d ' ' -f 1)
         sed -e "s/{dump}/$new/" -e "s/\\"sha256\\": \\"[0-9a-f]*\\"/\\"sha256\\": \\"$sum\\"/" {dump}.json > $new.json
         cp {dump}.globals.gz $new.globals.gz
-        chown medaction-backup: medaction_*
-        systemctl start medaction-offsite
+        chown medaction-backup: $new*
     """)  # fmt: skip
-    assert both.on("vault1", "systemctl start medaction-vault").returncode != 0
+    encrypt(both)
+    assert visit(both).returncode != 0
     assert {path for path in stored(both) if path.endswith(".sig")} == signed
     assert "is not proven (failed)" in vault(both, "--check")
     done = both.run("make", "-s", "recover", "HOST=db1")
@@ -210,7 +227,7 @@ def test_vault_refuses_a_host_with_another_key(both: Operator) -> None:
         "cp -p /etc/medaction-vault/known_hosts /run/kept && sed -i 's/..$/AA/' /etc/medaction-vault/known_hosts",
     )
     try:
-        assert both.on("vault1", "systemctl start medaction-vault").returncode != 0
+        assert visit(both).returncode != 0
         assert "it was not reached: " in vault(both, "--check")
     finally:
         both.read("vault1", "cp -p /run/kept /etc/medaction-vault/known_hosts")
@@ -219,7 +236,8 @@ def test_vault_refuses_a_host_with_another_key(both: Operator) -> None:
 @pytest.mark.prove
 @pytest.mark.fault
 def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
-    both.read("db1", "/usr/local/lib/medaction/backup-database.sh && systemctl start medaction-offsite")
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
     dump, settings = newest(both), "/usr/local/lib/medaction/vault-settings.sh"
     both.read("vault1", f"""
         sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=8000/' {settings}
@@ -232,7 +250,7 @@ def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
         sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=0/' {settings}
     """)  # fmt: skip
     assert f"./daily/{dump}.manifest.json" not in stored(both)
-    both.read("vault1", "systemctl start medaction-vault")
+    assert visit(both).returncode == 0
     sftp_log = both.read("db1", f"journalctl -t internal-sftp -o cat | grep 'close \"/daily/{dump}.age\"' | tail -1")
     size = int(both.read("vault1", f"stat -c %s {STORE}/daily/{dump}.age"))
     assert 0 < int(re.search(r"bytes read (\d+)", sftp_log)[1]) < size
@@ -245,7 +263,8 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
     night(both)
     settings = "/usr/local/lib/medaction/outbox-settings.sh"
     both.read("db1", f"sed -i 's/^readonly outbox_days=.*/readonly outbox_days=0/' {settings}")
-    both.read("db1", "sleep 1; systemctl start medaction-offsite")
+    both.read("db1", "sleep 1")
+    encrypt(both)
     left = both.read("db1", f"ls {OUTBOX}/daily").split()
     assert f"{newest(both)}.manifest.json" in left
     dumps = both.read("db1", "cd /opt/medaction/backups; ls medaction_2*.sql.gz").split()
@@ -308,7 +327,7 @@ def test_old_copies_go_by_their_tiers_and_none_that_may_be_needed(
     (settings,) = (each.settings for each in inventory.read("sandbox", "vault1"))
     names = put_into_store(both, ages)
     both.read("vault1", f"cd /var/lib/medaction/vault/state && {before}")
-    both.on("vault1", "systemctl start medaction-vault")  # db1 offers none of these: that is an alarm
+    visit(both)  # db1 offers none of these: that is an alarm
     left = set(both.read("vault1", f"cd {STORE}/daily && ls | grep '^medaction-old_.*[.]age$' || true").split())
     with_manifest = both.read("vault1", f"cd {STORE}/daily && ls | grep '^medaction-old_.*[.]manifest.json$'").split()
     both.read("vault1", f"rm -f {STORE}/daily/medaction-old_* /var/lib/medaction/vault/state/leapt")
@@ -346,3 +365,43 @@ def test_copy_that_lacks_what_was_there_is_noticed_though_its_source_says_nothin
     vault(both, f"--accept db1 daily/{emptied}")
     assert f"{emptied}, proven" in both.run("make", "-s", "recover", "HOST=db1").stdout
     both.deploy("db1")
+
+
+@pytest.mark.prove
+def test_what_lies_in_the_safe_and_a_copy_of_the_vault_are_enough_for_a_bare_clone(
+    both: Operator, tmp_path: Path
+) -> None:
+    parts = ("inventories", "provision", "templates", "files", "tests/verify")
+    team = copied(tmp_path / "team", *parts, ".secrets")
+    stick, copy = tmp_path / "medaction.key", tmp_path / "copy"
+    said = team.python("-m", "provision", "keys", "--env", "sandbox", "--out", str(stick)).stdout
+    group_data = team.checkout / "inventories/group_data/sandbox.py"
+    (line,) = [line.strip() for line in said.splitlines() if "backup_encrypt_to" in line]
+    group_data.write_text(f"{group_data.read_text()}\n{line}\n")
+    team.deploy("db1,vault1")
+    night(team)
+    good, truth = newest(team), contents(team.postgres)
+    secret = (team.checkout / ".secrets/sandbox.env").read_bytes()
+    copy.mkdir()
+    packed = subprocess.run(
+        ["ssh", "-F", PROJECT / ".sandbox/ssh_config", "vault1", "tar -C /var/lib/medaction/vault -c store secrets"],
+        check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    subprocess.run(["tar", "-C", copy, "-x"], input=packed, check=True)
+    passwords = [value.split(b"=", 1)[1] for value in secret.split() if b"=" in value]
+    everything = b"".join(path.read_bytes() for path in copy.rglob("*") if path.is_file())
+    assert passwords and not [each for each in (*passwords, MARKER.encode()) if each in everything]
+
+    both.bare("db1", "vault1")
+    bare = copied(tmp_path / "clone", *parts[1:])  # what is committed; `.secrets` is not
+    shutil.copytree(team.checkout / "inventories", bare.checkout / "inventories")
+    safe = ("--copy", str(copy), "--identity", str(stick))
+    bare.python("-m", "provision", "secrets", "--env", "sandbox", *safe)
+    assert (bare.checkout / ".secrets/sandbox.env").read_bytes() == secret
+    done = bare.python("-m", "provision", "recover", "--env", "sandbox", "--host", "db1", *safe)
+    assert f"{good}, proven, from {copy}" in done.stdout, done.stdout
+    for old in (bare.checkout / "inventories/keys/sandbox").glob("*.pub"):
+        old.unlink()
+    bare.deploy("db1,vault1")
+    bare.read("db1", f"/usr/local/lib/medaction/restore-database.sh --into medaction_back --from {good}")
+    assert contents(lambda sql: bare.postgres(sql, "medaction_back")) == truth

@@ -103,14 +103,14 @@ missing_newest() {
     done < <(newest_of_each)
 }
 
+# In one pass: whoever has captured the source may offer a hundred thousand.
 a_newer_one_is_offered() { # MANIFEST
-    local part offered
-    part=$(database_part "$1")
-    while read -r offered; do
-        if [[ $(database_part "$offered") == "$part" && $(stamp_of "$offered") > $(stamp_of "$1") &&
-            ! $(stamp_of "$offered") > $(latest_stamp) ]]; then return 0; fi
-    done <"$work/offered"
-    return 1
+    awk -F / -v part="$(database_part "$1")_" -v have="$(stamp_of "$1")" -v latest="$(latest_stamp)" '
+        index($2, part) == 1 {
+            stamp = substr($2, length(part) + 1, length(have))
+            if (stamp > have && stamp <= latest) newer = 1
+        }
+        END { exit !newer }' "$work/offered"
 }
 
 # Directories of the fetching user, made anew, and taken from it whole: a rename, nothing is followed.
@@ -214,6 +214,8 @@ sha256_of_file() { # PATH
 # On the disk first, then by name, the manifest last: what has one is whole.
 put_away() { # TIER MANIFEST NAME, MANIFEST
     local file to=$store/$source_name/$1
+    # Of a run that was killed: without their manifest they are nobody's.
+    rm -f -- "$to/${2%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age
     sync "$work/files"/* "$3"
     for file in "$work/files"/*; do
         mv --no-clobber --no-target-directory -- "$file" "$to/${file##*/}"

@@ -161,8 +161,9 @@ prove() { # MANIFEST
     fi
     clear_proofs
     rm -f -- "$work/$app_name"*
-    if [[ $verdict == ok ]]; then sign "$manifest" || verdict='not made'; fi
+    # What it lacks is noted before it is signed: a run that is killed in between proves it again.
     note_verdict "$manifest" "$verdict"
+    if [[ $verdict == ok ]]; then sign "$manifest" || note_verdict "$manifest" 'not made'; fi
 }
 
 # The restoring user gets the files as a night's dump lies on its host.

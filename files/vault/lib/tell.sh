@@ -66,7 +66,7 @@ due_of() { # NAME ...
         printf '%s: nothing was fetched yet\n' "$1"
     fi
     while read -r path; do
-        if [[ ! -e ${path%.manifest.json}.proof.json && $vault_prove == each ]]; then
+        if [[ ! -e ${path%.manifest.json}.proof.json && $vault_prove == each ]] && ! is_signed "$path"; then
             printf '%s: %s is not proven yet\n' "$1" "$(basename "${path%.manifest.json}")"
         fi
     done < <(newest_of_each)
