@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -270,6 +272,146 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
     dumps = both.read("db1", "cd /opt/medaction/backups; ls medaction_2*.sql.gz").split()
     assert len([each for each in left if each.endswith(".manifest.json")]) < len(dumps)
     both.deploy("db1")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("truncate -s -1 $copy.age", "is not what its manifest says"),
+        ("printf x | dd of=$copy.age conv=notrunc seek=500 bs=1 status=none", "is not what its manifest says"),
+        ("echo more >>$copy.age", "could not be fetched"),
+        ("rm $copy.age", "could not be fetched"),
+        ("chmod 0600 $copy.json.age", "could not be fetched"),
+        ("rm $copy.age; mkdir $copy.age", "could not be fetched"),
+        ("rm $copy.age; mkfifo $copy.age", "could not be fetched"),
+        ("rm $copy.age; ln -s /dev/log $copy.age", "could not be fetched"),
+        ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
+        ("truncate -s 2M $copy.manifest.json", "could not be fetched"),
+        ("jq '.files[0].bytes = 99999999999999' $copy.manifest.json >m; cat m >$copy.manifest.json", "make room"),
+    ],
+    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j")) else "",
+)
+def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
+    both: Operator, done: str, said: str
+) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, before = newest(both), stored(both)
+    both.read("db1", f"cd /run; copy={OUTBOX}/daily/{dump}; cp -a $copy.manifest.json kept; {done}")
+    try:
+        assert visit(both).returncode == 1
+        assert said in vault(both, "--check")
+        assert stored(both) == before
+    finally:  # as if it had never been: its host makes another copy of the dump
+        both.read("db1", f"rm -rf {OUTBOX}/daily/{dump}.* && sed -i '/{dump}/d' {OUTBOX}-work/published")
+        encrypt(both)
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+    assert both.read("vault1", "ls /var/lib/medaction/vault/incoming") == ""
+
+
+LIES: tuple[object, ...] = (
+    {"dump": "../../../etc/cron.d/x"}, {"dump": 1}, {"tier": "weekly"}, {"tier": "../daily"}, {"source": "db2"},
+    {"version": 2}, {"database": "a\x1b[2J"}, {"database": None}, {"server_version": "17; id"}, {"files": []},
+    {"files": "none"}, {"bytes": -1}, {"bytes": 1.5}, {"bytes": "1"}, {"bytes": 1e300}, {"bytes": 0},
+    {"name": "../x.age"}, {"name": "/etc/passwd"}, {"name": "-oProxyCommand=id"}, {"name": "a\nget /x /y"},
+    {"plain_name": "../../x"}, {"sha256": "0"}, {"plain_sha256": "z" * 64},
+)  # fmt: skip
+
+
+@pytest.mark.fault
+def test_manifests_that_lie_take_nothing_and_leave_nothing(both: Operator) -> None:
+    night(both)
+    before, good = stored(both), newest(both)
+    told = json.loads(both.read("db1", f"cat {OUTBOX}/daily/{good}.manifest.json"))
+    texts = [b"", b"[]", b"null", b"{", b"\xff\xfe", b"{}", b"[" * 5000, b'{"version": 1}']
+    for lie in LIES:
+        assert isinstance(lie, dict)
+        changed = json.loads(json.dumps(told).replace(good, GOOD_NAME))
+        at = changed["files"][0] if lie.keys() & changed["files"][0].keys() else changed
+        at.update(lie)
+        texts.append(json.dumps(changed).encode())
+    names = [f"medaction_2026-01-01_{number // 60:02}-{number % 60:02}-00.sql.gz" for number in range(len(texts))]
+    script = "".join(
+        f"base64 -d >{OUTBOX}/daily/{name}.manifest.json <<'END'\n"
+        f"{base64.b64encode(text.replace(GOOD_NAME.encode(), name.encode())).decode()}\nEND\n"
+        for name, text in zip(names, texts, strict=True)
+    )
+    made = both.on("db1", "sh", PrivateInput(script))
+    assert made.returncode == 0, made.stderr
+    assert visit(both).returncode == 1
+    assert stored(both) == before
+    alarms = both.read("vault1", "cat /var/lib/medaction/vault/state/alarms")
+    assert [name for name in names if name not in alarms] == []
+    both.read("db1", f"rm -f {OUTBOX}/daily/medaction_2026-01-01_*")
+    assert visit(both).returncode == 0
+
+
+GOOD_NAME = "medaction_GOOD.sql.gz"
+
+
+@pytest.mark.fault
+def test_hundred_thousand_names_hold_nobody_up(both: Operator) -> None:
+    night(both)
+    before = stored(both)
+    many = 'for (i = 0; i < 100000; i++) printf "medaction_20%02d-%02d-%02d_%02d-%02d-%02d.sql.gz.manifest.json\\n",'
+    many += " 10 + i % 10, 1 + int(i / 10) % 12, 1 + int(i / 120) % 28, int(i / 3360) % 24, int(i / 80640) % 60, 0"
+    both.read("db1", f"cd {OUTBOX}/daily && awk 'BEGIN {{ {many} }}' | xargs touch")
+    try:
+        began = time.monotonic()
+        # Of an empty manifest each, five hundred are looked at.
+        said = both.on("vault1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh", timeout=900)
+        assert said.returncode == 1 and time.monotonic() - began < 900
+        assert stored(both) == before
+    finally:
+        both.read("db1", f"cd {OUTBOX}/daily && find . -name 'medaction_201*' -delete")
+    assert visit(both).returncode == 0
+
+
+@pytest.mark.fault
+def test_vault_without_room_says_so_and_goes_on_when_there_is_some(both: Operator) -> None:
+    settings = "/usr/local/lib/medaction/vault-settings.sh"
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, before = newest(both), stored(both)
+    both.read(
+        "vault1", f"cp -p {settings} /run/kept && sed -i 's/vault_reserve_mb=.*/vault_reserve_mb=99999999/' {settings}"
+    )
+    try:
+        assert visit(both).returncode == 1 and "make room" in vault(both, "--check") and stored(both) == before
+    finally:
+        both.read("vault1", f"cp -p /run/kept {settings}")
+    # The disk itself is full: what does not fit is no file.
+    incoming = "/var/lib/medaction/vault/incoming"
+    both.read("vault1", f"mount -t tmpfs -o size=256k,mode=0700,uid=medaction-vault tmpfs {incoming}")
+    try:
+        assert visit(both).returncode == 1 and stored(both) == before
+    finally:
+        both.read("vault1", f"umount {incoming}")
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.fault
+def test_vault_without_its_keys_proves_nothing_and_goes_on_with_them(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump = newest(both)
+    for key in ("age", "sign"):
+        both.read("vault1", f"mv /etc/medaction-vault/{key} /run/")
+        try:
+            assert visit(both).returncode == 1
+            assert f"./daily/{dump}.manifest.json.sig" not in stored(both)
+        finally:
+            both.read("vault1", f"mv /run/{key} /etc/medaction-vault/")
+    both.read("db1", "gpasswd --delete medaction-at-vault1 medaction-offsite")
+    try:
+        assert visit(both).returncode == 1 and "it was not reached" in vault(both, "--check")
+    finally:
+        both.read("db1", "usermod --append --groups medaction-offsite medaction-at-vault1")
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
 
 
 # Given lines "NAME AGE-IN-SECONDS SUSPECT" (SUSPECT: - or +), puts such copies into the store, signed, as if they had

@@ -4,6 +4,9 @@
 
 readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
+# Whoever has captured a source may answer for ever: that host's turn ends, and the next one's begins. What is
+# not through by then goes on in the next run.
+readonly list_seconds=900 file_seconds=7200 turn_seconds=10800
 
 end_fetch() {
     systemctl stop "$fetch_unit.service" 2>/dev/null || true
@@ -14,6 +17,8 @@ end_fetch() {
 # view of this host where only `incoming` can be written, no file of it grows beyond the limit, and none of
 # its processes is left when this returns.
 sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
+    local seconds=$list_seconds
+    if (( $1 > manifest_limit )); then seconds=$file_seconds; fi
     local -a options=(
         -b - -F /dev/null -P "$3" -i "$ssh_key" -o IdentitiesOnly=yes -o BatchMode=yes
         -o UserKnownHostsFile="$vault_config_dir/known_hosts" -o GlobalKnownHostsFile=/dev/null
@@ -26,6 +31,7 @@ sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
         --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
         --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
         --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
+        --property=RuntimeMaxSec="$seconds" \
         --property=UMask=0077 --working-directory="$incoming" -- sftp "${options[@]}" "$4@$2"
 }
 
@@ -34,12 +40,12 @@ manifest_regex="$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex"
 manifest_regex+="(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\.manifest\.json"
 
 fetch_from() { # NAME ADDRESS PORT ACCOUNT
-    local kind name fetched=0
+    local kind name fetched=0 began=$SECONDS
     local -a where=("${@:2}")
     step=list
     if ! printf 'ls -1 daily\nls -1 weekly\n' | sftp_from 0 "${where[@]}" 2>"$work/sftp.err" |
         head -c "$list_limit" >"$work/listed"; then
-        alarm "it was not reached: $(reason_in "$work/sftp.err"): nothing was fetched"
+        alarm "it was not reached: $(why_it_ended): nothing was fetched"
         return 1
     fi
     grep -E "^(daily|weekly)/$manifest_regex\$" "$work/listed" | sort --reverse --field-separator=/ --key=2 \
@@ -51,6 +57,10 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
         [[ ! -e $store/$source_name/$kind/$name ]] || continue
         if (( ++fetched > new_at_a_time )); then
             alarm "it offers more than $new_at_a_time new copies at once: see who writes there"
+            break
+        fi
+        if (( SECONDS - began > turn_seconds )); then
+            warn "$source_name has had its time: the next run goes on with the rest"
             break
         fi
         fetch_dump "$kind" "$name" "${where[@]}" </dev/null || true
@@ -160,7 +170,13 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
 }
 
 not_fetched() { # FILE
-    alarm "$1 could not be fetched: $(reason_in "$work/sftp.err"): the next run goes on"
+    alarm "$1 could not be fetched: $(why_it_ended): the next run goes on"
+}
+
+why_it_ended() {
+    local said
+    said=$(reason_in "$work/sftp.err")
+    printf '%s' "${said:-it took too long, or the connection was cut}"
 }
 
 # A part that is there already is added to. One that is as long as it should be waits for its sum.

@@ -50,6 +50,10 @@ is_signed() { # MANIFEST
 prove_newest() { # SOURCE
     local manifest
     step=prove
+    if ! age-keygen -y "$identity" >/dev/null 2>&1; then
+        alarm "$identity is no key: nothing can be opened here. What is stored waits for it"
+        return
+    fi
     while read -r manifest; do
         if needs_a_proof "$manifest"; then prove "$manifest" </dev/null; fi
     done < <(newest_of_each)
