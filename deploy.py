@@ -20,7 +20,8 @@ from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
-from provision.vault import keys, sources
+from provision.vault import keys, offline, sources
+from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
@@ -77,6 +78,7 @@ with one_host(host, state):
                 sources=sources.sources(environment, members),
                 sign_key=keys.kept(environment, member).get("sign", sources.UNMADE),
                 majors=majors,
+                sealed=sealed_secrets(settings, environment, offline.sealed(environment, settings.backup_encrypt_to)),
             )
         if keys.kinds_of(member) and sources.vaults(environment, members):
             reached(name="Have every copy ready before a vault fetches")

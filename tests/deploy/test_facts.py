@@ -54,6 +54,7 @@ ANSWERS = {
     "UnitStates": ["Id=x.timer", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"],
     "Due": ["never ran"],
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
+    "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
