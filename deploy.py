@@ -20,11 +20,12 @@ from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
-from provision.vault import keys, sources
+from provision.vault import keys, offline, sources
+from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
-from provision.windows.role import windows_app, windows_backup, windows_redis
+from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
     member = member_of(host, state)
@@ -47,7 +48,9 @@ with one_host(host, state):
     if "vault" in member.groups:
         majors = postgres_majors(host, state, member, members)
 
+    roles = [role for role in ROLES if role in member.groups]
     if system.is_windows:
+        windows_record(settings=settings, roles=roles)
         if "redis" in member.groups:
             windows_redis()
         if "app" in member.groups:
@@ -75,9 +78,10 @@ with one_host(host, state):
                 sources=sources.sources(environment, members),
                 sign_key=keys.kept(environment, member).get("sign", sources.UNMADE),
                 majors=majors,
+                sealed=sealed_secrets(settings, environment, offline.sealed(environment, settings.backup_encrypt_to)),
             )
         if keys.kinds_of(member) and sources.vaults(environment, members):
             reached(name="Have every copy ready before a vault fetches")
         if "vault" in member.groups:
             first_fetch(settings=settings)
-        record(settings=settings, roles=[role for role in ROLES if role in member.groups])
+        record(settings=settings, roles=roles)

@@ -22,7 +22,7 @@ from provision.engine import inventory, run, speed
 
 def main() -> int:
     sent = listen() if sys.argv[1:] else None
-    outcome = run.pyinfra(inventory.path_of(ENVIRONMENT), "-y")
+    outcome = run.pyinfra(inventory.Environment(ENVIRONMENT), "-y")
     if sent is not None:
         with os.fdopen(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(sent, file)

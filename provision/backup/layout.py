@@ -39,11 +39,21 @@ def files(settings: Settings) -> list[Entry]:
         *postgres.root_certificate(settings),
         *postgres.dump_role(settings),
         *programs(settings),
+        *(ping(settings) if settings.backup_ping_url else ()),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
         restore_test_unit(settings),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
+    ]
+
+
+def ping(settings: Settings) -> list[File]:
+    """What tells a dead man's switch of each run, and where that is."""
+    user, address = settings.backup_user, render("backup/ping-url.j2", settings)
+    return [
+        File(f"{settings.backup_config_dir}/ping-url", address, "root", user, 0o640),
+        File(program(settings, "ping.sh"), plain("backup/ping.sh"), mode=0o755),
     ]
 
 

@@ -19,7 +19,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     packages.installed(
         name="Install cron, logrotate, jq and the compressor",
-        names=["cron", "logrotate", "jq", compressor, "util-linux"],
+        names=["cron", "logrotate", "jq", compressor, "util-linux", *(["curl"] if settings.backup_ping_url else [])],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
     users.service_user(

@@ -19,10 +19,10 @@ class Choice:
     limits: tuple[str, ...]  # pyinfra's options; none where it is the whole environment
 
 
-def hosts(arguments: Namespace) -> Choice:
+def hosts(environment: inventory.Environment, arguments: Namespace) -> Choice:
     """Choose. Raise InventoryError for names that match no host, and where no host answers."""
-    members = inventory.read(arguments.env, arguments.limit, arguments.skip)
-    silent = runs.unreached(arguments.env, [member.name for member in members]) if arguments.partial else []
+    members = environment.chosen(arguments.limit, arguments.skip)
+    silent = runs.unreached(environment, [member.name for member in members]) if arguments.partial else []
     members = [member for member in members if member.name not in silent]
     if not members:
         raise inventory.InventoryError(f"none of the hosts answers: {', '.join(silent)} (the reasons stand above)")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 from time import monotonic
 
 from provision.commands import choice, secrets, table, verify
 from provision.engine import inventory
 from provision.engine import run as runs
+from provision.record import history
 from provision.settings.project import version
 from provision.vault import keys
 
@@ -20,34 +20,53 @@ COLUMNS = ("host", "roles", "changed", "failed", "verified")
 
 def run(arguments: Namespace) -> int:
     started = monotonic()
-    path = inventory.path_of(arguments.env)
+    environment = inventory.Environment(arguments.env)
     if arguments.env in SELF_SERVED:
-        secrets.complete(arguments.env)
-    chosen = choice.hosts(arguments)
+        secrets.complete(environment)
+    chosen = choice.hosts(environment, arguments)
     members = chosen.members
-    made = _keys_first(path, arguments.env, members)
+    made = _keys_first(environment, members)
     if made and made.exit_code:
         return _failed(made)
-    outcome = runs.pyinfra(path, "-y", *chosen.limits)
+    outcome = runs.pyinfra(environment, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
     if not outcome.steps:
         return _failed(outcome)
     verdicts = verify.verdicts(arguments.env, [m.name for m in members if m.name not in outcome.failed_hosts])
+    history.keep(environment, _entries(outcome, members, verdicts))
     _summary(outcome, members, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
     return 0 if verdicts.passed and not chosen.left_out else 1
 
 
-def _keys_first(path: Path, environment: str, members: list[inventory.Member]) -> runs.Outcome | None:
+def _keys_first(environment: inventory.Environment, members: list[inventory.Member]) -> runs.Outcome | None:
     """Have keys made where some are lacking, before anything is rendered that holds them."""
     names = {member.name for member in members}
-    lacking = [each for each in keys.lacking(environment, inventory.read(environment)) if each.name in names]
+    lacking = [each for each in keys.lacking(environment.name, environment.members) if each.name in names]
     if not lacking:
         return None
     limits = [option for member in lacking for option in ("--limit", member.name)]
-    return runs.pyinfra(path, "-y", *limits, script="vault-keys.py")
+    return runs.pyinfra(environment, "-y", *limits, script="vault-keys.py")
+
+
+def _entries(
+    outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts
+) -> dict[str, history.Entry]:
+    """What is worth a line: a run that changed nothing, on a host that is as it should be, is none."""
+    entries = {}
+    for member in members:
+        steps = [step for step in outcome.steps if step.host == member.name]
+        failed, changed = [step.name for step in steps if step.failed], [step.name for step in steps if step.changes]
+        result = f"failed: {', '.join(failed)}" if failed else "ok"
+        if not failed and member.name in outcome.failed_hosts:
+            result = "failed: the connection or a question"
+        elif not failed and verdicts.bad[member.name]:
+            result = f"not verified: {verdicts.bad[member.name]} check(s)"
+        if changed or result != "ok":
+            entries[member.name] = history.Entry("deploy", result, changed)
+    return entries
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:

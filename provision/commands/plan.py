@@ -8,7 +8,6 @@ import json
 import shlex
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 from provision.commands import choice
 from provision.engine import inventory
@@ -18,9 +17,9 @@ NOTHING, ERROR, PENDING = 0, 1, 2
 
 
 def run(arguments: Namespace) -> int:
-    path = inventory.path_of(arguments.env)
-    chosen = choice.hosts(arguments)
-    outcome, output = _quietly(path, "--dry", "--json", *chosen.limits)
+    environment = inventory.Environment(arguments.env)
+    chosen = choice.hosts(environment, arguments)
+    outcome, output = _quietly(environment, "--dry", "--json", *chosen.limits)
     if outcome.exit_code:
         print(output, file=sys.stderr, end="")
         print("plan failed: the reason stands above; nothing was changed", file=sys.stderr)
@@ -60,9 +59,9 @@ def _deploy(arguments: Namespace) -> str:
     return " ".join(["make deploy", *(f"{name}={shlex.quote(value)}" for name, value in narrowed.items() if value)])
 
 
-def _quietly(path: Path, *options: str) -> tuple[runs.Outcome, str]:
+def _quietly(environment: inventory.Environment, *options: str) -> tuple[runs.Outcome, str]:
     """Run pyinfra with its output kept, to be shown only when it failed."""
     kept = io.StringIO()
     # --json, not shown: it is the one way to have pyinfra never ask whether to go on without a lost host.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(kept):
-        return runs.pyinfra(path, *options), kept.getvalue()
+        return runs.pyinfra(environment, *options), kept.getvalue()

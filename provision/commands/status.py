@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from argparse import Namespace
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from pyinfra.api import Config, Host, State
-from pyinfra.api.connect import connect_all, disconnect_all
-from pyinfra.api.exceptions import PyinfraError
-from pyinfra.context import ctx_config, ctx_host, ctx_state
+from pyinfra.api import Host
+from pyinfra.context import ctx_host
 
+from provision.backup import layout as backup_layout
 from provision.backup.facts import BackupReport, Report
 from provision.commands import table
 from provision.engine import inventory
+from provision.engine import run as runs
 from provision.engine.private import PrivateInput
 from provision.redis.facts import Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
+from provision.vault.facts import VaultReport
 from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
 
@@ -35,6 +35,7 @@ COLUMNS = (
     "kept",
     "last run",
     "restore test",
+    "off-site",
     "next run",
 )
 
@@ -44,31 +45,16 @@ DISPENSABLE = ("kept", "size", "next run", "database", "restore test", "age")
 
 def run(arguments: Namespace) -> int:
     """Print the table, or with --json the same as JSON. Exit 1 when a host could not be asked."""
-    rows = [
-        row
-        for asked in _ask_all(inventory.read(arguments.env, arguments.limit, arguments.skip), arguments.env)
-        for row in rows_of(*asked)
-    ]
+    environment = inventory.Environment(arguments.env)
+    members = {member.name: member for member in environment.chosen(arguments.limit, arguments.skip)}
+    with runs.connected(environment, members) as hosts:
+        rows = [row for host in hosts for row in rows_of(members[host.name], *_ask(host, members[host.name]))]
+        add_off_site(rows, _ask_vaults(hosts, members))
     if arguments.json:
         print(json.dumps(rows, indent=2))
     else:
         table.show(rows, COLUMNS, DISPENSABLE, "JSON=1 (--json) has them")
     return 1 if any(row["redis"] == "unreachable" or row["last good backup"] == NO_ANSWER for row in rows) else 0
-
-
-def _ask_all(members: list[inventory.Member], environment: str) -> list[tuple[inventory.Member, str, Report | None]]:
-    state = State()
-    with ctx_state.use(state):
-        hosts = inventory.load(environment)
-        wanted = [hosts.get_host(member.name) for member in members]
-        config = Config()
-        with ctx_config.use(config):
-            state.init(hosts, config, initial_limit=wanted)
-            with contextlib.suppress(PyinfraError):  # no host at all was reached: the table says so of each
-                connect_all(state)
-            asked = [(member, *_ask(hosts.get_host(member.name), member)) for member in members]
-            disconnect_all(state)
-    return asked
 
 
 def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
@@ -84,6 +70,29 @@ def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
         if "backup" in member.groups:
             report = ask_backups(host, member)
         return redis, report
+
+
+def _ask_vaults(hosts: list[Host], members: dict[str, inventory.Member]) -> dict[str, list[dict[str, Any]]]:
+    """What each vault among these hosts has to report, by its name; nothing of one that did not answer."""
+    reports = {}
+    for host in hosts:
+        if "vault" in members[host.name].groups and host.connected:
+            program = backup_layout.program(members[host.name].settings, "vault.sh")
+            with ctx_host.use(host):
+                reports[host.name] = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+    return reports
+
+
+def add_off_site(rows: list[dict[str, str]], reports: dict[str, list[dict[str, Any]]]) -> None:
+    """Say in each database's row how old the newest copy in each vault is that was proven and lacks nothing."""
+    for row in rows:
+        told = []
+        for vault, report in reports.items() if row["database"] else ():
+            own = [each for each in report if (each["host"], each["database"]) == (row["host"], row["database"])]
+            hours = own[0]["proven_hours"] if own else None
+            age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
+            told.append(f"{vault} {age}" if len(reports) > 1 else age)
+        row["off-site"] = ", ".join(told)
 
 
 def ask_backups(host: Host, member: inventory.Member) -> Report:

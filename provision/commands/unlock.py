@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from pyinfra.api import Config, Host, State, StringCommand
-from pyinfra.api.connect import connect_all, disconnect_all
-from pyinfra.context import ctx_config, ctx_host, ctx_state
+from pyinfra.api import Host, StringCommand
+from pyinfra.context import ctx_host
 from typing_extensions import override
 
 from provision.app.clients import counter
 from provision.engine import inventory
+from provision.engine import run as runs
 from provision.engine.facts import Fact, asked
 from provision.engine.private import PrivateInput
 from provision.redis.facts import login
@@ -37,19 +37,22 @@ class Unlocked(Fact[str]):
 
 def run(arguments: Namespace) -> int:
     """Delete the client's counter on the environment's Redis. Exit 1 unless Redis says that it did, or had none."""
-    members = [each for each in inventory.read(arguments.env, arguments.limit) if _has_redis(each)]
+    environment = inventory.Environment(arguments.env)
+    members = {each.name: each for each in environment.chosen(arguments.limit) if _has_redis(each)}
     if not members:
         raise inventory.InventoryError(
             f"{arguments.env} has no Redis of its own to unlock somebody in: delete the counter where its Redis is"
         )
-    limiters = {limiter.name: limiter for limiter in members[0].settings.rate_limiters}
+    settings = next(iter(members.values())).settings
+    limiters = {limiter.name: limiter for limiter in settings.rate_limiters}
     if arguments.limiter not in limiters:
         raise inventory.InventoryError(f"LIMITER={arguments.limiter} is none of: {', '.join(limiters)}")
     identifier = sys.stdin.readline().rstrip("\r\n")
     if not identifier:
         raise inventory.InventoryError("who is it? Write the address or the account, one line, on standard input")
-    key = counter(members[0].settings, limiters[arguments.limiter], identifier)
-    answers = {member.name: _delete(arguments.env, member, key) for member in members}
+    key = counter(settings, limiters[arguments.limiter], identifier)
+    with runs.connected(environment, members) as hosts:
+        answers = {host.name: _delete(host, members[host.name].settings, key) for host in hosts}
     for name, answer in answers.items():
         print(f"{name}: {_in_words(answer, arguments.limiter)}")
     return 0 if all(answer in ("0", "1") for answer in answers.values()) else 1
@@ -67,22 +70,9 @@ def _in_words(answer: str, limiter: str) -> str:
     return words.get(answer) or f"not unlocked: {answer or 'Redis gives no answer'}"
 
 
-def _delete(environment: str, member: inventory.Member, key: str) -> str:
-    state = State()
-    with ctx_state.use(state):
-        hosts = inventory.load(environment)
-        wanted = hosts.get_host(member.name)
-        config = Config()
-        with ctx_config.use(config):
-            state.init(hosts, config, initial_limit=[wanted])
-            connect_all(state)
-            try:
-                return _ask(wanted, member.settings, key)
-            finally:
-                disconnect_all(state)
-
-
-def _ask(host: Host, settings: Settings, key: str) -> str:
+def _delete(host: Host, settings: Settings, key: str) -> str:
+    if not host.connected:
+        return "cannot be reached"
     lines = login(settings.redis_operator_password.get_secret_value()) + f"DEL {key}\n"
     with ctx_host.use(host):
         return host.get_fact(Unlocked, port=settings.redis_port, _stdin=PrivateInput(lines))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import pyinfra_cli.inventory as pyinfras
 from pyinfra.api import State
+from pyinfra.api.inventory import Inventory
 from pyinfra.context import ctx_state
-from pyinfra_cli.inventory import make_inventory
 
 from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
 from provision.settings.project import PROJECT
@@ -37,6 +40,55 @@ class Member:
     is_windows: bool = False
 
 
+class Environment:
+    """An environment, its files read once: they may ask a cloud or a password store, and a person for a finger."""
+
+    def __init__(self, name: str) -> None:
+        """Raise InventoryError when there is none of this name, or its files cannot be read."""
+        self.name, self.path = name, path_of(name)
+        self._executed: dict[str, dict[str, Any]] = {}
+        self.hosts = self._load()
+
+    @property
+    def members(self) -> list[Member]:
+        """Its hosts. Raise InventoryError with all faults of all hosts."""
+        return members_of(self.hosts, self.name)
+
+    def chosen(self, limit: str | None = None, skip: str | None = None) -> list[Member]:
+        """Return its hosts, or those named by `limit` and not by `skip`: hosts or groups, commas between.
+
+        Raise InventoryError with all faults of all hosts, when a name matches none, or when none is left.
+        """
+        members = self.members
+        wanted = _named("LIMIT", limit, members, self.name) if limit else {member.name for member in members}
+        wanted -= _named("SKIP", skip, members, self.name) if skip else set()
+        if not wanted:
+            raise InventoryError(f"SKIP={skip} leaves no host of {self.name} to work on")
+        return [member for member in members if member.name in wanted]
+
+    def fresh(self) -> Inventory:
+        """Pyinfra's own Inventory, for one run: its hosts keep what the run did."""
+        inventory = self._load()
+        if self.hosts in _members:
+            _members[inventory] = self.members
+        return inventory
+
+    def secrets_pointed_at(self) -> set[str]:
+        """The secret settings for which hosts name a source of their own."""
+        return {name for host in self.hosts for name in SECRET_SETTINGS if host.data.dict().get(name) is not None}
+
+    def _load(self) -> Inventory:
+        try:
+            with ctx_state.use(State()), _executing_once(self._executed):
+                inventory: Inventory = pyinfras.make_inventory(str(self.path), cwd=str(PROJECT))
+        except Exception as error:  # group data is a person's Python, which may raise anything
+            if str(self.path) in self._executed:
+                _checked(self._executed[str(self.path)], self.path)
+            raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
+        _groups[inventory] = _checked(self._executed[str(self.path)], self.path)
+        return inventory
+
+
 def environments() -> list[str]:
     return sorted(path.stem for path in INVENTORIES.glob("*.py"))
 
@@ -50,17 +102,8 @@ def path_of(environment: str) -> Path:
 
 
 def read(environment: str, limit: str | None = None, skip: str | None = None) -> list[Member]:
-    """Given an environment's name, return its hosts, or those named by `limit` and not by `skip`.
-
-    Both name hosts or groups, commas between. Raise InventoryError with all faults of all hosts, when a name matches
-    none, or when none is left.
-    """
-    members = members_of(load(environment), environment)
-    wanted = _named("LIMIT", limit, members, environment) if limit else {member.name for member in members}
-    wanted -= _named("SKIP", skip, members, environment) if skip else set()
-    if not wanted:
-        raise InventoryError(f"SKIP={skip} leaves no host of {environment} to work on")
-    return [member for member in members if member.name in wanted]
+    """The hosts that `Environment.chosen` gives, where nothing else is asked of the environment."""
+    return Environment(environment).chosen(limit, skip)
 
 
 def _named(option: str, names: str, members: list[Member], environment: str) -> set[str]:
@@ -75,34 +118,31 @@ def _named(option: str, names: str, members: list[Member], environment: str) -> 
     return found
 
 
-def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
+# What was read of an inventory, for as long as there is this inventory: what its file defines, and its hosts.
+_groups: WeakKeyDictionary[Inventory, dict[str, Any]] = WeakKeyDictionary()
+_members: WeakKeyDictionary[Inventory, list[Member]] = WeakKeyDictionary()
+
+
+def members_of(inventory: Inventory, environment: str) -> list[Member]:
     """Given a loaded pyinfra inventory, return its hosts. Raise InventoryError with all faults of all hosts."""
-    _groups_of(environment)
-    members: list[Member] = []
+    if inventory not in _members:
+        if inventory not in _groups:  # pyinfra's own command has read it
+            _groups[inventory] = _checked(_executed(path_of(environment)), path_of(environment))
+        _members[inventory] = _read(inventory, environment)
+    return _members[inventory]
+
+
+def _read(inventory: Inventory, environment: str) -> list[Member]:
     reader = secrets.Reader(environment)
+    members: list[Member] = []
     faults: dict[tuple[Fault, str], list[str]] = {}
     for host in inventory:
         data = host.data.dict()
-        if not set(ROLES) & set(host.groups):
-            fault = Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it")
-            faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
         checked = check(data, reader.read)
-        if {"backup", "vault"} <= set(host.groups):
-            fault = Fault("", None, "is in backup and in vault: whoever takes it over would have both; move the vault")
-            faults.setdefault((fault, _shown(path_of(environment))), []).append(host.name)
-        if isinstance(checked, Settings) and _is_far_from_redis(checked, host.groups):
-            fault = Fault(
-                "redis_host",
-                repr(checked.redis_host),
-                "is this host itself, and it has no role redis: name the shared one",
-            )
-            faults.setdefault((fault, _where("redis_host", host, environment)), []).append(host.name)
+        for found in [*_faults_of_roles(host, environment), *_faults_of_settings(host, checked, environment)]:
+            faults.setdefault(found, []).append(host.name)
         if isinstance(checked, Settings):
             members.append(Member(host.name, tuple(host.groups), checked, data, is_windows(host)))
-        else:
-            for fault in checked:
-                where = _where(fault.setting.split(".")[0], host, environment)
-                faults.setdefault((fault, where), []).append(host.name)
     if faults:
         lines = [_line(fault, where, hosts) for (fault, where), hosts in faults.items()]
         raise InventoryError(
@@ -113,14 +153,29 @@ def members_of(inventory: Iterable[Any], environment: str) -> list[Member]:
     return members
 
 
+def _faults_of_roles(host: Any, environment: str) -> Iterator[tuple[Fault, str]]:
+    """What is wrong with a host's groups, and in which file that stands."""
+    file = _shown(path_of(environment))
+    if not set(ROLES) & set(host.groups):
+        yield Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it"), file
+    if {"backup", "vault"} <= set(host.groups):
+        reason = "is in backup and in vault: whoever takes it over would have both; move the vault"
+        yield Fault("", None, reason), file
+
+
+def _faults_of_settings(host: Any, checked: Settings | list[Fault], environment: str) -> Iterator[tuple[Fault, str]]:
+    """What is wrong with a host's settings, and where each of them stands."""
+    if not isinstance(checked, Settings):
+        yield from ((fault, _where(fault.setting.split(".")[0], host, environment)) for fault in checked)
+    elif _is_far_from_redis(checked, host.groups):
+        reason = "is this host itself, and it has no role redis: name the shared one"
+        fault = Fault("redis_host", repr(checked.redis_host), reason)
+        yield fault, _where("redis_host", host, environment)
+
+
 def _is_far_from_redis(settings: Settings, groups: Iterable[str]) -> bool:
     """Whether a host's app would look for Redis on the host itself, where this environment puts none."""
     return "app" in groups and "redis" not in groups and settings.redis_mode != "external" and settings.redis_is_local
-
-
-def secrets_pointed_at(environment: str) -> set[str]:
-    """The secret settings for which an environment's hosts name a source of their own."""
-    return {name for host in load(environment) for name in SECRET_SETTINGS if host.data.dict().get(name) is not None}
 
 
 def environment_of(groups: Iterable[str]) -> str:
@@ -131,23 +186,32 @@ def environment_of(groups: Iterable[str]) -> str:
     return found[-1]
 
 
-def load(environment: str) -> Any:
-    """Given an environment's name, return pyinfra's own Inventory of it. Raise InventoryError."""
-    _groups_of(environment)
+@contextlib.contextmanager
+def _executing_once(executed: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Have pyinfra execute each file once, and keep what it defines: a role that pyinfra misreads it passes over."""
+    execute = pyinfras.exec_file
+
+    def exec_file(filename: str, *arguments: Any, **options: Any) -> Any:
+        if filename not in executed:
+            executed[filename] = execute(filename, *arguments, **options)
+        return executed[filename]
+
+    pyinfras.exec_file = exec_file
     try:
-        with ctx_state.use(State()):
-            return make_inventory(str(path_of(environment)), cwd=str(PROJECT))
-    except Exception as error:  # group data is a person's Python, which may raise anything
-        raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
+        yield
+    finally:
+        pyinfras.exec_file = execute
 
 
-def _groups_of(environment: str) -> dict[str, Any]:
-    """What an inventory file defines. Raise InventoryError for a role that pyinfra would pass over or misread."""
-    path = path_of(environment)
+def _executed(path: Path) -> dict[str, Any]:
     try:
-        groups = runpy.run_path(str(path))
+        return runpy.run_path(str(path))
     except Exception as error:
         raise _unreadable(path, error) from None
+
+
+def _checked(groups: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What an inventory file defines. Raise InventoryError for a role that pyinfra would pass over or misread."""
     for role in ROLES:
         hosts = groups.get(role, [])
         if isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], dict):
@@ -184,7 +248,7 @@ def _line(fault: Fault, where: str, hosts: list[str]) -> str:
 
 def _where(setting: str, host: Any, environment: str) -> str:
     """The file in which a host's value of a setting stands; pyinfra merges without telling."""
-    groups, inventory_file = _groups_of(environment), _shown(path_of(environment))
+    groups, inventory_file = _groups[host.inventory], _shown(path_of(environment))
     for members in groups.values():
         for entry in members if isinstance(members, list) else []:
             if isinstance(entry, tuple) and entry[0].removeprefix("@winssh/") == host.name and setting in entry[1]:

@@ -1,27 +1,28 @@
 """One pyinfra run in this process, and what came of it.
 
 pyinfra's own exit code is 0 for an inventory that does not exist, a limit that matches nothing and an
-interrupt. Those are settled before (`provision.inventory`) and here.
+interrupt. Those are settled before (`provision.engine.inventory`) and here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import pyinfra as pyinfra_package
-from pyinfra.api import Config, State
+import pyinfra_cli.cli as pyinfras
+from pyinfra.api import Config, Host, State
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.output import set_echo, set_formatter
 from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
-from provision.engine import changes, interrupt, inventory, speed
+from provision.engine import changes, interrupt, speed
+from provision.engine.inventory import Environment
 from provision.settings.project import PROJECT
 
 INTERRUPTED = 130
@@ -49,17 +50,18 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def pyinfra(inventory: Path, *options: str, script: str = "deploy.py") -> Outcome:
-    """Run deploy.py on an inventory, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") -> Outcome:
+    """Run deploy.py on an environment, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
     handlers = list(logging.getLogger("pyinfra").handlers)
     speed.look_up_no_source()
     interrupt.in_main_greenlet()
     pyinfra_package.is_cli = True
     set_formatter(click.style)
     set_echo(click.echo)
-    arguments = [str(inventory), script, "--chdir", str(PROJECT), *options]
+    arguments = [str(environment.path), script, "--chdir", str(PROJECT), *options]
     try:
-        cli.main(arguments, standalone_mode=False)
+        with _as_read(environment):
+            cli.main(arguments, standalone_mode=False)
         code = 0
     except click.ClickException as error:
         error.show()
@@ -74,17 +76,36 @@ def pyinfra(inventory: Path, *options: str, script: str = "deploy.py") -> Outcom
     return _outcome(code)
 
 
-def unreached(environment: str, names: Collection[str]) -> list[str]:
-    """Which of these hosts of an environment cannot be connected to; the connections are closed again."""
-    state, config = State(), Config()
+@contextlib.contextmanager
+def _as_read(environment: Environment) -> Iterator[None]:
+    """Have pyinfra's command take the inventory as it was read, where it would execute the files again."""
+    make_inventory = pyinfras.make_inventory
+    pyinfras.make_inventory = lambda *_, **__: environment.fresh()
+    try:
+        yield
+    finally:
+        pyinfras.make_inventory = make_inventory
+
+
+@contextlib.contextmanager
+def connected(environment: Environment, names: Collection[str]) -> Iterator[list[Host]]:
+    """These hosts of an environment, connected to side by side; one that was not reached says so by `.connected`."""
+    state, config, inventory = State(), Config(), environment.fresh()
     with ctx_state.use(state), ctx_config.use(config):
-        hosts = inventory.load(environment)
-        state.init(hosts, config, initial_limit=[host for host in hosts if host.name in names])
+        hosts = [inventory.get_host(name) for name in names]
+        state.init(inventory, config, initial_limit=hosts)
         with contextlib.suppress(PyinfraError):  # no host at all was reached
             connect_all(state)
-        silent = [host.name for host in hosts if host.name in names and not host.connected]
-        disconnect_all(state)
-    return silent
+        try:
+            yield hosts
+        finally:
+            disconnect_all(state)
+
+
+def unreached(environment: Environment, names: Collection[str]) -> list[str]:
+    """Which of these hosts of an environment cannot be connected to; the connections are closed again."""
+    with connected(environment, names) as hosts:
+        return [host.name for host in hosts if not host.connected]
 
 
 def _outcome(code: int) -> Outcome:

@@ -12,31 +12,20 @@ from provision.debian.entries import File
 from provision.debian.programs import program
 from provision.engine import claims
 from provision.engine.changes import note
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, YesOrNo, asked
 from provision.engine.private import PrivateInput
 from provision.vault.facts import PublicKeys
 
 
-class SshdLoaded(Fact[bool]):
+class SshdLoaded(YesOrNo):
     """Given a drop-in of sshd's, its sum, and where the last reload was noted: whether all three agree."""
 
     @override
     def command(self, path: str, sha256: str, noted: str) -> StringCommand:
         return asked(
             'test "$(sha256sum <', QuoteString(path), '| cut -d " " -f 1)" =', sha256,
-            '&& test "$(cat', QuoteString(noted), ')" =', sha256, "&& echo loaded; true",
+            '&& test "$(cat', QuoteString(noted), ')" =', sha256, "&& echo yes; true",
         )  # fmt: skip
-
-    @staticmethod
-    @override
-    def default() -> bool:
-        return False
-
-    @override
-    def read(self, lines: list[str]) -> bool:
-        if lines not in ([], ["loaded"]):
-            raise ValueError(len(lines))
-        return bool(lines)
 
 
 @operation()
@@ -123,14 +112,17 @@ class Due(Fact[list[str]]):
 
 @operation()
 def ran(path: str, service: str) -> Generator[StringCommand, None, None]:
-    """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it."""
+    """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it.
+
+    A run that ends with an alarm of another kind is monitoring's to tell: what was due is done.
+    """
     due = host.get_fact(Due, program=path)
     for reason in due:
         note(host, reason)
     if due:
         unit = QuoteString(service)
         yield StringCommand(
-            "systemctl start", unit,
+            "systemctl start", unit, '|| [ -z "$(', QuoteString(path), '--due)" ]',
             "|| { journalctl --quiet --no-pager --lines=8 --output=cat -u", unit, ">&2; exit 1; }",
         )  # fmt: skip
 

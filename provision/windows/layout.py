@@ -29,6 +29,11 @@ def mark(settings: Settings) -> str:
     return f"managed by the pyinfra project of {settings.app_name}"
 
 
+def record(settings: Settings) -> str:
+    """The list of what of the host comes from us. Not in the app's directory, where the app may write."""
+    return rf"C:\ProgramData\{settings.windows_name}-deploy\host.json"
+
+
 def directories(settings: Settings) -> list[Entry]:
     """The app's directory, and those of the backups, which administrators and the tasks' own user alone may enter."""
     runner = _runner(settings)

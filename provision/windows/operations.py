@@ -7,6 +7,8 @@ born empty with its final access list.
 from __future__ import annotations
 
 import io
+import json
+import ntpath
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -81,6 +83,58 @@ class _Told:
 def _told(entry: Entry, there: dict[str, str] | None) -> _Told:
     content = _content_told(entry, there)
     return _Told(entry, content, _access_told(entry, there))
+
+
+@operation()
+def listed(
+    path: str,
+    head: Mapping[str, object],
+    entries: Sequence[Entry],
+    env_file: str | None,
+    tasks: Sequence[task.Task],
+    mark: str,
+    winget_package: str | None,
+    pg_dump: str,
+) -> Generator[PyinfraCommand, None, None]:
+    """`path` holds, as JSON, `head` and what of this host comes from us: what this deploy is about to make, and before.
+
+    Written before anything is made, so that a deploy that fails half-way has told of all that it began. What was there
+    before the first deploy is not ours, unless we write it whole. Raise OperationError when `path` is no such list.
+    """  # fmt: skip
+    earlier = _listed_before(path)
+    there = _paths(*(entry.path for entry in entries), *((env_file,) if env_file else ()))
+    # A host of a version that kept no list is known by its tasks.
+    known = earlier is None and any(_is_there_and_ours(each, mark) for each in tasks)
+    ours = {kind: set((earlier or {}).get(kind, ())) for kind in ("files", "directories", "tasks", "packages")}
+    ours["files"] |= {entry.path for entry in entries if isinstance(entry, File)}
+    ours["directories"] |= {e.path for e in entries if isinstance(e, Directory) and (known or e.path not in there)}
+    ours["files"] |= {env_file} if env_file and env_file not in there else set()
+    ours["tasks"] |= {each.path for each in tasks}
+    if winget_package and not host.get_fact(PostgresClients, pg_dump=pg_dump):
+        ours["packages"].add(winget_package)
+    directory = Directory(ntpath.dirname(path), acl.Private(directory=True))
+    ours["directories"].add(directory.path)
+    ours["files"].add(path)
+    whole = {**head, **{kind: sorted(names) for kind, names in ours.items()}}
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    yield from commands_of(placed, [directory, File(path, text.encode(), acl.Private())])
+
+
+def _listed_before(path: str) -> dict[str, list[str]] | None:
+    if path not in _paths(path):
+        return None
+    try:
+        found = json.loads(_read_text(path))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        _refuse(f"{path} is not what a deploy has written: mend it, or remove it to begin a new list")
+    return found
+
+
+def _is_there_and_ours(wanted: task.Task, mark: str) -> bool:
+    there = _tasks(wanted.folder).get(wanted.name)
+    return there is not None and task.is_ours(there["xml"], mark)
 
 
 @operation()

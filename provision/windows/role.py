@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyinfra import logger
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from provision.engine.preflight import PreflightError
 from provision.settings import Settings
+from provision.settings.project import version
 from provision.windows import layout, operations
+
+
+@deploy("Windows record")
+def windows_record(settings: Settings, roles: Sequence[str]) -> None:
+    """The list of what of this host comes from us, for upgrades and for taking it away again."""
+    entries: list[operations.Entry] = [layout.app_directory(settings)] if "app" in roles else []
+    if "backup" in roles:
+        entries = [*layout.directories(settings), *layout.files(settings)]
+    operations.listed(
+        name="List what on this host comes from us",
+        path=layout.record(settings), head={"version": version(), "roles": sorted(roles)}, entries=entries,
+        env_file=settings.windows_env_file if "app" in roles else None,
+        tasks=layout.tasks(settings) if "backup" in roles else [], mark=layout.mark(settings),
+        winget_package=settings.windows_winget_package if settings.windows_allow_winget else None,
+        pg_dump=settings.windows_pg_dump or "",
+    )  # fmt: skip
 
 
 @deploy("Windows backup")

@@ -25,7 +25,6 @@ SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_S
 def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run keeps in its modules, as a process of its own would find it."""
     monkeypatch.setattr(secrets.Reader, "read", lambda _, name, __: SecretStr(SECRETS[name]))
-    monkeypatch.setenv("SANDBOX", "vault")  # with all the hosts that the sandbox can have
 
 
 @pytest.fixture(autouse=True)

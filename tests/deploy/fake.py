@@ -104,9 +104,9 @@ class Fleet:
     def deploy_already(self) -> None:
         """Let every host answer as after a deploy."""
         self.write()
-        for member in inventory.read(self.environment):
+        members = inventory.read(self.environment)
+        for member in members:
             name = member.name.removeprefix("@fake/")
-            members = inventory.read(self.environment)
             self.answers[name] = deployed(
                 member.settings, self.groups_of(name), name=member.name,
                 vaults=sources.vaults(self.environment, members), fetched=sources.sources(self.environment, members),
@@ -130,7 +130,8 @@ class Fleet:
         return {"fake_responses": self.answers[name], "fake_delay": 0, "fake_delay_jitter": 0}
 
     def run(self, *options: str) -> runs.Outcome:
-        return runs.pyinfra(self.write(), *options)
+        self.write()
+        return runs.pyinfra(inventory.Environment(self.environment), *options)
 
     def steps(self, outcome: runs.Outcome, name: str) -> list[str]:
         return [step.name for step in outcome.steps if step.host == self.shown(name)]
@@ -180,7 +181,8 @@ def deployed(
         entries += vault_layout.outbox_directories(settings)
         entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
     path = record_layout.path(settings)
-    files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
+    files = [entry.path for entry in entries if not isinstance(entry, Directory)]
+    files += [path, record_layout.history(settings)]
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
@@ -209,7 +211,7 @@ def deployed(
         "getent group": ["yes"],
         "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],
         f"id -nG -- {settings.vault_user} ": [settings.vault_user],
-        "sshd_config.d": ["loaded"],
+        "sshd_config.d": ["yes"],
         "systemctl show --property=Id,ActiveState": [
             line
             for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))

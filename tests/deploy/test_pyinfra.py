@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,16 @@ from pyinfra.api import util
 from pyinfra.operations import files as pyinfras_files
 from pyinfra_cli import cli
 from pyinfra_cli.inventory import make_inventory
+from pyinfra_cli.util import PYTHON_CODES
 
+from provision.__main__ import parser
+from provision.commands import verify
 from provision.debian.files import placed
-from provision.engine import speed
+from provision.engine import inventory, speed
+from provision.engine import run as runs
 from provision.engine.inside import commands_of
 from provision.engine.private import PrivateInput
+from provision.settings import secrets
 from tests.deploy.fake import Fleet, state
 
 PACKAGE = Path(inspect.getfile(speed)).parents[1]
@@ -81,3 +87,32 @@ def test_what_is_not_documented_stands_in_the_engine_alone(path: Path) -> None:
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert used.isdisjoint(UNDOCUMENTED) and not any(name.startswith("pyinfra_cli") for name in imported)
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "deploy", "render", "secrets"])
+def test_a_command_executes_each_file_of_an_environment_once(
+    fleet: Callable[[str], Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    hosts = fleet("local")
+    hosts.deploy_already()
+    executed = tmp_path / "executed"
+    files = [hosts.write(), tmp_path / "group_data/all.py"]
+    for file in files:
+        with file.open("a") as more:
+            more.write(f"\nwith open({str(executed)!r}, 'a') as _file:\n    _file.write({file.name!r} + ' ')\n")
+        PYTHON_CODES.pop(str(file), None)
+    monkeypatch.setattr(verify, "verdicts", lambda *_: verify.Verdicts(0))  # a process of its own, which reads once
+    monkeypatch.setattr(secrets, "generate_missing", lambda *_: [])
+    options = ["--out", str(tmp_path / "out")] if command == "render" else []
+    arguments = parser().parse_args([command, "--env", "local", *options])
+    importlib.import_module(f"provision.commands.{command}").run(arguments)
+    assert sorted(executed.read_text().split()) == sorted(file.name for file in files)
+
+
+def test_an_environment_serves_one_run_after_the_other(fleet: Callable[[str], Fleet]) -> None:
+    hosts = fleet("local")
+    hosts.write()
+    environment = inventory.Environment("local")
+    first, second = (runs.pyinfra(environment, "--dry") for _ in range(2))
+    assert first.steps == second.steps and first.steps
+    assert second.exit_code == 0

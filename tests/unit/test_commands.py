@@ -17,10 +17,12 @@ import pytest
 
 from provision.__main__ import main, parser
 from provision.commands import deploy, plan, render, secrets, verify
+from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, InventoryError
 from provision.engine.run import Outcome, Step
 from provision.settings import SECRET_SETTINGS
+from provision.vault import keys
 
 FLEET = 'app = ["app1"]\nredis = ["redis1"]\nbackup = ["db1"]\n'
 CHANGE = Step("app1", "App | Set the variables", changes=True, failed=False, differences=("A is missing", "B differs"))
@@ -239,6 +241,18 @@ def test_render_writes_each_file_of_each_host_for_its_caller_alone(project: Any,
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {path.relative_to(out).parts[0] for path in files} == {"app1", "redis1", "db1"}
     assert (out / "app1/opt/medaction/.env").is_file() and (out / "db1/etc/cron.d/medaction-backup").is_file()
+
+
+def test_render_writes_what_a_vault_and_its_backup_hosts_get_with_the_keys_that_are_kept(project: Any, tmp_path: Path):
+    project.environment(f'{FLEET}vault = ["vault1"]\n')
+    (member,) = inventory.read("staging", "vault1")
+    keys.keep("staging", member, {"ssh": "ssh-ed25519 AAAAzq", "age": "age1zq", "sign": "ssh-ed25519 AAAAsign"})
+    out = tmp_path / "out"
+    render.run(arguments(out=str(out)))
+    assert (out / "db1/etc/ssh/medaction-offsite/medaction-at-vault1").read_text() == "restrict ssh-ed25519 AAAAzq\n"
+    assert (out / "db1/usr/local/lib/medaction/recipients").read_text() == "age1zq\n"
+    assert "db1 db1 22 medaction-at-vault1" in (out / "vault1/usr/local/lib/medaction/vault-settings.sh").read_text()
+    assert (out / "vault1/etc/medaction-vault/signers").read_text() == "vault ssh-ed25519 AAAAsign\n"
 
 
 def test_render_prints_paths_and_no_secret(

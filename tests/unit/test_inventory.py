@@ -64,7 +64,7 @@ def test_a_secret_may_be_pointed_at_by_the_group_data(project: Any, monkeypatch:
 
 def test_the_secrets_that_hosts_point_at_are_known(project: Any):
     project.environment('app = ["one"]\n', staging='redis_password = "env:X"\n')
-    assert inventory.secrets_pointed_at("staging") == {"redis_password"}
+    assert inventory.Environment("staging").secrets_pointed_at() == {"redis_password"}
 
 
 # --- LIMIT --------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "writes: a check that writes a key of its own; runs with --write-test")
     environment = Path(config.getoption("--inventory")).stem
     try:
-        config.members = inventory.read(environment, config.getoption("--limit"))
-        config.has_vault = any("vault" in member.groups for member in inventory.read(environment))
+        config.environment = inventory.Environment(environment)
+        config.members = config.environment.chosen(config.getoption("--limit"))
+        config.has_vault = any("vault" in member.groups for member in config.environment.members)
     except inventory.InventoryError as error:
         raise pytest.UsageError(str(error)) from None
 

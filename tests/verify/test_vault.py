@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from provision.engine import inventory
+import pytest
+
 from provision.vault import layout, sources
 from tests.verify.target import Target
 
@@ -35,10 +36,10 @@ def test_what_a_vault_stores_and_its_keys_are_roots_alone(vault_host: Target) ->
         vault_host.expect(not allowed, f"{settings.vault_user}, who talks to backup hosts, may read {path}")
 
 
-def test_vaults_see_the_outbox_and_nothing_else(offsite_host: Target) -> None:
+def test_vaults_see_the_outbox_and_nothing_else(offsite_host: Target, request: pytest.FixtureRequest) -> None:
     settings = offsite_host.settings
-    environment = inventory.environment_of(offsite_host.member.groups)
-    for vault in sources.vaults(environment, inventory.read(environment)):
+    environment = request.config.environment
+    for vault in sources.vaults(environment.name, environment.members):
         asked = f"user={vault.account},host=vault,addr=192.0.2.1"
         effective = offsite_host.text(f"$(command -v sshd || echo /usr/sbin/sshd) -T -C {shlex.quote(asked)}").lower()
         for line in (

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from provision.app import layout as app_layout
 from provision.app.dotenv import differing
 from provision.settings import Settings
-from provision.windows.role import windows_app, windows_backup
+from provision.settings.project import version
+from provision.windows import layout as windows_layout
+from provision.windows.role import windows_app, windows_backup, windows_record
 from tests.windows.conftest import StandIn
 from tests.windows.runs import deploy
 from tests.windows.settings import PASSWORD, default_settings, hostile_settings, settings
@@ -24,6 +27,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 def _role(found: Settings):
     def steps():
+        windows_record(found, ["backup", "app"])
         windows_app(found, app_layout.variables(found))
         windows_backup(found)
 
@@ -43,6 +47,76 @@ def test_a_deploy_gives_a_windows_host_its_backups_and_a_second_changes_nothing(
     assert standin.task(found.windows_task_folder, "MedAction Backup Weekly").exists()
     again = deploy(standin.data, _role(found))
     assert (again.failed, again.changes, again.told) == (False, 0, [])
+
+
+def _listed(standin: StandIn, found: Settings) -> dict[str, list[str]]:
+    return json.loads(standin.file(windows_layout.record(found)).read_text())
+
+
+def _on_disk(standin: StandIn) -> set[str]:
+    drives = {drive: standin.file(drive) for drive in ("C:", "D:")}
+    return {
+        f"{drive}\\{path.relative_to(root)}".replace("/", "\\")
+        for drive, root in drives.items()
+        for path in root.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("found", [default_settings(), hostile_settings()], ids=["default", "hostile"])
+def test_all_that_a_deploy_adds_is_listed_on_the_host_also_after_a_failure_half_way(standin: StandIn, found: Settings):
+    known = {"C:\\Program Files\\PostgreSQL\\17\\bin\\pg_dump.exe": "pg_dump (PostgreSQL) 17.4"}
+    standin.set(
+        "postgres", **known, **({found.windows_pg_dump: "pg_dump (PostgreSQL) 17.4"} if found.windows_pg_dump else {})
+    )
+    standin.file("C:\\ProgramData").mkdir(parents=True, exist_ok=True)
+    before = _on_disk(standin)
+    in_the_way = standin.file(found.windows_pgpass_file)
+    in_the_way.mkdir(parents=True)
+    assert deploy(standin.data, _role(found)).failed
+    in_the_way.rmdir()
+    assert not deploy(standin.data, _role(found)).failed
+    listed = _listed(standin, found)
+    assert (listed["version"], listed["roles"]) == (version(), ["app", "backup"])
+    new, ours = _on_disk(standin) - before, {*listed["files"], *listed["directories"]}
+    made_by_this_test = {str(parent) for parent in PureWindowsPath(found.windows_pgpass_file).parents}
+    made_by_a_run = {path for path in new if re.search(r"\\backups\\(medaction_|status-)", path)}
+    assert ours - new == set()
+    assert new - ours - made_by_this_test - made_by_a_run == set()
+    assert listed["tasks"] == sorted(rf"{found.windows_task_folder}\{name}" for name in _tasks_of(found))
+    for secret in (PASSWORD, PASSWORD.replace("\\", "\\\\")):
+        assert secret not in standin.file(windows_layout.record(found)).read_text()
+
+
+def _tasks_of(found: Settings) -> list[str]:
+    return [f"{found.windows_name} Backup", f"{found.windows_name} Backup Weekly"]
+
+
+def test_an_env_that_a_person_had_is_not_listed_as_ours(standin: StandIn):
+    found = default_settings()
+    path = standin.file(found.windows_env_file)
+    path.parent.mkdir(parents=True)
+    path.write_text("MY=1\r\n")
+    assert not deploy(standin.data, _role(found)).failed
+    assert found.windows_env_file not in _listed(standin, found)["files"]
+    assert found.windows_app_dir not in _listed(standin, found)["directories"]
+
+
+def test_a_host_of_a_version_without_a_list_is_known_by_its_tasks(standin: StandIn):
+    found = default_settings()
+    assert not deploy(standin.data, _role(found)).failed
+    standin.file(windows_layout.record(found)).unlink()
+    assert not deploy(standin.data, _role(found)).failed
+    assert found.windows_backup_dir in _listed(standin, found)["directories"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '"a"', "{"])
+def test_a_list_that_is_none_is_told_and_not_overwritten(standin: StandIn, text: str):
+    found = default_settings()
+    assert not deploy(standin.data, _role(found)).failed
+    standin.file(windows_layout.record(found)).write_text(text)
+    result = deploy(standin.data, _role(found))
+    assert result.failed and any("host.json is not what a deploy has written" in told for told in result.told)
+    assert standin.file(windows_layout.record(found)).read_text() == text
 
 
 def test_a_persons_own_lines_in_env_stay_and_a_managed_value_is_put_back(standin: StandIn):
@@ -146,7 +220,7 @@ def test_pyinfras_own_command_deploys_it_and_shows_no_secret(standin: StandIn, t
     (tmp_path / "deploy.py").write_text(
         textwrap.dedent("""
         from provision.app import layout as app_layout
-        from provision.windows.role import windows_app, windows_backup
+        from provision.windows.role import windows_app, windows_backup, windows_record
         from tests.windows.settings import default_settings
         windows_app(default_settings(), app_layout.variables(default_settings()))
         windows_backup(default_settings())
