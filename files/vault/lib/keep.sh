@@ -25,7 +25,8 @@ run_began=0
 
 # What a run has seen is told as it stands until the next one is through.
 note_end_of_run() {
-    printf '%s\n' "$run_began" >"$state/last-through.part" && mv -- "$state/last-through.part" "$state/last-through"
+    printf '%s\n' "$run_began" >"$state/last-through.part"
+    mv -- "$state/last-through.part" "$state/last-through"
 }
 
 forget_old_alarms() { # NOW
