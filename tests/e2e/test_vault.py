@@ -140,7 +140,7 @@ def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operat
     both.read("db1", f"""
         cd {OUTBOX}/daily
         printf 'held to ransom' > {good}.age
-        sed -i 's/"bytes": [0-9]*/"bytes": 14/' {good}.manifest.json
+        sed -i 's/"\\(bytes\\|database_bytes\\)": [0-9]*/"\\1": 14/' {good}.manifest.json
         cp {good}.manifest.json medaction_2026-01-01_00-00-00.sql.gz.manifest.json
         echo '{{"version": 1, "dump": "../../../../etc/cron.d/x"}}' > medaction_2026-01-02_00-00-00.sql.gz.manifest.json
         touch "$(printf 'medaction_2026-01-03_00-00-00.sql.gz\\n.manifest.json')" '-oProxyCommand=id.manifest.json'
