@@ -83,5 +83,11 @@ def compose_entry(settings: Settings) -> File:
     return File(f"{settings.app_dir}/compose.yaml", render("redis/compose.yaml.j2", settings))
 
 
+def no_override(settings: Settings) -> File:
+    """The first of the names that Compose looks for an override by: where it is root's, no other one is read."""
+    path = f"{settings.app_dir}/compose.override.yml"
+    return File(path, render("redis/compose.override.yml.j2", settings), keep_previous=True)
+
+
 def kernel(settings: Settings) -> File:
     return File(f"/etc/sysctl.d/60-{settings.app_name}-redis.conf", render("redis/sysctl.conf.j2", settings))

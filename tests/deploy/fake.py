@@ -167,7 +167,9 @@ def deployed(
             *redis_layout.files(settings, app_is_here="app" in groups),
             redis_layout.kernel(settings),
         ]
-        entries += [redis_layout.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        if settings.redis_mode == "compose":
+            entries.append(redis_layout.compose_entry(settings))
+            entries += [redis_layout.no_override(settings)] if "app" in groups else []
     if "app" in groups:
         entries += app_layout.files(settings)
         entries.append(File(app_layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))

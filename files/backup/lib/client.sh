@@ -76,29 +76,38 @@ postgresql-client-$major, as a deploy does"
 # its session would go on in the app's.
 refuse_pooler() {
     local seen
-    [[ $server_mode == direct || $server_mode == container ]] || return 0
-    use_tool psql
-    seen=$(printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
-        query_text "$postgres_database" 2>/dev/null | sort --unique | wc --lines)
+    case $server_mode in
+        direct) seen=$(two_sessions_of_one_psql) ;;
+        container) seen=$(two_sessions) ;;
+        compose) return ;;
+    esac
+    seen=$(sort --unique <<<"$seen" | wc --lines)
     (( seen != 1 )) || die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
 backups would change the app's sessions: name the server itself in \
 backup_postgres_host and backup_postgres_port"
+}
+
+two_sessions_of_one_psql() {
+    printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
+        query_text "$postgres_database" 2>/dev/null
+}
+
+two_sessions() {
+    query "$postgres_database" 'SELECT pg_backend_pid()'
+    query "$postgres_database" 'SELECT pg_backend_pid()'
 }
 
 version_in() { sed -nE '1 s/[^0-9]*([0-9.]+).*/\1/p'; }
 
 # Docker's client may be gone while what it started works on: end that too, and its sessions.
 end_in_containers() {
-    local ids
     case $postgres_mode in
         container)
-            ids=$(docker ps --quiet --filter "label=$app_name-backup=$$" || true)
-            if [[ -n $ids ]]; then
-                xargs docker rm --force <<<"$ids" >/dev/null 2>&1 || true
-            fi ;;
+            use_tool end
+            "${tool[@]}" >/dev/null 2>&1 || true ;;
         compose)
             query "$postgres_database" "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name = $(sql_text "$app_name-backup-$$") AND pid <> pg_backend_pid()" \
+                WHERE application_name = $(sql_text "$app_name-backup-$run_id") AND pid <> pg_backend_pid()" \
                 >/dev/null 2>&1 || true ;;
     esac
 }

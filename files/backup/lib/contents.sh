@@ -203,7 +203,8 @@ SELECT $1 FROM definition ORDER BY object COLLATE "C";
 SQL
 }
 
-readonly loose="'[()]|::(text|character varying|bpchar|character|name)(\(\d+\))?(\[\])?'"
+# Without a backslash, as all of a session: see postgres-in-container.sh.
+readonly loose="'[()]|::(text|character varying|bpchar|character|name)([(][0-9]+[)])?([[][]])?'"
 
 # As the manifest keeps it: enough to tell that it differs. As a person is told of it: its beginning.
 # shellcheck disable=SC2034  # what a backup asks for
@@ -380,8 +381,7 @@ readonly session_settings="
     SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off;
     SET xmloption = 'content';
     SET standard_conforming_strings = on; SET row_security = off; SET client_encoding = 'UTF8';
-    SELECT set_config(name, '0', false) FROM pg_settings
+    DO \$\$BEGIN PERFORM set_config(name, '0', false) FROM pg_settings
      WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
-                    'idle_session_timeout')
-    \g /dev/null
+                    'idle_session_timeout'); END\$\$;
 "
