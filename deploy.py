@@ -15,7 +15,7 @@ from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import members as all_members
 from provision.engine.preflight import one_host
-from provision.postgres.preflight import database_server, require_client_package
+from provision.postgres.preflight import database_server, dump_role, require_client_package
 from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
@@ -36,10 +36,12 @@ with one_host(host, state):
         site = redis_host(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
+    lacks: tuple[str, ...] = ()
     if "backup" in member.groups and settings.postgres_mode == "direct":
         database = database_server(host, settings)
         if not system.is_windows:
             require_client_package(host, settings, system, database)
+            lacks = dump_role(host, settings, database)
 
     environment, members = inventory.environment_of(host.groups), all_members()
     known_hosts_only(host, state, member, members)
@@ -64,7 +66,7 @@ with one_host(host, state):
         if "backup" in member.groups:
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
-            backup(settings=settings, app_is_here="app" in member.groups)
+            backup(settings=settings, app_is_here="app" in member.groups, dump_role=lacks)
             vaults = sources.vaults(environment, members)
             if vaults:
                 offsite(settings=settings, source_name=host.name, readers=vaults)

@@ -45,6 +45,7 @@ ANSWERS = {
     "GroupsOf": ["medaction", "docker"],
     "SourcesNaming": ["/etc/apt/sources.list"],
     "ClientMajors": ["15", "17"],
+    "DumpRole": ["started=1764100000.123456", "lacks=there is no role medaction_backup"],
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
     "Unlocked": ["OK", "1"],
