@@ -69,7 +69,15 @@ def script_watch(settings: Settings) -> list[Entry]:
         Directory(directory(settings.redis_script_state), mode=0o700),
         File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
         File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),
-        File(f"{unit}.service", render("redis/count-scripts.service.j2", settings)),
+        File(
+            f"{unit}.service",
+            render(
+                "redis/count-scripts.service.j2",
+                settings,
+                writable=[directory(settings.redis_script_state)],
+                capabilities="",
+            ),
+        ),
         File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
     ]
 
