@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 from pyinfra.operations import systemd
@@ -11,16 +13,25 @@ from provision.backup import operations as backups
 from provision.backup.facts import RoomForTests
 from provision.debian import files, packages, users
 from provision.engine.changes import warn
+from provision.postgres.operations import dump_role_made
 from provision.settings import Settings
 
 
 @deploy("Backup")
-def backup(settings: Settings, app_is_here: bool) -> None:
+def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ()) -> None:
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     in_container = settings.postgres_mode != "direct"
     packages.installed(
         name="Install cron, logrotate, jq and the compressor",
-        names=["cron", "logrotate", "jq", compressor, "util-linux", *(["sudo"] if in_container else [])],
+        names=[
+            "cron",
+            "logrotate",
+            "jq",
+            compressor,
+            "util-linux",
+            *(["sudo"] if in_container else []),
+            *(["curl"] if settings.backup_ping_url else []),
+        ],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
     users.service_user(
@@ -37,6 +48,10 @@ def backup(settings: Settings, app_is_here: bool) -> None:
     )
     # Version 1.0.0 put it there. Whoever may talk to Docker is root.
     users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
+    dump_role_made(
+        name="Make the database role that reads the dumps",
+        differences=dump_role, file=settings.dump_role_file, port=settings.backup_postgres_port,
+    )  # fmt: skip
     systemd.service(name="Run cron, now and after every boot", service="cron", running=True, enabled=True)
     if not settings.backup_restore_test_host:
         _tell_where_a_test_has_no_room(settings)

@@ -51,6 +51,7 @@ BACKUP = [
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
     "Backup | Keep the user that owns the dumps from Docker",
+    "Backup | Make the database role that reads the dumps",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",
 ]
