@@ -84,19 +84,22 @@ is_our_server() { # CONNINFO
     database=$(perl -pe 's/\\(.)/$1/g' <<<"${BASH_REMATCH[1]}")
     for server_host in "$backup_postgres_host" "$backup_restore_test_host"; do
         [[ -n $server_host ]] || continue
-        if [[ $1 == "$(conninfo "$database")" ]]; then return; fi
+        for server_user in "$postgres_user" "$postgres_backup_user"; do
+            if [[ $1 == "$(conninfo "$database")" ]]; then return; fi
+        done
     done
     return 1
 }
 
 # --- How it is run --------------------------------------------------------------------------------------
 
-# A session's SQL: psql obeys what begins with a backslash, so no line has one but for these, whole, which do no
-# harm wherever they stand.
+# A session's SQL: psql obeys what begins with a backslash, so no line has one but for these, whole, which do
+# no harm wherever they stand.
 # shellcheck disable=SC2016  # Perl's own names
 readonly sql_program='
     BEGIN { $| = 1; $known{$_} = 1 for "\\set ON_ERROR_STOP off\n", "\\set ON_ERROR_STOP on\n", "\\gexec\n" }
-    !/\\/ || $known{$_} || m{^[^\\]* \\g /dev/null\n$} or die "a line with a backslash is not what the backup scripts say: it was not run\n";
+    !/\\/ || $known{$_} || m{^[^\\]* \\g /dev/null\n$}
+        or die "a line with a backslash is not what the backup scripts say: it was not run\n";
     print'
 
 # A dump's SQL: psql obeys no line until it is told a word that nobody can know; one that does not know that

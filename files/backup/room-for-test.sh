@@ -1,6 +1,6 @@
 #!/bin/sh
-# Given a directory of dumps, the directory of restore tests and how many bytes are to stay free: for the newest
-# dump of each database the bytes that are free there, those that its restore test needs, and its name.
+# Given a directory of dumps, the directory of restore tests and how many bytes are to stay free: for the
+# newest dump of each database the bytes that are free there, those that its restore test needs, and its name.
 there=$2
 while [ ! -d "$there" ]; do there=$(dirname "$there"); done    # it may be yet to be made
 free=$(df --output=avail --block-size=1 "$there" | tail -n 1)
