@@ -18,7 +18,7 @@ stand above it here (`tests/unit/test_map.py`):
                      the app's directory, its `.env`, its limiters
     postgres     packages facts server layout preflight role
                      the server that is dumped, and the client that fits it
-    redis        running existing external facts scripts layout operations preflight role
+    redis        running existing firewall external facts scripts layout operations admission preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
