@@ -326,6 +326,14 @@ def wall_before(host: Host, settings: Settings) -> Before:
     )  # fmt: skip
 
 
+class HasWall(YesOrNo):
+    """Whether a host has a firewall of ours for Redis, of this deploy or an earlier one."""
+
+    @override
+    def command(self, file: str) -> StringCommand:
+        return asked("[ ! -e", QuoteString(file), "] || echo yes")
+
+
 class WallUnlike(Fact[list[str]]):
     """What of the loaded firewall and of its unit differs from the file: "table", "unit"; nothing where all is well."""
 

@@ -66,12 +66,12 @@ def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringC
 @operation()
 def unwalled(paths: Sequence[str], table: str, unit: str) -> Generator[StringCommand, None, None]:
     """There is no firewall of ours: Redis listens on loopback alone, or everybody may reach it."""
-    present = set(paths) & host.get_fact(Paths, paths=tuple(paths)).keys()
-    if present:
-        note(host, "Redis needs no firewall any more: ours goes")
-        yield StringCommand(f"systemctl disable -q --now {unit} || true")
-        yield StringCommand("rm -f --", *(QuoteString(path) for path in sorted(present)))
-        yield StringCommand(f"systemctl daemon-reload; nft delete table inet {table} 2>/dev/null || true")
+    note(host, "Redis needs no firewall any more: ours goes")
+    yield StringCommand(f"systemctl disable -q --now {unit} || true")
+    # The table's file last: as long as it lies there, a deploy that was cut off is seen.
+    yield StringCommand(f"nft delete table inet {table} 2>/dev/null || true")
+    yield StringCommand("rm -f --", *(QuoteString(path) for path in reversed(paths)))
+    yield StringCommand("systemctl daemon-reload")
 
 
 @operation()

@@ -12,6 +12,7 @@ from provision.debian.system import System
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
 from provision.redis.existing import Site
+from provision.redis.facts import HasWall
 from provision.redis.firewall import Wall
 from provision.settings import Settings
 
@@ -45,10 +46,9 @@ def _firewall(settings: Settings, wall: Wall | None) -> None:
             table=table,
             unit=unit,
         )
-    elif not settings.redis_needs_firewall:
+    elif not settings.redis_needs_firewall and host.get_fact(HasWall, file=settings.redis_firewall_file):
         paths = [entry.path for entry in layout.firewall(settings, Wall()) if isinstance(entry, File)]
-        if set(paths) & host.get_fact(files.Paths, paths=tuple(paths)).keys():
-            redis.unwalled(name="Remove the firewall that Redis needs no longer", paths=paths, table=table, unit=unit)
+        redis.unwalled(name="Remove the firewall that Redis needs no longer", paths=paths, table=table, unit=unit)
 
 
 def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:

@@ -38,6 +38,7 @@ from provision.vault import sources
 
 Answers = dict[str, Any]
 UNMARKED = "(unmarked)"
+STARTED = "1764100000.123456"  # PostgreSQL's start: each backup host has it itself
 
 # What hosts say of their public keys, and what the project keeps of them.
 KEYS = {
@@ -58,6 +59,7 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "redis/knock.sh": [f"route 10.0.0.5 {ADDRESS}"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
+        "dump-role-lacks.sh": [f"started={STARTED}", "lacks=there is no role medaction_backup"],
         "for k in ssh sign": [f"{kind}={key}" for kind, key in KEYS.items()],
         "--due": ["a run is due"],
     }  # fmt: skip
@@ -188,7 +190,8 @@ def deployed(
         entries += vault_layout.outbox_directories(settings)
         entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
     path = record_layout.path(settings)
-    files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
+    files = [entry.path for entry in entries if not isinstance(entry, Directory)]
+    files += [path, record_layout.history(settings)]
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
@@ -214,6 +217,7 @@ def deployed(
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["is running redis 0123", "wanted redis 0123"],
         "--overdue": [],
+        "dump-role-lacks.sh": [f"started={STARTED}"],
         "--due": [],
         "getent group": ["yes"],
         "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],

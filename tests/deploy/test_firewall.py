@@ -166,5 +166,6 @@ def test_a_redis_that_listens_on_loopback_alone_needs_it_no_longer(deployed: Fle
     for name in deployed.hosts:
         deployed.data[name] = {**deployed.data[name], "redis_host": "127.0.0.1", "redis_bind": ["127.0.0.1"]}
     deployed.groups["app"] = [REDIS]
+    deployed.answers[REDIS]["[ ! -e /etc/medaction-redis/firewall.nft"] = ["yes"]
     (step,) = [each for each in deployed.run("--dry").steps if "firewall" in each.name]
     assert step.name == "Redis | Remove the firewall that Redis needs no longer" and step.changes

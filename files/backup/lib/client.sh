@@ -5,6 +5,38 @@
 server_version=''
 client_version=''
 
+dump_role=''          # who reads the dump
+dump_role_reason=''   # why that is the app's role, where there is to be another
+
+# The role that can read all and change nothing; the app's own where there is no such role yet, or where it cannot
+# dump what the app's can. No code of the app's runs as either: see count_sql.
+choose_role() {
+    local why
+    dump_role=$postgres_user
+    [[ $postgres_backup_user != "$postgres_user" ]] || return 0
+    server_user=$postgres_backup_user
+    if why=$(query_text "$database" <"$here/cannot-dump.sql" 2>"$run_dir/role.err"); then
+        if [[ -z $why ]]; then
+            dump_role=$postgres_backup_user
+            return
+        fi
+    else
+        why=$(reason_in "$run_dir/role.err")
+    fi
+    server_user=$postgres_user
+    dump_role_reason=$(plain_text <<<"$why")
+}
+
+tell_role() {
+    local advice="an administrator of PostgreSQL runs ${backup_pgpass_file%/*}/dump-role.sql"
+    [[ -n $dump_role_reason ]] || return 0
+    if [[ $dump_role_reason == *pg_hba.conf* ]]; then
+        advice="add a line for $postgres_backup_user to the server's pg_hba.conf"
+    fi
+    warn "the dump is made by $postgres_user, the app's own role, and not by $postgres_backup_user: \
+$dump_role_reason: $advice"
+}
+
 # The client must be of the server's own major version: an older one refuses, and what a newer one writes
 # may not restore into this server.
 choose_client() {

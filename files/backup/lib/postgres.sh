@@ -71,8 +71,10 @@ readonly psql_options=(
     --set=VERBOSITY=terse --set=SHOW_CONTEXT=never
 )
 
-# Whatever a role or a database sets: else a view named pg_database decides what is backed up.
-readonly own_names='SET search_path = pg_catalog, pg_temp;'
+# Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
+# runs its owner's function as whoever reads it, and a backslash ends a text.
+readonly own_names="SET search_path = pg_catalog, pg_temp; SET row_security = off; \
+SET standard_conforming_strings = on;"
 
 query() { # DATABASE SQL
     use_tool psql
@@ -98,14 +100,14 @@ advice_for() { # ERROR TEXT
         *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'*)
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;
         *'no pg_hba.conf entry'*)
-            printf "let %s in: a line in the server's pg_hba.conf for this host" "$postgres_user" ;;
+            printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)
-            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$postgres_user")" ;;
+            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$server_user")" ;;
         *'permission denied for large object'*)
             printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
-have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
+have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
         *'permission denied'*)
             printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump' ;;
         *'lock timeout'* | *'statement timeout'* | *'could not obtain lock'*)
@@ -113,7 +115,7 @@ have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
         *'No space left'* | *'Disk quota'* | *'File too large'*)
             printf 'make room on the disk of %s' "$backup_dir" ;;
         *'row-level security'*)
-            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$postgres_user")" ;;
+            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$server_user")" ;;
         *'it gave no reason'*)
             printf 'see that the disks of %s and of %s have room' "$backup_dir" "${TMPDIR:-/tmp}" ;;
         *)

@@ -16,6 +16,7 @@
 : "${postgres_host?}"
 : "${postgres_port?}"
 : "${postgres_user?}"
+: "${postgres_backup_user?}"
 : "${postgres_database?}"
 : "${postgres_compose_file?}"
 : "${postgres_compose_service?}"
