@@ -6,6 +6,7 @@ import posixpath
 
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File
+from provision.redis.firewall import Wall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
@@ -58,6 +59,16 @@ def unit(settings: Settings) -> list[Entry]:
     directory = "/etc/systemd/system/redis-server.service.d"
     text = render("redis/redis-server.conf.j2", settings)
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
+
+
+def firewall(settings: Settings, wall: Wall) -> list[Entry]:
+    """The firewall's table, and the unit that loads it."""
+    table = render("redis/firewall.nft.j2", settings, hosts=wall.hosts, networks=wall.networks)
+    return [
+        Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
+        File(settings.redis_firewall_file, table, mode=0o600),
+        File(f"/etc/systemd/system/{settings.redis_firewall_unit}", render("redis/firewall.service.j2", settings)),
+    ]
 
 
 def script_watch(settings: Settings) -> list[Entry]:
