@@ -13,6 +13,7 @@ from provision.settings import Settings
 
 @deploy("Backup")
 def backup(settings: Settings, app_is_here: bool) -> None:
+    backups.tell_of_others(settings)
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     packages.installed(
         name="Install cron, logrotate, jq and the compressor",

@@ -8,6 +8,7 @@ from pyinfra import logger
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from provision.engine.preflight import PreflightError
 from provision.settings import Settings
 from provision.settings.project import version
 from provision.windows import layout, operations
@@ -32,6 +33,11 @@ def windows_record(settings: Settings, roles: Sequence[str]) -> None:
 @deploy("Windows backup")
 def windows_backup(settings: Settings) -> None:
     """Directories and scripts that only administrators may change, a pg_dump.exe, two scheduled tasks."""
+    if settings.backup_exclude:
+        raise PreflightError(
+            f"{host.name}: backup_exclude is not offered on Windows hosts: their scripts do not know what else in a"
+            " dump needs what is left out; no host was changed. Set backup_exclude = [] for this host"
+        )
     operations.elevated(name="Make sure that we are an administrator")
     operations.postgres_client(
         name="Find pg_dump.exe",

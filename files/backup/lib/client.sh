@@ -3,18 +3,17 @@
 # --- The client that fits the server ------------------------------------------------------------------
 
 server_version=''
+reads_passwords=f    # whether the role may save the roles' passwords as well
 client_version=''
 
 # The client must be of the server's own major version: an older one refuses, and what a newer one writes
 # may not restore into this server.
 choose_client() {
     local major candidate found='' why
-    if ! server_version=$(query "$postgres_database" 'SHOW server_version' 2>"$run_dir/psql.err"); then
+    if ! ask_server; then
         why=$(reason_in "$run_dir/psql.err")
         die "cannot connect: $why: $(advice_for "$why")"
     fi
-    server_version=${server_version%% *}
-    refuse_pooler
     major=${server_version%%.*}
     if [[ $postgres_mode != direct ]]; then
         use_tool pg_dump
@@ -40,15 +39,18 @@ choose_client() {
 postgresql-client-$major, as a deploy does"
 }
 
-# Behind a pooler two sessions, one after the other, are the same process of the server: what a backup sets in
-# its session would go on in the app's.
-refuse_pooler() {
-    local seen
-    [[ $server_mode == direct || $server_mode == container ]] || return 0
-    use_tool psql
-    seen=$(printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
-        query_text "$postgres_database" 2>/dev/null | sort --unique | wc --lines)
-    (( seen != 1 )) || die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
+# Its version, and whether passwords may be read, in the first of two sessions. Behind a pooler these, one after
+# the other, are the same process of the server: what a backup sets in its session would go on in the app's.
+ask_server() {
+    local answer first second
+    answer=$(printf '%s\n' 'SHOW server_version;' "SELECT has_table_privilege('pg_authid', 'SELECT');" \
+        'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
+        query_text "$postgres_database" 2>"$run_dir/psql.err") || return
+    { IFS= read -r server_version && IFS= read -r reads_passwords && IFS= read -r first &&
+        IFS= read -r second; } <<<"$answer"
+    server_version=${server_version%% *}
+    [[ $first != "$second" || ( $server_mode != direct && $server_mode != container ) ]] ||
+        die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
 backups would change the app's sessions: name the server itself in \
 backup_postgres_host and backup_postgres_port"
 }

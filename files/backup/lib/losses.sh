@@ -40,10 +40,11 @@ one's \
 place. Was it intended? Then: backup-database.sh --accept ${final##*/}"
 }
 
-# One name a line, as the manifest writes them: with a schema.
+# And what is left out on purpose. One name a line, as the manifest writes them: with a schema.
 volatile_ones() {
     local name
     for name in "${backup_volatile_tables[@]}"; do printf '%s\n' "$name" "public.$name"; done
+    excluded '.gone // [] + .emptied // [] | .[]'
 }
 
 holds_no_table() {
@@ -54,7 +55,7 @@ holds_no_table() {
 # shellcheck disable=SC2016  # jq's own names
 readonly losses_program='
     .content as $was | $now[0] as $is | ($explained | split("\n")) as $volatile
-    | ($was.tables // {} | keys) as $had
+    | ($was.tables // {} | keys - $volatile) as $had
     | if ($had | length) > 0 and ($is.objects | length) > 0
          and ([$is.objects | keys[] | select(test("^(partitioned )?table "))] == [])
       then "no table is left of \($had | length); "

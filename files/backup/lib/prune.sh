@@ -7,7 +7,7 @@ days_of() { # TIER
     printf '%s' "${!days}"
 }
 
-# Removes what is older than the tier's days, and only after a good dump: never the newest good ones of the
+# Removes what is ours and older than the tier's days, and only after a good dump: never the newest good ones of the
 # tier's minimum, nor the newest that was restored as a test, and nothing while the clock may have leapt.
 prune() { # TIER DAYS
     local kind=$1 days=$2 now cutoff path proven good=0 removed=0 ahead i
@@ -18,7 +18,7 @@ prune() { # TIER DAYS
     load_verdicts "$kind"
     proven=$(newest_proven "$kind")
     local -a dumps=() seconds=() old=()
-    mapfile -t dumps < <(dumps_in "$kind" "$prefix")
+    mapfile -t dumps < <(dumps_in "$kind" "$prefix" | with_manifest)
     load_suspicions "${dumps[@]}"
     mapfile -t seconds < <(printf '%s\n' "${dumps[@]}" | seconds_of_all)
     for (( ahead = 0; ahead < ${#dumps[@]}; ahead++ )); do
