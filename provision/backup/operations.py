@@ -34,7 +34,8 @@ def made(settings: Settings) -> Generator[StringCommand, None, None]:
 def _run(tier: str, settings: Settings) -> StringCommand:
     # As cron runs it: that user, that log. What works here works at night.
     log = settings.backup_log if tier == "daily" else settings.backup_weekly_log
-    run = f"{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
+    ping = f"{shlex.quote(layout.program(settings, 'ping.sh'))} {tier} " if settings.backup_ping_url else ""
+    run = f"{ping}{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
     return StringCommand(
         "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
         "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }",

@@ -34,6 +34,9 @@ def run(arguments: Namespace) -> int:
         _tell(pending, arguments)
     else:
         print(f"{arguments.env}: nothing to do on {len(chosen.members)} host(s)")
+    if not arguments.json:
+        for sentence in outcome.warnings:
+            print(f"warning: {sentence}")
     return ERROR if chosen.left_out else PENDING if pending else NOTHING
 
 

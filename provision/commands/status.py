@@ -11,6 +11,7 @@ from typing import Any
 from pyinfra.api import Host
 from pyinfra.context import ctx_host
 
+from provision.backup import layout as backup_layout
 from provision.backup.facts import BackupReport, Report
 from provision.commands import table
 from provision.engine import inventory
@@ -19,6 +20,7 @@ from provision.engine.private import PrivateInput
 from provision.redis.facts import Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
+from provision.vault.facts import VaultReport
 from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
 
@@ -33,6 +35,7 @@ COLUMNS = (
     "kept",
     "last run",
     "restore test",
+    "off-site",
     "next run",
 )
 
@@ -46,6 +49,7 @@ def run(arguments: Namespace) -> int:
     members = {member.name: member for member in environment.chosen(arguments.limit, arguments.skip)}
     with runs.connected(environment, members) as hosts:
         rows = [row for host in hosts for row in rows_of(members[host.name], *_ask(host, members[host.name]))]
+        add_off_site(rows, _ask_vaults(hosts, members))
     if arguments.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -66,6 +70,29 @@ def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
         if "backup" in member.groups:
             report = ask_backups(host, member)
         return redis, report
+
+
+def _ask_vaults(hosts: list[Host], members: dict[str, inventory.Member]) -> dict[str, list[dict[str, Any]]]:
+    """What each vault among these hosts has to report, by its name; nothing of one that did not answer."""
+    reports = {}
+    for host in hosts:
+        if "vault" in members[host.name].groups and host.connected:
+            program = backup_layout.program(members[host.name].settings, "vault.sh")
+            with ctx_host.use(host):
+                reports[host.name] = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+    return reports
+
+
+def add_off_site(rows: list[dict[str, str]], reports: dict[str, list[dict[str, Any]]]) -> None:
+    """Say in each database's row how old the newest copy in each vault is that was proven and lacks nothing."""
+    for row in rows:
+        told = []
+        for vault, report in reports.items() if row["database"] else ():
+            own = [each for each in report if (each["host"], each["database"]) == (row["host"], row["database"])]
+            hours = own[0]["proven_hours"] if own else None
+            age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
+            told.append(f"{vault} {age}" if len(reports) > 1 else age)
+        row["off-site"] = ", ".join(told)
 
 
 def ask_backups(host: Host, member: inventory.Member) -> Report:

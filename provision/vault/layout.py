@@ -92,6 +92,7 @@ def vault_directories(settings: Settings) -> list[Entry]:
         Directory(root),
         Directory(f"{root}/store", "root", "root", 0o700),
         Directory(f"{root}/state", "root", "root", 0o700),
+        Directory(f"{root}/secrets", "root", "root", 0o700),
         Directory(f"{root}/incoming", user, user, 0o700),
         Directory(settings.vault_proof_dir, restorer, restorer, 0o700),
         Directory(settings.backup_state_dir, restorer, restorer, 0o750),
@@ -113,11 +114,18 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
             f"{there}/vault-settings.sh",
             render("vault/vault-settings.sh.j2", settings, sources=sources, account=account),
         ),
+        File(f"{there}/vault-metrics.jq", plain("vault/vault-metrics.jq")),
         File(f"{there}/vault.sh", plain("vault/vault.sh"), mode=0o755),
         File(f"{settings.vault_config_dir}/known_hosts", hosts or "# no backup host\n"),
         File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
         *units(settings, "vault", "vault.sh", "hourly", "fetch and prove the backups"),
     ]
+
+
+def sealed_secrets(settings: Settings, environment: str, sealed: str) -> list[Entry]:
+    """What only people's own key opens, in a vault for the day when nothing else is left."""
+    path = f"{settings.vault_dir}/secrets/{environment}.env.age"
+    return [File(path, sealed, mode=0o600)] if sealed else []
 
 
 def restoring(settings: Settings) -> list[Entry]:
@@ -128,6 +136,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
             "backup_failure_hook": "",
+            "backup_metrics_dir": "",  # the vault's own program writes its own
         }
     )
     not_here = (*(backup.program(settings, name) for name in ("backup-database.sh", "setup-cron.sh")),)

@@ -51,7 +51,8 @@ def test_what_is_excluded_is_in_no_dump_and_the_rest_restores(host: Host, may_cr
     assert host.backup().returncode == 0
     (manifest,) = (json.loads(path.read_text()) for path in host.backups.glob("medaction_2*[zpr].json"))
     assert manifest["left_out"] == sorted(ENTRIES) and manifest["warnings"] is None
-    assert "public.audit" not in json.dumps(manifest["content"]) and "archive" not in json.dumps(manifest["content"])
+    told = json.dumps({key: value for key, value in manifest["content"].items() if key != "left_out"})
+    assert "public.audit" not in told and "archive" not in told
     assert "public.sessions" not in manifest["content"]["tables"]
     assert "public.audit_id_seq" not in manifest["sequences_before"]
     tested = host.restore_test()

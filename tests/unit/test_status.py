@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from provision.backup.facts import BackupReport, Report
-from provision.commands.status import rows_of
+from provision.commands.status import add_off_site, rows_of
 from provision.engine.inventory import Member
 from provision.settings import Settings
 
@@ -111,3 +111,26 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     assert report.restore_tests == (tested,)
     assert [each["started"][:10] for each in report.manifests["daily"]] == ["2026-06-15", "2026-06-14"]
     assert set(report.manifests) == {"daily"}
+
+
+@pytest.mark.parametrize(
+    ("vaults", "told"),
+    [
+        ({}, ["", ""]),
+        ({"vault1": []}, ["NONE", "NONE"]),
+        ({"vault1": [("db1", "medaction", 3)]}, ["3 h", "NONE"]),
+        ({"vault1": [("db2", "medaction", 3), ("db1", "archive", 73)]}, ["NONE", "3 d"]),
+        (
+            {"vault1": [("db1", "medaction", 0), ("db1", "archive", None)], "vault2": [("db1", "medaction", 47)]},
+            ["vault1 0 h, vault2 47 h", "vault1 NONE, vault2 NONE"],
+        ),
+    ],
+)
+def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_asked(rows, vaults, told):
+    found = rows(Report(NOW, manifests={}), backup_databases=["medaction", "archive"])
+    reports = {
+        vault: [dict(zip(("host", "database", "proven_hours"), entry, strict=True)) for entry in entries]
+        for vault, entries in vaults.items()
+    }
+    add_off_site(found, reports)
+    assert [row["off-site"] for row in found] == told

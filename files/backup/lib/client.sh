@@ -3,8 +3,39 @@
 # --- The client that fits the server ------------------------------------------------------------------
 
 server_version=''
-reads_passwords=f    # whether the role may save the roles' passwords as well
 client_version=''
+
+dump_role=''          # who reads the dump
+dump_role_reason=''   # why that is the app's role, where there is to be another
+
+# The role that can read all and change nothing; the app's own where there is no such role yet, or where it cannot
+# dump what the app's can. No code of the app's runs as either: see count_sql.
+choose_role() {
+    local why
+    dump_role=$postgres_user
+    [[ $postgres_backup_user != "$postgres_user" ]] || return 0
+    server_user=$postgres_backup_user
+    if why=$(query_text "$database" <"$here/cannot-dump.sql" 2>"$run_dir/role.err"); then
+        if [[ -z $why ]]; then
+            dump_role=$postgres_backup_user
+            return
+        fi
+    else
+        why=$(reason_in "$run_dir/role.err")
+    fi
+    server_user=$postgres_user
+    dump_role_reason=$(plain_text <<<"$why")
+}
+
+tell_role() {
+    local advice="an administrator of PostgreSQL runs ${backup_pgpass_file%/*}/dump-role.sql"
+    [[ -n $dump_role_reason ]] || return 0
+    if [[ $dump_role_reason == *pg_hba.conf* ]]; then
+        advice="add a line for $postgres_backup_user to the server's pg_hba.conf"
+    fi
+    warn "the dump is made by $postgres_user, the app's own role, and not by $postgres_backup_user: \
+$dump_role_reason: $advice"
+}
 
 # The client must be of the server's own major version: an older one refuses, and what a newer one writes
 # may not restore into this server.
@@ -39,15 +70,13 @@ choose_client() {
 postgresql-client-$major, as a deploy does"
 }
 
-# Its version, and whether passwords may be read, in the first of two sessions. Behind a pooler these, one after
-# the other, are the same process of the server: what a backup sets in its session would go on in the app's.
+# Its version, in the first of two sessions. Behind a pooler these, one after the other, are the same process of
+# the server: what a backup sets in its session would go on in the app's.
 ask_server() {
     local answer first second
-    answer=$(printf '%s\n' 'SHOW server_version;' "SELECT has_table_privilege('pg_authid', 'SELECT');" \
-        'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
-        query_text "$postgres_database" 2>"$run_dir/psql.err") || return
-    { IFS= read -r server_version && IFS= read -r reads_passwords && IFS= read -r first &&
-        IFS= read -r second; } <<<"$answer"
+    answer=$(printf '%s\n' 'SHOW server_version;' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' \
+        'SELECT pg_backend_pid();' | query_text "$postgres_database" 2>"$run_dir/psql.err") || return
+    { IFS= read -r server_version && IFS= read -r first && IFS= read -r second; } <<<"$answer"
     server_version=${server_version%% *}
     [[ $first != "$second" || ( $server_mode != direct && $server_mode != container ) ]] ||
         die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \

@@ -227,18 +227,15 @@ readonly object_hash="json_build_array('object', object, left(md5(line), 12))"
 # shellcheck disable=SC2034  # what a restore test asks for
 readonly object_shown="json_build_array('object', object, left(md5(line), 12), left(line, 200))"
 
-# Each table's rows, counted one table after the other: a lock on each of thousands of tables and their
-# indexes,
+# Each table's rows, counted one table after the other: a lock on each of thousands of tables and their indexes,
 # all at once, would be more than a server has room for. A table that cannot be counted is told, and no more.
-readonly counted_sql="counted AS (
-    SELECT name AS table_name FROM relation WHERE relkind = 'r'
-       AND NOT coalesce(nullif(current_setting('backup.emptied', true), ''), '[]')::jsonb ? name)"
-
+# For a server where whatever runs may run: whoever plans a query runs functions that a table's owner has put
+# into an index or a statistic.
 count_sql() { # CONDITION ON table_name
     cat <<SQL
 \set ON_ERROR_STOP off
 SAVEPOINT counted;
-WITH RECURSIVE $ours_sql, $counted_sql
+WITH RECURSIVE $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
 SELECT 'SAVEPOINT counting',
        format('SELECT json_build_array(''rows'', %L, (SELECT count(*) FROM ONLY %s))', table_name,
            table_name),
@@ -247,12 +244,36 @@ SELECT 'SAVEPOINT counting',
 \gexec
 ROLLBACK TO SAVEPOINT counted;
 SELECT json_build_array('asked', json_agg(name)) FROM (
-    WITH RECURSIVE $ours_sql, $counted_sql
+    WITH RECURSIVE $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
     SELECT table_name AS name FROM counted WHERE ($1)) each;
 ROLLBACK TO SAVEPOINT counted;
 \set ON_ERROR_STOP on
 SQL
 }
+
+# The same for the server that is backed up, by COPY as pg_dump reads a table: that plans nothing, and refuses a
+# view that has taken the table's name. The statements come from the server, as one line of JSON. Not those that
+# are dumped without their rows.
+counting_sql() { # CONDITION ON table_name
+    cat <<SQL
+WITH RECURSIVE $ours_sql, counted AS (
+    SELECT oid, name AS table_name FROM relation WHERE relkind = 'r'
+       AND NOT coalesce(nullif(current_setting('backup.emptied', true), ''), '[]')::jsonb ? name)
+SELECT to_json(concat_ws(E'\n', E'\\\\set ON_ERROR_STOP off',
+    string_agg(format(E'SAVEPOINT counting;\nCOPY %s %s TO STDOUT \\\\g /dev/null\n'
+        'SELECT json_build_array(''rows'', %L, :ROW_COUNT);\n'
+        'ROLLBACK TO SAVEPOINT counting; RELEASE SAVEPOINT counting;', table_name, $narrowest_column_sql,
+        table_name), E'\n'),
+    format('SELECT json_build_array(''asked'', %L::json);', coalesce(json_agg(table_name), '[]')),
+    E'\\\\set ON_ERROR_STOP on'))
+  FROM counted WHERE ($1);
+SQL
+}
+
+# Of a table that is counted; it may have none.
+readonly narrowest_column_sql="(SELECT format('(%I)', attname) FROM pg_attribute
+    WHERE attrelid = counted.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    ORDER BY attlen < 0, attlen, attnum LIMIT 1)"
 
 # What else a restore must bring back.
 readonly besides_sql="
@@ -342,9 +363,9 @@ SELECT json_build_array('private', json_build_object(
   FROM pg_database d WHERE datname = current_database();"
 
 # All of it, within the snapshot of a transaction that is open.
-contents_sql() { # COLUMNS OF objects_sql, CONDITION ON table_name
+contents_sql() { # COLUMNS OF objects_sql, HOW ROWS ARE COUNTED
     printf '%s\n' 'SAVEPOINT contents;' "$besides_sql" "$(objects_sql "$1")" \
-        'ROLLBACK TO SAVEPOINT contents;' "$(count_sql "$2")"
+        'ROLLBACK TO SAVEPOINT contents;' "$2"
 }
 
 # Those lines as one object.
@@ -356,10 +377,11 @@ readonly contents_program='
         elif $line[0] == "private" then .
         elif $line[0] == "rows" then .tables[$line[1]] = $line[2]
         elif $line[0] == "asked" then .uncounted = (($line[1] // []) - (.tables | keys))
-        else .[$line[1]] = $line[2] end)'
+        else .[$line[1]] = $line[2] end)
+    | .left_out = ([$ARGS.named.excluded // [] | .[] | (.gone // [])[], (.emptied // [])[]])'
 
-contents_in() { # FILE
-    jq --null-input --compact-output "$contents_program" "$1"
+contents_in() { # FILE JQ-ARGUMENT...
+    jq --null-input --compact-output "${@:2}" "$contents_program" "$1"
 }
 
 # Sequences know no snapshot: a dump may have any value from before to after it. As text, since jq 1.6 rounds

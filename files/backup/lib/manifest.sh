@@ -13,7 +13,8 @@ write_manifest() { # FINAL
         --arg globals "$globals" --arg server_version "$server_version" \
         --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
         --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
-        --slurpfile excluded "$run_dir/excluded.json" --arg suspect "$suspicion" --arg warnings "$warnings" \
+        --slurpfile excluded "$run_dir/excluded.json" --arg suspect "$suspicion" --arg role "$dump_role" \
+        --arg warnings "$warnings" \
         "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
@@ -36,7 +37,7 @@ readonly manifest_program='. as $found
 
 # All of it is too much for a variable.
 read_contents() {
-    contents_in "$run_dir/contents" >"$run_dir/contents.json" ||
+    contents_in "$run_dir/contents" --slurpfile excluded "$run_dir/excluded.json" >"$run_dir/contents.json" ||
         die "what is in $database cannot be read: run this again"
 }
 

@@ -46,7 +46,17 @@ conninfo() { # DATABASE
     esac
     printf 'user=%s dbname=%s application_name=%s' \
         "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$$"
+    conninfo_tls
     printf ' connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3'
+}
+
+# Over a socket libpq passes over it: the servers of restore tests have no certificate.
+conninfo_tls() {
+    [[ -n $postgres_sslmode ]] || return 0
+    printf ' sslmode=%s' "$postgres_sslmode"
+    if [[ -n $postgres_sslrootcert_file ]]; then
+        printf ' sslrootcert=%s' "$(conninfo_value "$postgres_sslrootcert_file")"
+    fi
 }
 
 conninfo_value() {
@@ -65,9 +75,17 @@ sql_list() { # TEXT...
 }
 
 use_pgpass() {
-    # Whatever a person's shell has set would win over the configuration above.
+    # Whatever a person's shell has set would win over the configuration above. What it says of TLS stays where
+    # the settings say nothing of it: without a word a connection would be less than was asked for.
     local name
-    for name in "${!PG@}"; do unset "$name"; done
+    for name in "${!PG@}"; do
+        case $name in
+            PGSSLMODE | PGSSLROOTCERT)
+                if [[ -z $postgres_sslmode ]]; then continue; fi
+                warn "$name=${!name} is passed over: the settings say postgres_sslmode = $postgres_sslmode" ;;
+        esac
+        unset "$name"
+    done
     [[ -r $backup_pgpass_file ]] || die "cannot read $backup_pgpass_file: deploy again" "$EXIT_USAGE"
     export PGPASSFILE=$backup_pgpass_file
 }
@@ -78,8 +96,10 @@ readonly psql_options=(
     --set=VERBOSITY=terse --set=SHOW_CONTEXT=never
 )
 
-# Whatever a role or a database sets: else a view named pg_database decides what is backed up.
-readonly own_names='SET search_path = pg_catalog, pg_temp;'
+# Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
+# runs its owner's function as whoever reads it, and a backslash ends a text.
+readonly own_names="SET search_path = pg_catalog, pg_temp; SET row_security = off; \
+SET standard_conforming_strings = on;"
 
 query() { # DATABASE SQL
     use_tool psql
@@ -105,15 +125,17 @@ advice_for() { # ERROR TEXT
         *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'*)
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;
         *'no pg_hba.conf entry'*)
-            printf "let %s in: a line in the server's pg_hba.conf for this host" "$postgres_user" ;;
+            printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
+        *'SSL'* | *'certificate'*)
+            printf 'see postgres_sslmode and postgres_sslrootcert in the settings, and ssl on the server' ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)
             printf 'GRANT CONNECT ON DATABASE %s TO %s' "$(sql_name "${database:-$postgres_database}")" \
-                "$(sql_name "$postgres_user")" ;;
+                "$(sql_name "$server_user")" ;;
         *'permission denied for large object'*)
             printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
-have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
+have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
         *'permission denied'*)
             printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump' ;;
         *'lock timeout'* | *'statement timeout'* | *'could not obtain lock'*)
@@ -121,7 +143,7 @@ have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
         *'No space left'* | *'Disk quota'* | *'File too large'*)
             printf 'make room on the disk of %s' "$backup_dir" ;;
         *'row-level security'*)
-            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$postgres_user")" ;;
+            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$server_user")" ;;
         *'it gave no reason'*)
             printf 'see that the disks of %s and of %s have room' "$backup_dir" "${TMPDIR:-/tmp}" ;;
         *)

@@ -18,7 +18,7 @@ prune() { # TIER DAYS
     load_verdicts "$kind"
     proven=$(newest_proven "$kind")
     local -a dumps=() seconds=() old=()
-    mapfile -t dumps < <(dumps_in "$kind" "$prefix" | with_manifest)
+    mapfile -t dumps < <(dumps_in "$kind" "$prefix")
     load_suspicions "${dumps[@]}"
     mapfile -t seconds < <(printf '%s\n' "${dumps[@]}" | seconds_of_all)
     for (( ahead = 0; ahead < ${#dumps[@]}; ahead++ )); do
@@ -39,7 +39,9 @@ until $minimum good ones follow. See that the clock is right"
             if may_be_good "$path"; then good=$(( good + 1 )); fi
         else
             good=$(( minimum + 1 ))    # enough of them: no earlier leap matters
-            if (( seconds[i] < cutoff )) && [[ $path != "$proven" ]]; then old+=("$path"); fi
+            if (( seconds[i] < cutoff )) && [[ $path != "$proven" ]] && has_manifest "$path"; then
+                old+=("$path")
+            fi
         fi
     done
     for path in "${old[@]}"; do
