@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
@@ -67,6 +68,44 @@ class RoomForTests(Fact[dict[str, tuple[int, int]]]):
     def read(self, lines: list[str]) -> dict[str, tuple[int, int]]:
         told = (line.split(" ", 2) for line in lines)
         return {name: (int(free), int(needed)) for free, needed, name in told}
+
+
+@dataclass(frozen=True)
+class OtherBackup:
+    """A line of somebody's crontab that makes backups beside ours: its file, its number, when it runs, and what."""
+
+    path: str
+    number: int
+    when: str
+    program: str
+
+    @property
+    def sentence(self) -> str:
+        user = PurePosixPath(self.path).name if self.path.startswith("/var/spool/cron/") else None
+        where = f"{user}'s crontab" if user else self.path
+        how = f"`crontab -u {user} -e`" if user else "an editor"
+        return (
+            f"{where}, line {self.number} ({self.when}) runs {self.program} beside these backups: when they have proven"
+            f" themselves, take that line out with {how}; what it has made stays where it is"
+        )
+
+
+class OtherBackups(Fact[tuple[OtherBackup, ...]]):
+    """Given the app's name, return the lines of crontabs, but for ours, that make backups; the handbook's, mostly."""
+
+    @override
+    def command(self, app_name: str) -> StringCommand:
+        return asked(program("backup/other-backups.sh", app_name))
+
+    @staticmethod
+    @override
+    def default() -> tuple[OtherBackup, ...]:
+        return ()
+
+    @override
+    def read(self, lines: list[str]) -> tuple[OtherBackup, ...]:
+        fields = [line.split("\t") for line in lines]
+        return tuple(OtherBackup(path, int(number), when, what) for path, number, when, what in fields)
 
 
 @dataclass(frozen=True)

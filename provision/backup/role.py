@@ -19,6 +19,7 @@ from provision.settings import Settings
 
 @deploy("Backup")
 def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ()) -> None:
+    backups.tell_of_others(settings)
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     in_container = settings.postgres_mode != "direct"
     packages.installed(

@@ -380,6 +380,22 @@ def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(dep
     ]  # fmt: skip
 
 
+def test_a_crontab_that_makes_backups_too_is_named_and_is_no_change(
+    deployed: Fleet, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever comes from the handbook has its lines in root's crontab: a plan says so, and what to do."""
+    answers(deployed)["backup/other-backups.sh medaction"] = [
+        "/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh",
+        "/etc/cron.d/old\t1\t@daily\tpg_dump",
+    ]
+    deployed.write()
+    assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
+    told = capsys.readouterr().out
+    assert "root's crontab, line 3 (0 2 * * *) runs backup-database.sh beside these backups" in told
+    assert "`crontab -u root -e`" in told and "/etc/cron.d/old, line 1 (@daily) runs pg_dump" in told
+    assert pending(deployed) == []
+
+
 @pytest.mark.parametrize("said", ["", "no tab in it", "bash: broken"])
 def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, deployed: Fleet):
     answers(deployed)["--overdue"] = [said]
