@@ -8,7 +8,7 @@ stand above it here (`tests/unit/test_map.py`):
     settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
                  vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       interrupt speed private facts inside changes claims inventory run preflight
+    engine       interrupt speed private facts inside changes remarks claims inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users system tunnel preflight
                      what every Debian host has; knows no subject
@@ -18,7 +18,7 @@ stand above it here (`tests/unit/test_map.py`):
                      the server that is dumped, who reads it, and the client that fits it
     app          dotenv clients layout operations role
                      the app's directory, its `.env`, its limiters
-    redis        running existing external facts scripts layout operations preflight role
+    redis        running existing firewall external facts scripts layout operations admission preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
