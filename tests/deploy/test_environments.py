@@ -322,7 +322,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[6]),
+        ("cron", ("SubState", "dead"), BACKUP[7]),
         ("redis-server", ("SubState", "failed"), REDIS[6]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
@@ -361,7 +361,7 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[7], tuple(due))]
+    assert pending(deployed) == [(BACKUP[8], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [
