@@ -18,6 +18,7 @@ from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, dump_role, require_client_package
 from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
+from provision.redis.admission import admitted
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.vault import keys, offline, sources
@@ -34,6 +35,7 @@ with one_host(host, state):
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
+        wall = admitted(host, state, member, all_members(), site)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()
@@ -60,7 +62,9 @@ with one_host(host, state):
     else:
         begin(settings=settings)
         if "redis" in member.groups:
-            redis_server(settings=settings, system=system, site=site, app_is_here="app" in member.groups)
+            redis_server(
+                settings=settings, system=system, site=site, wall=wall, app_is_here="app" in member.groups
+            )  # fmt: skip
         if "app" in member.groups:
             app(settings=settings)
         if "backup" in member.groups:

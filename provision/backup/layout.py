@@ -50,13 +50,6 @@ def files(settings: Settings) -> list[Entry]:
     ]
 
 
-def way_into_containers(settings: Settings) -> File:
-    """What lets the backup user call the one program of root's that reaches PostgreSQL in a container."""
-    path = f"/etc/sudoers.d/{settings.app_name}-backup"
-    # A file that sudo cannot read takes sudo from everybody.
-    return File(path, render("backup/sudoers.j2", settings), mode=0o440, check="visudo -c -q -f")
-
-
 def ping(settings: Settings) -> list[File]:
     """What tells a dead man's switch of each run, and where that is."""
     user, address = settings.backup_user, render("backup/ping-url.j2", settings)
@@ -64,6 +57,13 @@ def ping(settings: Settings) -> list[File]:
         File(f"{settings.backup_config_dir}/ping-url", address, "root", user, 0o640),
         File(program(settings, "ping.sh"), plain("backup/ping.sh"), mode=0o755),
     ]
+
+
+def way_into_containers(settings: Settings) -> File:
+    """What lets the backup user call the one program of root's that reaches PostgreSQL in a container."""
+    path = f"/etc/sudoers.d/{settings.app_name}-backup"
+    # A file that sudo cannot read takes sudo from everybody.
+    return File(path, render("backup/sudoers.j2", settings), mode=0o440, check="visudo -c -q -f")
 
 
 def restore_test_directory(settings: Settings) -> Directory:

@@ -29,8 +29,8 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
             "jq",
             compressor,
             "util-linux",
-            *(["sudo"] if in_container else []),
             *(["curl"] if settings.backup_ping_url else []),
+            *(["sudo"] if in_container else []),
         ],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
@@ -46,12 +46,12 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
         name="Write the backup scripts, their password file and their schedule",
         entries=layout.files(settings),
     )
-    # Version 1.0.0 put it there. Whoever may talk to Docker is root.
-    users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
     dump_role_made(
         name="Make the database role that reads the dumps",
         differences=dump_role, file=settings.dump_role_file, port=settings.backup_postgres_port,
     )  # fmt: skip
+    # Version 1.0.0 put it there. Whoever may talk to Docker is root.
+    users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
     systemd.service(name="Run cron, now and after every boot", service="cron", running=True, enabled=True)
     if not settings.backup_restore_test_host:
         _tell_where_a_test_has_no_room(settings)

@@ -6,6 +6,7 @@ import posixpath
 
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File
+from provision.redis.firewall import Wall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
@@ -60,6 +61,16 @@ def unit(settings: Settings) -> list[Entry]:
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 
 
+def firewall(settings: Settings, wall: Wall) -> list[Entry]:
+    """The firewall's table, and the unit that loads it."""
+    table = render("redis/firewall.nft.j2", settings, hosts=wall.hosts, networks=wall.networks)
+    return [
+        Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
+        File(settings.redis_firewall_file, table, mode=0o600),
+        File(f"/etc/systemd/system/{settings.redis_firewall_unit}", render("redis/firewall.service.j2", settings)),
+    ]
+
+
 def script_watch(settings: Settings) -> list[Entry]:
     """What keeps when Redis last ran a script: see `provision.redis.scripts`."""
     directory, unit = posixpath.dirname, f"/etc/systemd/system/{script_timer(settings).removesuffix('.timer')}"
@@ -69,7 +80,15 @@ def script_watch(settings: Settings) -> list[Entry]:
         Directory(directory(settings.redis_script_state), mode=0o700),
         File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
         File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),
-        File(f"{unit}.service", render("redis/count-scripts.service.j2", settings)),
+        File(
+            f"{unit}.service",
+            render(
+                "redis/count-scripts.service.j2",
+                settings,
+                writable=[directory(settings.redis_script_state)],
+                capabilities="",
+            ),
+        ),
         File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
     ]
 

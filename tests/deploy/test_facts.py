@@ -56,6 +56,12 @@ ANSWERS = {
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
     "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
+    "Knocks": ["route 10.0.0.5 10.0.0.11", "said -WRONGPASS"],
+    "KnocksFromWindows": ["route 10.0.0.5 10.0.0.11"],
+    "RedisVisitors": ["a,b", "OK", "id=1 addr=10.0.0.11:4000 user=x", "--8<--"],
+    "Walled": ["host app1 10.0.0.11", "up"],
+    "HasWall": ["yes"],
+    "WallUnlike": ["table"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
     "UnreadUnits": ["yes"],
@@ -67,7 +73,7 @@ ANSWERS = {
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due"}
+LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors"}
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

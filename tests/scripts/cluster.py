@@ -67,6 +67,15 @@ class Cluster:
     def major(self) -> int:
         return int(bin_dir().parts[-2])
 
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        """From the next start on; a client may still come without."""
+        for path, name in ((certificate, "server.crt"), (key, "server.key")):
+            (self.data / name).write_bytes(path.read_bytes())
+            (self.data / name).chmod(0o600)
+            give_to_user(self.data / name)
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write("ssl = on\nlog_connections = on\n")
+
     def start(self) -> None:
         options = f"-k {self.directory} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--log", self.directory / "log", "-o", options, "start")

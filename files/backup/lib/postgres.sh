@@ -34,7 +34,17 @@ conninfo() { # DATABASE
     esac
     printf 'user=%s dbname=%s application_name=%s' \
         "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$run_id"
+    conninfo_tls
     printf ' connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3'
+}
+
+# Over a socket libpq passes over it: the servers of restore tests have no certificate.
+conninfo_tls() {
+    [[ -n $postgres_sslmode ]] || return 0
+    printf ' sslmode=%s' "$postgres_sslmode"
+    if [[ -n $postgres_sslrootcert_file ]]; then
+        printf ' sslrootcert=%s' "$(conninfo_value "$postgres_sslrootcert_file")"
+    fi
 }
 
 conninfo_value() {
@@ -46,9 +56,17 @@ sql_name() { printf '"%s"' "${1//\"/\"\"}"; }
 sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
 
 use_pgpass() {
-    # Whatever a person's shell has set would win over the configuration above.
+    # Whatever a person's shell has set would win over the configuration above. What it says of TLS stays where
+    # the settings say nothing of it: without a word a connection would be less than was asked for.
     local name
-    for name in "${!PG@}"; do unset "$name"; done
+    for name in "${!PG@}"; do
+        case $name in
+            PGSSLMODE | PGSSLROOTCERT)
+                if [[ -z $postgres_sslmode ]]; then continue; fi
+                warn "$name=${!name} is passed over: the settings say postgres_sslmode = $postgres_sslmode" ;;
+        esac
+        unset "$name"
+    done
     [[ -r $backup_pgpass_file ]] || die "cannot read $backup_pgpass_file: deploy again" "$EXIT_USAGE"
     export PGPASSFILE=$backup_pgpass_file
 }
@@ -91,6 +109,8 @@ advice_for() { # ERROR TEXT
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;
         *'no pg_hba.conf entry'*)
             printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
+        *'SSL'* | *'certificate'*)
+            printf 'see postgres_sslmode and postgres_sslrootcert in the settings, and ssl on the server' ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)

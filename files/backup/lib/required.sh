@@ -17,6 +17,8 @@
 : "${postgres_port?}"
 : "${postgres_user?}"
 : "${postgres_backup_user?}"
+: "${postgres_sslmode?}"
+: "${postgres_sslrootcert_file?}"
 : "${postgres_database?}"
 : "${postgres_compose_file?}"
 : "${postgres_compose_service?}"
