@@ -465,16 +465,16 @@ NIGHTS = {HOUR: "", **{HOUR + day * DAY: "" for day in range(1, 70)}}
     ("ages", "before", "removes"),
     [
         pytest.param(NIGHTS, "true", True, id="seventy nights"),
-        pytest.param({HOUR: "", **{day * DAY: "" for day in range(100, 112)}}, "true", True, id="a long gap", marks=PROVE),
+        pytest.param({HOUR: "", **{day * DAY: "" for day in range(100, 112)}}, "true", True, id="gap", marks=PROVE),
         pytest.param(
             {HOUR: ""} | {day * DAY: "suspect" if day < 106 else "" for day in range(100, 125)},
             "true", True, id="suspects among them", marks=PROVE,
         ),
-        pytest.param({age + 2 * DAY: "" for age in NIGHTS}, "true", False, id="source silent for two days", marks=PROVE),
+        pytest.param({age + 2 * DAY: "" for age in NIGHTS}, "true", False, id="silent source", marks=PROVE),
         pytest.param(
             {HOUR: "suspect", **{age + 2 * DAY: "" for age in NIGHTS}}, "true", False, id="newest one suspect"
         ),
-        pytest.param(NIGHTS, "echo $(( $(date +%s) - 3000000 )) >last-run", False, id="clock went forward", marks=PROVE),
+        pytest.param(NIGHTS, "echo $(( $(date +%s) - 3000000 )) >last-run", False, id="clock ahead", marks=PROVE),
         pytest.param(NIGHTS, "echo $(( $(date +%s) + 300000 )) >last-run", False, id="clock went back", marks=PROVE),
         pytest.param(NIGHTS, "date +%s -d '-6 days' >leapt", False, id="clock leapt days ago", marks=PROVE),
     ],
