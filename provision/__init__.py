@@ -8,7 +8,7 @@ stand above it here (`tests/unit/test_map.py`):
     settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
                  vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       interrupt speed private facts inside changes claims inventory run preflight
+    engine       interrupt speed private facts inside changes remarks claims inventory run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users system tunnel preflight
                      what every Debian host has; knows no subject

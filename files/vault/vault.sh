@@ -131,6 +131,7 @@ run() {
     work=$(mktemp --directory "$state/.run.XXXXXX")
     note_this_run
     each_source one_source
+    note_end_of_run
     write_metrics
     (( alarms == 0 )) || die "$alarms alarm(s): see vault.sh --check"
 }

@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
+from provision.debian.programs import program
 from provision.engine.facts import Fact, asked
 
 # What else lies beside a dump; the properties hold settings' values, which can be keys.
@@ -41,6 +43,69 @@ class BackupsDue(Fact[dict[str, str]]):
     def read(self, lines: list[str]) -> dict[str, str]:
         told = (line.partition("\t") for line in lines)
         return {reason: tier for tier, _, reason in told if reason}
+
+
+class RoomForTests(Fact[dict[str, tuple[int, int]]]):
+    """Given where dumps and restore tests lie, return by newest dump the bytes free for its test, and those it needs.
+
+    It is read as the backup user, whose directory may hold anything; nothing where there is no such user yet.
+    """
+
+    @override
+    def command(self, user: str, backup_dir: str, test_dir: str, reserve_mb: int) -> StringCommand:
+        shell = f"setpriv --reuid {user} --regid {user} --init-groups sh -c"
+        reserve = str(reserve_mb << 20)
+        return asked(
+            program("backup/room-for-test.sh", backup_dir, test_dir, reserve, shell=shell), "2>/dev/null; true"
+        )
+
+    @staticmethod
+    @override
+    def default() -> dict[str, tuple[int, int]]:
+        return {}
+
+    @override
+    def read(self, lines: list[str]) -> dict[str, tuple[int, int]]:
+        told = (line.split(" ", 2) for line in lines)
+        return {name: (int(free), int(needed)) for free, needed, name in told}
+
+
+@dataclass(frozen=True)
+class OtherBackup:
+    """A line of somebody's crontab that makes backups beside ours: its file, its number, when it runs, and what."""
+
+    path: str
+    number: int
+    when: str
+    program: str
+
+    @property
+    def sentence(self) -> str:
+        user = PurePosixPath(self.path).name if self.path.startswith("/var/spool/cron/") else None
+        where = f"{user}'s crontab" if user else self.path
+        how = f"`crontab -u {user} -e`" if user else "an editor"
+        return (
+            f"{where}, line {self.number} ({self.when}) runs {self.program} beside these backups: when they have proven"
+            f" themselves, take that line out with {how}; what it has made stays where it is"
+        )
+
+
+class OtherBackups(Fact[tuple[OtherBackup, ...]]):
+    """Given the app's name, return the lines of crontabs, but for ours, that make backups; the handbook's, mostly."""
+
+    @override
+    def command(self, app_name: str) -> StringCommand:
+        return asked(program("backup/other-backups.sh", app_name))
+
+    @staticmethod
+    @override
+    def default() -> tuple[OtherBackup, ...]:
+        return ()
+
+    @override
+    def read(self, lines: list[str]) -> tuple[OtherBackup, ...]:
+        fields = [line.split("\t") for line in lines]
+        return tuple(OtherBackup(path, int(number), when, what) for path, number, when, what in fields)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,16 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
 from provision.backup import layout
-from provision.backup.facts import BackupsDue
+from provision.backup.facts import BackupsDue, OtherBackups
 from provision.engine.changes import note
+from provision.engine.remarks import remark
 from provision.settings import Settings
+
+
+def tell_of_others(settings: Settings) -> None:
+    """Whoever comes from the handbook has its lines in a crontab, which would go on beside ours: theirs to take out."""
+    for other in host.get_fact(OtherBackups, app_name=settings.app_name):
+        remark(host, other.sentence)
 
 
 @operation()

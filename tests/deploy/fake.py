@@ -174,7 +174,9 @@ def deployed(
             *redis_layout.files(settings, app_is_here="app" in groups),
             redis_layout.kernel(settings),
         ]
-        entries += [redis_layout.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        if settings.redis_mode == "compose":
+            entries.append(redis_layout.compose_entry(settings))
+            entries += [redis_layout.no_override(settings)] if "app" in groups else []
         if settings.redis_needs_firewall:
             entries += redis_layout.firewall(settings, Wall(dict.fromkeys(callers, (ADDRESS,))))
     if "app" in groups:

@@ -57,6 +57,7 @@ BACKUP = [
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
     "Backup | Make the database role that reads the dumps",
+    "Backup | Keep the user that owns the dumps from Docker",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",
 ]
@@ -93,11 +94,13 @@ WRITES = (
 )  # fmt: skip
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
-# No change by themselves: a step that several hosts come to, keys that a stage before has made, and a look.
+# No change by themselves: a step that several hosts come to, keys that a stage before has made, what only a host of
+# version 1.0.0 may need, and a look.
 STILL = (
     SEEN,
     "Have every copy ready before a vault fetches",
     "Vault keys | Make the vault's key pairs, in a stage before",
+    "Backup | Keep the user that owns the dumps from Docker",
 )
 
 
@@ -169,6 +172,17 @@ def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
     )
     sent = [command for command in commands() if any(word in command for word in writes)]
     assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
+
+
+def test_a_disk_that_is_too_small_for_a_restore_test_is_told_and_is_no_change(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.deploy_already()
+    room = ["1000000000 2500000000 medaction_2026-06-14_02-00-00.sql.gz", "900 800 medaction-audit.sql.gz"]
+    hosts.answers["db1.example.com"]["backup/room-for-test.sh"] = room
+    outcome = hosts.run("--dry")
+    assert [step.name for step in outcome.steps if step.changes] == []
+    (told,) = outcome.warnings
+    assert "has 1.0 GB free, and the restore test of medaction_2026-06-14_02-00-00.sql.gz needs 2.5 GB" in told
 
 
 def test_a_limit_leaves_the_other_hosts_alone(fleet: Fleets):
@@ -319,7 +333,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[6]),
+        ("cron", ("SubState", "dead"), BACKUP[-2]),
         ("redis-server", ("SubState", "failed"), REDIS[6]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
@@ -358,12 +372,28 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[7], tuple(due))]
+    assert pending(deployed) == [(BACKUP[-1], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [
         ("daily", "/var/log/medaction/backup.log"), ("weekly", "/var/log/medaction/backup-weekly.log"),
     ]  # fmt: skip
+
+
+def test_a_crontab_that_makes_backups_too_is_named_and_is_no_change(
+    deployed: Fleet, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever comes from the handbook has its lines in root's crontab: a plan says so, and what to do."""
+    answers(deployed)["backup/other-backups.sh medaction"] = [
+        "/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh",
+        "/etc/cron.d/old\t1\t@daily\tpg_dump",
+    ]
+    deployed.write()
+    assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
+    told = capsys.readouterr().out
+    assert "root's crontab, line 3 (0 2 * * *) runs backup-database.sh beside these backups" in told
+    assert "`crontab -u root -e`" in told and "/etc/cron.d/old, line 1 (@daily) runs pg_dump" in told
+    assert pending(deployed) == []
 
 
 @pytest.mark.parametrize("said", ["", "no tab in it", "bash: broken"])

@@ -66,8 +66,10 @@ ANSWERS = {
     "UnreadUnits": ["yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["is running redis ab", "wanted redis ab"],
+    "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
+    "RoomForTests": ["1000000 2000000 medaction_2026-06-14_02-00-00.sql.gz"],
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.

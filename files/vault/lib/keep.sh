@@ -18,6 +18,15 @@ nothing is removed for a week"
     fi
     printf '%s\n' "$now" >"$state/last-run.part" && mv -- "$state/last-run.part" "$state/last-run"
     forget_old_alarms "$now"
+    run_began=$now
+}
+
+run_began=0
+
+# What a run has seen is told as it stands until the next one is through.
+note_end_of_run() {
+    printf '%s\n' "$run_began" >"$state/last-through.part"
+    mv -- "$state/last-through.part" "$state/last-through"
 }
 
 forget_old_alarms() { # NOW

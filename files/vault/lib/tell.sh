@@ -76,7 +76,7 @@ due_of() { # NAME ...
 check_alarms() {
     local when name message now last
     now=$(date +%s)
-    last=$(cat "$state/last-run" 2>/dev/null || printf 0)
+    last=$(cat "$state/last-through" 2>/dev/null || printf 0)
     [[ -e $state/alarms ]] || return 0
     while read -r when name message; do
         (( now - when < 7 * 86400 )) || continue
@@ -204,7 +204,7 @@ figures_of() { # NAME ...
 # How many of the last run.
 alarms_of() { # NAME
     local last
-    last=$(cat "$state/last-run" 2>/dev/null || printf 0)
+    last=$(cat "$state/last-through" 2>/dev/null || printf 0)
     touch "$state/alarms"
     awk -v last="$last" -v name="$1" '$1 >= last && $2 == name' "$state/alarms" |
         sort --unique --key=3 | wc -l
