@@ -26,6 +26,7 @@ from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
+from provision.windows.facts import Knocks as WindowsKnocks
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
@@ -35,7 +36,7 @@ with one_host(host, state):
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
-        wall = admitted(host, state, member, all_members(), site)
+        wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()

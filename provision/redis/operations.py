@@ -22,11 +22,11 @@ from provision.engine.private import PrivateInput
 from provision.redis.facts import (
     BrokenAof,
     Container,
+    Knocks,
     Redis,
     UnreadUnits,
     WallUnlike,
     compose,
-    knock,
     login,
     question,
     wall_before,
@@ -51,9 +51,9 @@ def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringCommand, None, None]:
     """The firewall is loaded as its file says, now and before every boot's network. Its old table holds until then."""
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    (file,) = [entry.path for entry in entries if entry.path.endswith(".nft")]
+    (file,), (drop_in,) = ([each.path for each in entries if each.path.endswith(end)] for end in (".nft", ".conf"))
     changed = [entry.path for entry in entries if any(differences(entry, found.get(entry.path)))]
-    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit)
+    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit, drop_in=drop_in)
     if changed or "table" in unlike:
         note(host, f"Redis' firewall (nftables, table inet {table}) is not loaded as it should be")
     if changed or "unit" in unlike:
@@ -78,7 +78,8 @@ def unwalled(paths: Sequence[str], table: str, unit: str) -> Generator[StringCom
 def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generator[StringCommand, None, None]:
     """The firewall lets in these app hosts, whose addresses Redis had not yet seen when it was made."""
     for name, (server, port) in doors.items():
-        if knock(state.inventory.get_host(name), server, port, "deploy-afterwards").said:
+        caller = state.inventory.get_host(name)
+        if caller.get_fact(Knocks, server=server, port=port, caller="deploy-afterwards").said:
             continue
         refused = wall_before(host, settings).refused
         if refused:

@@ -58,7 +58,6 @@ ANSWERS = {
     "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
     "Knocks": ["route 10.0.0.5 10.0.0.11", "said -WRONGPASS"],
-    "KnocksFromWindows": ["route 10.0.0.5 10.0.0.11"],
     "RedisVisitors": ["a,b", "OK", "id=1 addr=10.0.0.11:4000 user=x", "--8<--"],
     "Walled": ["host app1 10.0.0.11", "up"],
     "HasWall": ["yes"],
