@@ -5,12 +5,13 @@ stand above it here (`tests/unit/test_map.py`):
 
     winssh       connector powershell
                      Windows hosts over Windows' own OpenSSH: imports nothing of the project
-    settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
-                 vault windows render
+    settings     project schedule secrets fields deploy app redis rate_limits postgres backup_content backup_watch
+                 backup vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       interrupt speed private facts inside changes claims inventory run preflight
+    engine       interrupt speed private shown hostkeys reach kept facts inside changes claims inventory run
+                 preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries programs files packages users system tunnel preflight
+    debian       entries programs files packages users system tunnel lock preflight
                      what every Debian host has; knows no subject
     record       layout operations role
                      the list, on each host, of what there came from us

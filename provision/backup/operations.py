@@ -11,6 +11,7 @@ from pyinfra.context import host
 from provision.backup import layout
 from provision.backup.facts import BackupsDue
 from provision.engine.changes import note
+from provision.engine.reach import LONG
 from provision.settings import Settings
 
 
@@ -30,7 +31,7 @@ def _run(tier: str, settings: Settings) -> StringCommand:
     run = f"{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
     return StringCommand(
         "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
-        "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }",
+        "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }", _timeout=LONG,
     )  # fmt: skip
 
 
