@@ -74,6 +74,12 @@ def limits_of(host: Host) -> DeploySettings:
     return _limits.get(host) or DeploySettings()
 
 
+def why_lost(host: Host) -> str:
+    """Why a connected host is asked no more; empty while it can be."""
+    line = _lines.get(host)
+    return (line.why_cut or "the connection ended") if line and line.is_cut else ""
+
+
 class Client(SSHClient):
     """pyinfra's client, which says what it accepts, and in one sentence what it does not."""
 

@@ -5,13 +5,14 @@ paramiko's own server half: this level has neither root nor hosts; the real ones
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -66,6 +67,7 @@ def _feed(channel: paramiko.Channel, stdin: IO[bytes]) -> None:
 
 
 def _serve(key: str) -> None:
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
     while True:
@@ -73,10 +75,11 @@ def _serve(key: str) -> None:
         transport = paramiko.Transport(connection)
         transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(key))
         transport.set_subsystem_handler("sftp", paramiko.SFTPServer)
-        transport.start_server(server=Shell())
+        with contextlib.suppress(paramiko.SSHException, EOFError):  # ssh-keyscan asks for kinds of keys that it has not
+            transport.start_server(server=Shell())
 
 
-@contextmanager
+@contextlib.contextmanager
 def server(key: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A server with this host key: its port and its process."""
     process = subprocess.Popen([sys.executable, __file__, str(key)], stdout=subprocess.PIPE, text=True)
