@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from provision.engine import hostkeys, speed
 from provision.engine.inventory import InventoryError
+from provision.engine.shown import line
 from provision.settings.secrets import SecretError
 
 COMMANDS = {
@@ -61,7 +62,7 @@ def main() -> int:
         code: int = command.run(arguments)
         return code
     except (InventoryError, SecretError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(line(f"error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again, it continues from here", file=sys.stderr)

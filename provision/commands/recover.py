@@ -11,6 +11,7 @@ from provision.backup import layout as backup
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
+from provision.engine.shown import shown
 from provision.vault import keys, recovery
 
 
@@ -64,9 +65,8 @@ def _from_vault(arguments: Namespace, vault: Host, member: Member, to: Host, tar
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))
         link = f"{settings.backup_dir}/{offer.dump.rsplit('_', 2)[0]}_latest{ending}"
         recovery.point_latest(to, settings.backup_user, link, paths[-1])
-        print(
-            f"{to.name}: {offer.database}: {paths[-1]}, {'proven' if offer.signed else 'NOT PROVEN'}, from {vault.name}"
-        )
+        proof = "proven" if offer.signed else "NOT PROVEN"
+        print(shown(f"{to.name}: {offer.database}: {paths[-1]}, {proof}, from {vault.name}"))
     print("Go on with docs/restore.md: deploy, then restore-database.sh --list")
     return 0
 
@@ -77,7 +77,7 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
         if not named:
             raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
         if not named[0].signed:
-            print(f"warning: {named[0].dump} was never proven: what is in it may be anything", file=sys.stderr)
+            print(shown(f"warning: {named[0].dump} was never proven: what is in it may be anything"), file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
@@ -85,5 +85,6 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
         if taken and offer.dump > taken.dump:
-            print(f"not taken, as it is not proven ({offer.proof or 'not tried yet'}): {offer.dump}", file=sys.stderr)
+            why = offer.proof or "not tried yet"
+            print(shown(f"not taken, as it is not proven ({why}): {offer.dump}"), file=sys.stderr)
     return chosen

@@ -21,7 +21,7 @@ from pyinfra.connectors.util import extract_control_arguments, make_unix_command
 
 from provision.engine.reach import limits_of
 
-_LINES = 1000  # a login banner comes before the answer
+_LINES, _LONGEST_LINE = 1000, 4096  # a login banner comes before the answer
 _END_SECONDS = 5
 
 # Those that run now; a process that ends takes them with it.
@@ -39,7 +39,7 @@ class Kept:
     def answer(self, mark: str) -> str:
         """The first line that begins with this mark, without it; empty when there is none."""
         for _ in range(_LINES):
-            line = self._stdout.readline()
+            line = self._stdout.readline(_LONGEST_LINE)
             text = line.decode(errors="replace") if isinstance(line, bytes) else line
             if not text or text.startswith(mark):
                 return text.removeprefix(mark).strip()

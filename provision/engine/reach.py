@@ -13,8 +13,10 @@ transport       a command's output comes by `recv` and `recv_stderr` of a channe
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -56,6 +58,8 @@ def watched() -> None:
     of_pyinfra()
     if ssh.SSHClient is Client:
         return
+    # With nobody to take them Python prints paramiko's tracebacks and a host's words; what matters is told by us.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     ssh.SSHClient = Client  # type: ignore[misc]
     Host.connect = _connecting(Host.connect)  # type: ignore[method-assign]
     Host.get_fact = _asking(Host.get_fact)  # type: ignore[method-assign]
@@ -107,6 +111,7 @@ class Line:
     def __init__(self, host: Host, transport: Transport) -> None:
         self.transport, self.why_cut = transport, ""
         self.received = self.line_breaks = 0
+        self.is_at_work = False  # at a command of pyinfra's; what else goes by this line has bounds of its own
         self._open_session = transport.open_session
         transport.open_session = self._session  # type: ignore[method-assign]
         gevent.spawn(self._watch, host)
@@ -120,8 +125,21 @@ class Line:
         self.why_cut = self.why_cut or reason
         self.transport.close()
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While a command of pyinfra's runs: what comes for it is counted."""
+        before, self.is_at_work = self.is_at_work, True
+        if not before:
+            self.received = self.line_breaks = 0
+        try:
+            yield
+        finally:
+            self.is_at_work = before
+
     def _session(self, *args: Any, **kwargs: Any) -> Channel:
         channel = self._open_session(*args, **kwargs)
+        if not self.is_at_work:
+            return channel
         for name in ("recv", "recv_stderr"):
             setattr(channel, name, functools.partial(self._count, getattr(channel, name)))
         return channel
@@ -188,11 +206,9 @@ def _limited(work: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(work)
     def limited(host: Host, *args: Any, _timeout: float | None = None, **arguments: Any) -> Any:
         line = _lines.get(host)
-        if line:
-            line.received = line.line_breaks = 0
         over = gevent.Timeout(_seconds(host, _timeout))
         try:
-            with over:
+            with over, line.at_work() if line else contextlib.nullcontext():
                 result = work(host, *args, **arguments)
         except gevent.Timeout as error:
             if error is not over:

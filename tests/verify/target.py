@@ -15,6 +15,7 @@ import testinfra
 from provision.app import dotenv
 from provision.engine.inventory import PROJECT, Member
 from provision.engine.private import PrivateInput
+from provision.engine.shown import shown
 from provision.redis.running import quoted
 
 TIMEOUT_SECONDS = 60
@@ -41,8 +42,8 @@ class Target:
         )
 
     def fail(self, sentence: str) -> NoReturn:
-        """End a check with one sentence that names the host."""
-        pytest.fail(f"{self.member.name}: {sentence}", pytrace=False)
+        """End a check with one sentence that names the host; it may quote what the host says."""
+        pytest.fail(f"{self.member.name}: {shown(sentence)}", pytrace=False)
 
     def expect(self, holds: object, sentence: str) -> None:
         """Fail with this sentence unless it holds."""
