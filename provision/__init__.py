@@ -13,8 +13,8 @@ stand above it here (`tests/unit/test_map.py`):
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users system tunnel lock preflight
                      what every Debian host has; knows no subject
-    record       layout operations role
-                     the list, on each host, of what there came from us
+    record       layout operations role history
+                     the list, on each host, of what there came from us; who did what, and when
     app          dotenv clients layout operations role
                      the app's directory, its `.env`, its limiters
     postgres     packages facts server layout preflight role

@@ -9,6 +9,7 @@ from time import monotonic
 from provision.commands import choice, secrets, table, verify
 from provision.engine import inventory
 from provision.engine import run as runs
+from provision.record import history
 from provision.settings.project import version
 from provision.vault import keys
 
@@ -33,6 +34,7 @@ def run(arguments: Namespace) -> int:
     if not outcome.steps:
         return _failed(outcome)
     verdicts = verify.verdicts(arguments.env, [m.name for m in members if m.name not in outcome.failed_hosts])
+    history.keep(environment, _entries(outcome, members, verdicts))
     _summary(outcome, members, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
@@ -47,6 +49,24 @@ def _keys_first(environment: inventory.Environment, members: list[inventory.Memb
         return None
     limits = [option for member in lacking for option in ("--limit", member.name)]
     return runs.pyinfra(environment, "-y", *limits, script="vault-keys.py")
+
+
+def _entries(
+    outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts
+) -> dict[str, history.Entry]:
+    """What is worth a line: a run that changed nothing, on a host that is as it should be, is none."""
+    entries = {}
+    for member in members:
+        steps = [step for step in outcome.steps if step.host == member.name]
+        failed, changed = [step.name for step in steps if step.failed], [step.name for step in steps if step.changes]
+        result = f"failed: {', '.join(failed)}" if failed else "ok"
+        if not failed and member.name in outcome.failed_hosts:
+            result = "failed: the connection or a question"
+        elif not failed and verdicts.bad[member.name]:
+            result = f"not verified: {verdicts.bad[member.name]} check(s)"
+        if changed or result != "ok":
+            entries[member.name] = history.Entry("deploy", result, changed)
+    return entries
 
 
 def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:

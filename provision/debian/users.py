@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from provision.engine.changes import note
 from provision.engine.claims import made
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, YesOrNo, asked
 
 
 class GroupsOf(Fact[frozenset[str]]):
@@ -57,23 +57,12 @@ def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
         )
 
 
-class GroupExists(Fact[bool]):
+class GroupExists(YesOrNo):
     """Whether the host knows a group of this name, from wherever."""
 
     @override
     def command(self, group: str) -> StringCommand:
         return asked("getent group --", QuoteString(group), ">/dev/null && echo yes; true")
-
-    @staticmethod
-    @override
-    def default() -> bool:
-        return False
-
-    @override
-    def read(self, lines: list[str]) -> bool:
-        if lines not in ([], ["yes"]):
-            raise ValueError(len(lines))
-        return bool(lines)
 
 
 @operation()

@@ -49,6 +49,23 @@ class Fact(FactBase[T], Generic[T]):
         raise NotImplementedError
 
 
+class YesOrNo(Fact[bool]):
+    """A question that its command answers with "yes", or with "no" or nothing."""
+
+    abstract = True
+
+    @staticmethod
+    @override
+    def default() -> bool:
+        return False
+
+    @override
+    def read(self, lines: list[str]) -> bool:
+        if set(lines) - {"", "no", "yes"}:
+            raise ValueError(len(lines))
+        return "yes" in lines
+
+
 def asked(*words: str | QuoteString | StringCommand) -> StringCommand:
     """A fact's command, its answer marked."""
     return StringCommand(f"echo {MARK};", *words)

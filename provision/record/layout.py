@@ -23,6 +23,11 @@ def journal(settings: Settings) -> str:
     return f"/var/lib/{settings.app_name}-deploy/journal"
 
 
+def history(settings: Settings) -> str:
+    """Who did what to the host, and when: a line of JSON for each."""
+    return f"/var/lib/{settings.app_name}-deploy/history.jsonl"
+
+
 def text(version: str, roles: Iterable[str], ours: Mapping[str, Iterable[str]]) -> str:
     """The list as JSON: the same for the same host. `cron` and `units` name some of its `files` once more."""
     listed = {kind: sorted(set(ours.get(kind, ()))) for kind in KINDS}

@@ -44,7 +44,9 @@ class Listed(Fact[tuple[str, list[str]]]):
 
 
 @operation()
-def listed(path: str, journal: str, version: str, roles: Sequence[str]) -> Generator[StringCommand, None, None]:
+def listed(
+    path: str, journal: str, history: str, version: str, roles: Sequence[str]
+) -> Generator[StringCommand, None, None]:
     """The file says the version, the roles, and all that came from us, by this deploy or an earlier one."""
     before, journalled = host.get_fact(Listed, path=path, journal=journal)
     try:
@@ -53,8 +55,9 @@ def listed(path: str, journal: str, version: str, roles: Sequence[str]) -> Gener
         yield refusal(f"{path} is not what a deploy has written: fix it, or remove it to begin a new list")
         return
     directory = posixpath.dirname(path)
-    seen([directory, path])
-    written([path])
+    # The history is written at the very end, by the command: it is ours whether or not it is there yet.
+    seen([directory, path, history])
+    written([path, history])
     ours = {kind: earlier[kind] | claims().ours[kind] for kind in KINDS}
     ours["directories"].add(directory)
     gone = _gone(ours["files"] | ours["directories"])

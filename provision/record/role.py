@@ -21,5 +21,6 @@ def begin(settings: Settings) -> None:
 def record(settings: Settings, roles: Sequence[str]) -> None:
     operations.listed(
         name="List what on this host came from us",
-        path=layout.path(settings), journal=layout.journal(settings), version=version(), roles=roles,
+        path=layout.path(settings), journal=layout.journal(settings), history=layout.history(settings),
+        version=version(), roles=roles,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, YesOrNo, asked
 from provision.redis.existing import OPERATOR, Listener, Site
 from provision.redis.running import Live, quoted, refusal, users
 
@@ -190,7 +190,7 @@ class Container(Fact[tuple[str, bool]]):
         return status, bool(wanted) and made_from == wanted
 
 
-class UnreadUnits(Fact[bool]):
+class UnreadUnits(YesOrNo):
     """Given the drop-ins of Redis' unit, return whether systemd has not yet read what it says now.
 
     NeedDaemonReload knows nothing of a directory that was made after systemd had looked: so its list is asked as well.
@@ -203,14 +203,3 @@ class UnreadUnits(Fact[bool]):
             f"{show} NeedDaemonReload 2>/dev/null; for p in", *(QuoteString(path) for path in drop_ins),
             f"; do {show} DropInPaths 2>/dev/null | tr ' ' '\\n' | grep -qxF -e \"$p\" || echo yes; done; true",
         )  # fmt: skip
-
-    @staticmethod
-    @override
-    def default() -> bool:
-        return False
-
-    @override
-    def read(self, lines: list[str]) -> bool:
-        if not {*lines} <= {"", "yes", "no"}:
-            raise ValueError(len(lines))
-        return "yes" in lines

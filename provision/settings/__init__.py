@@ -1,8 +1,8 @@
 """Every setting there is, in one typed schema, and the one place where they are checked.
 
 `Settings` is what the rest of the project works with: complete, valid, secrets wrapped. Values come from
-`inventories/` (see `provision.inventory`), secrets from where the inventory points (see
-`provision.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `vault`, `windows`,
+`inventories/` (see `provision.engine.inventory`), secrets from where the inventory points (see
+`provision.settings.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `vault`, `windows`,
 `deploy`; the kinds of value: `fields`.
 """
 

@@ -12,32 +12,21 @@ from provision.debian.entries import File
 from provision.debian.programs import program
 from provision.engine import claims
 from provision.engine.changes import note
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, YesOrNo, asked
 from provision.engine.private import PrivateInput
 from provision.engine.reach import LONG
 from provision.vault.facts import PublicKeys
 
 
-class SshdLoaded(Fact[bool]):
+class SshdLoaded(YesOrNo):
     """Given a drop-in of sshd's, its sum, and where the last reload was noted: whether all three agree."""
 
     @override
     def command(self, path: str, sha256: str, noted: str) -> StringCommand:
         return asked(
             'test "$(sha256sum <', QuoteString(path), '| cut -d " " -f 1)" =', sha256,
-            '&& test "$(cat', QuoteString(noted), ')" =', sha256, "&& echo loaded; true",
+            '&& test "$(cat', QuoteString(noted), ')" =', sha256, "&& echo yes; true",
         )  # fmt: skip
-
-    @staticmethod
-    @override
-    def default() -> bool:
-        return False
-
-    @override
-    def read(self, lines: list[str]) -> bool:
-        if lines not in ([], ["loaded"]):
-            raise ValueError(len(lines))
-        return bool(lines)
 
 
 @operation()

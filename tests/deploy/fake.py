@@ -179,7 +179,8 @@ def deployed(
         entries += vault_layout.outbox_directories(settings)
         entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
     path = record_layout.path(settings)
-    files = [path, *(entry.path for entry in entries if not isinstance(entry, Directory))]
+    files = [entry.path for entry in entries if not isinstance(entry, Directory)]
+    files += [path, record_layout.history(settings)]
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
@@ -207,7 +208,7 @@ def deployed(
         "getent group": ["yes"],
         "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],
         f"id -nG -- {settings.vault_user} ": [settings.vault_user],
-        "sshd_config.d": ["loaded"],
+        "sshd_config.d": ["yes"],
         "systemctl show --property=Id,ActiveState": [
             line
             for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))

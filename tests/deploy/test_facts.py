@@ -49,7 +49,7 @@ ANSWERS = {
     "Keys": ["OK", "12"],
     "Unlocked": ["OK", "1"],
     "GroupExists": ["yes"],
-    "SshdLoaded": ["loaded"],
+    "SshdLoaded": ["yes"],
     "UnitStates": ["Id=x.timer", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"],
     "Due": ["never ran"],
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import json
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from provision.__main__ import parser
+from provision.commands import deploy, verify
+from provision.engine import run as runs
+from provision.record import history
+from provision.settings.project import version
 from tests.deploy.fake import Fleet, commands
 
 JOURNAL = "/var/lib/medaction-deploy/journal"
@@ -49,3 +59,50 @@ def test_a_list_that_is_broken_stops_that_host_with_a_sentence(hosts: Fleet, cap
     assert outcome.exit_code == 0 and outcome.steps[-1].changes
     hosts.run("-y")
     assert any("host.json is not what a deploy has written" in command for command in commands())
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, object]]]:
+    """The lines that the machine that deploys has kept."""
+    file = tmp_path / "kept/staging.jsonl"
+    monkeypatch.setattr(history, "file_here", lambda _: file)
+    monkeypatch.setattr(verify, "verdicts", lambda *_: verify.Verdicts(0))
+    return lambda: [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_a_deploy_that_changes_something_is_a_line_here_and_on_the_host(
+    hosts: Fleet, kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, connected_to = runs.connected, []
+
+    @contextlib.contextmanager
+    def connected(*arguments):
+        with connect(*arguments) as found:
+            connected_to.extend(found)
+            yield found
+
+    monkeypatch.setattr(runs, "connected", connected)
+    hosts.write()
+    assert deploy.run(parser().parse_args(["deploy", "--env", "staging"])) == 0
+    (entry,) = kept()
+    assert (entry["what"], entry["result"], entry["host"]) == ("deploy", "ok", "@fake/staging.example.com")
+    assert "Redis | Install Redis from the distribution" in entry["changes"] and entry["version"] == version()
+    assert entry["who"] == f"{getpass.getuser()}@{socket.gethostname()}"
+    (there,) = [each for host in connected_to for each in host.connector.executed_commands]
+    assert "record/append.sh /var/lib/medaction-deploy/history.jsonl" in there
+
+
+def test_a_deploy_that_changes_nothing_is_no_line(hosts: Fleet, kept) -> None:
+    hosts.deploy_already()
+    hosts.write()
+    assert deploy.run(parser().parse_args(["deploy", "--env", "staging"])) == 0
+    assert kept() == []
+
+
+def test_a_deploy_that_fails_is_a_line_with_the_step(hosts: Fleet, kept) -> None:
+    hosts.answers["staging.example.com"]["cat -- /var/lib/medaction-deploy/host.json"] = ["{", "==journal=="]
+    hosts.answers["staging.example.com"]["printf"] = (False, [])
+    hosts.write()
+    deploy.run(parser().parse_args(["deploy", "--env", "staging"]))
+    (entry,) = kept()
+    assert str(entry["result"]).startswith("failed: ")

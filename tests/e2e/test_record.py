@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from provision.engine import inventory
+from provision.record.history import file_here
 from provision.settings import SECRET_SETTINGS, secrets
 from provision.settings.project import version
 from tests.e2e.operator import Operator
 
 LIST = "/var/lib/medaction-deploy/host.json"
+HISTORY = "/var/lib/medaction-deploy/history.jsonl"
 PLACES = "/etc /opt /usr/local /var/lib/medaction* /var/log/medaction*"
 HOSTS = [member for member in inventory.Environment("sandbox").hosts if not member.name.startswith("win")]
 
@@ -80,7 +84,7 @@ def test_all_that_a_deploy_adds_to_a_bare_host_is_listed_also_after_a_failure_ha
     # The directory was there before the first deploy: a person's.
     assert set(whole["directories"]) == new["directories"] - {"/opt/medaction"}
     assert set(whole["files"]) == new["files"]
-    assert bare_app2.on("app2", "ls /var/lib/medaction-deploy").stdout == "host.json\n"
+    assert bare_app2.on("app2", "ls /var/lib/medaction-deploy").stdout == "history.jsonl\nhost.json\n"
     assert bare_app2.plan("app2").returncode == 0
 
 
@@ -94,3 +98,21 @@ def test_what_was_there_before_is_not_ours(bare_app2: Operator) -> None:
     assert "/opt/medaction/lib/security/rate-limiter-redis.ts" in whole["files"]
     bare_app2.deploy("app2")
     assert listed(bare_app2, "app2") == whole
+
+
+@pytest.mark.servers
+def test_who_mended_what_is_told_on_the_host_and_here(deployed: Operator) -> None:
+    def told() -> list[dict[str, object]]:
+        return [json.loads(line) for line in deployed.read("app1", f"cat {HISTORY}").splitlines()]
+
+    before = told()
+    deployed.deploy("app1")
+    assert told() == before, "nothing was changed"
+    deployed.read("app1", "chmod 0666 /opt/medaction/lib/security/rate-limits.ts")
+    deployed.deploy("app1")
+    (entry,) = told()[len(before) :]
+    assert (entry["what"], entry["result"], entry["host"]) == ("deploy", "ok", "app1")
+    assert entry["changes"] == ["App | Lay out the app's directory and its rate limiters"]
+    assert entry["who"] == f"{getpass.getuser()}@{socket.gethostname()}"
+    assert json.loads(file_here("sandbox").read_text().splitlines()[-1]) == entry
+    assert deployed.read("app1", f"stat -c '%U:%G %a' {HISTORY}") == "root:root 644\n"
