@@ -163,7 +163,7 @@ def _each_file(kind: str, directory: str, pattern: str, but: tuple[str, ...] = (
         *(word for name in but for word in ("! -name", QuoteString(name))),
         # Of a manifest all but the list of every object: nobody reads it here.
         "-exec sh -c", QuoteString(
-            f'for f; do printf "%s\\n" "{kind}=$(jq -c "del(.content.objects?)" "$f" 2>/dev/null'
-            ' || tr -d "\\n" < "$f")"; done'
+            f'for f; do printf "%s" "{kind}="; {{ jq -c "del(.content.objects?)" "$f" 2>/dev/null'
+            ' || cat "$f"; } | tr -d "\\n"; echo; done'
         ), "- {} + 2>/dev/null",
     ]  # fmt: skip
