@@ -12,6 +12,8 @@ LIMITER ?=
 HOST  ?=
 VAULT ?=
 DUMP  ?=
+COPY  ?=
+IDENTITY ?=
 WHAT  ?=
 
 PYTHON_   := .venv/bin/python
@@ -52,14 +54,15 @@ render: .venv/.complete ## every file that a deploy would write, below OUT, touc
 known-hosts: .venv/.complete ## show the SSH keys of ENV's hosts, and accept no others from then on
 	@$(PROVISION) known-hosts $(NARROWED)
 
-secrets: .venv/.complete ## generate the secrets that ENV lacks
-	@$(PROVISION) secrets --env '$(ENV)'
+secrets: .venv/.complete ## generate the secrets that ENV lacks (COPY=, IDENTITY=: bring them back)
+	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)'
 
 keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
 	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
 
 recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
-	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)'
+	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)' \
+		--copy '$(COPY)' --identity '$(IDENTITY)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

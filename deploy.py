@@ -16,12 +16,13 @@ from provision.engine.inventory import ROLES
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import members as all_members
 from provision.engine.preflight import one_host
-from provision.postgres.preflight import database_server, require_client_package
+from provision.postgres.preflight import database_server, dump_role, require_client_package
 from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
-from provision.vault import keys, sources
+from provision.vault import keys, offline, sources
+from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
@@ -37,10 +38,12 @@ with one_host(host, state):
         site = redis_host(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
+    lacks: tuple[str, ...] = ()
     if "backup" in member.groups and settings.postgres_mode == "direct":
         database = database_server(host, settings)
         if not system.is_windows:
             require_client_package(host, settings, system, database)
+            lacks = dump_role(host, settings, database)
 
     environment, members = inventory.environment_of(host.groups), all_members()
     known_hosts_only(host, state, member, members)
@@ -65,7 +68,7 @@ with one_host(host, state):
         if "backup" in member.groups:
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
-            backup(settings=settings, app_is_here="app" in member.groups)
+            backup(settings=settings, app_is_here="app" in member.groups, dump_role=lacks)
             vaults = sources.vaults(environment, members)
             if vaults:
                 offsite(settings=settings, source_name=host.name, readers=vaults)
@@ -77,6 +80,7 @@ with one_host(host, state):
                 sources=sources.sources(environment, members),
                 sign_key=keys.kept(environment, member).get("sign", sources.UNMADE),
                 majors=majors,
+                sealed=sealed_secrets(settings, environment, offline.sealed(environment, settings.backup_encrypt_to)),
             )
         if keys.kinds_of(member) and sources.vaults(environment, members):
             reached(name="Have every copy ready before a vault fetches")

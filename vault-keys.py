@@ -14,7 +14,7 @@ from provision.engine.preflight import member as member_of
 from provision.engine.preflight import one_host
 from provision.record.role import begin
 from provision.vault import keys
-from provision.vault.preflight import found
+from provision.vault.preflight import found, refuse_offline_key
 from provision.vault.role import vault_keys
 
 
@@ -27,6 +27,7 @@ with one_host(host, state):
     platform(host)
     locked(host)
     if "vault" in member.groups:
+        refuse_offline_key(host, member, found(host, member))
         begin(settings=member.settings)
         vault_keys(settings=member.settings)
     if keys.kinds_of(member):

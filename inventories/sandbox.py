@@ -6,8 +6,6 @@ host's address on the sandbox's own network, `sandbox_profile` what the host has
 `windows-standin` (a Debian server that answers our PowerShell as a Windows host would, and runs none of it).
 """
 
-import os
-
 app = [
     ("app1", {"sandbox_release": "bookworm", "sandbox_address": "10.213.86.11", "sandbox_profile": "bare"}),
     ("app2", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.12", "sandbox_profile": "bare"}),
@@ -39,6 +37,5 @@ backup = [
         },
     ),
 ]
-# Fetches db1's backups, and proves them: `SANDBOX=vault make deploy` has it too.
-_vault1 = ("vault1", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.61", "sandbox_profile": "bare"})
-vault = [_vault1] if os.environ.get("SANDBOX") == "vault" else []
+# Fetches db1's backups, and proves them.
+vault = [("vault1", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.61", "sandbox_profile": "bare"})]

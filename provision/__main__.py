@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--vault", default="", help="recover: from this vault alone; else from the first that answers")
     words.add_argument("--dump", default="", help="recover: this one, as the vault lists it, proven or not")
+    words.add_argument("--copy", default="", help="recover, secrets: from this copy of a vault's directory")
+    words.add_argument("--identity", default="", help="recover, secrets: with --copy, the offline key's file")
     words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
     words.add_argument("--json", action="store_true", help="status, plan: print JSON")
     words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")

@@ -54,6 +54,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/dump.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
+# shellcheck source=lib/lost.sh
+. "$here/lib/lost.sh"
 # shellcheck source=lib/losses.sh
 . "$here/lib/losses.sh"
 # shellcheck source=lib/manifest.sh
@@ -156,7 +158,9 @@ prepare() {
         die "cannot write in $backup_dir: make room on its disk"
     mkdir -p "$(tier_dir "$tier")"
     use_pgpass
+    choose_role
     choose_client
+    tell_role
     choose_compressor
 }
 
@@ -173,7 +177,7 @@ report_interrupted_run() {
 make_dump() {
     step=dump
     write_status running null '' || die "cannot write in $backup_state_dir: make room on its disk"
-    local directory stamp snapshot
+    local directory stamp snapshot counting
     directory=$(tier_dir "$tier")
     open_session "$database"
     ask "$session_settings SET lock_timeout = '${backup_lock_wait_seconds}s';"
@@ -188,8 +192,10 @@ make_dump() {
     stamp=$(free_stamp "$directory") || die "no name is free in $directory: see that the clock runs"
     final=$directory/${prefix}_$stamp$backup_suffix
     dump_to "$final.part" "$snapshot"
+    ask "$(counting_sql "$(counted_tables)")"
+    hear_json counting
     start collect /dev/fd/6 "$run_dir/contents" cat    # thousands of lines: bash would read them byte by byte
-    ask "$(contents_sql "$object_hash" "$(counted_tables)")"
+    ask "$(contents_sql "$object_hash" "$counting")"
     ask "SAVEPOINT needs; $needs_sql $properties_sql $private_properties_sql ROLLBACK TO SAVEPOINT needs;"
     await_dump
     ask "SELECT json_build_array('value', 'sequences_after', ($sequences_sql));"
@@ -214,9 +220,9 @@ make_dump() {
 leave_tier() {
     local path to=$backup_dir/${final##*/}
     if [[ $to != "$final" ]]; then
-        for path in "$final.part" "$final".*.part; do
-            if [[ -e $path ]]; then mv --no-target-directory "$path" "$backup_dir/${path##*/}"; fi
-        done
+        while IFS= read -r path; do
+            mv --no-target-directory "$path" "$backup_dir/${path##*/}"
+        done < <(printf '%s\n' "$final.part"; parts_beside "$final")
         final=$to
     fi
 }

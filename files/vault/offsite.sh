@@ -99,7 +99,9 @@ seal() { # NAME, THE PLAIN STREAM ON STDIN
 
 plain_stream() { # PATH
     if as_owner test -d "$1"; then
-        as_owner tar --create --sort=name --directory "${1%/*}" -- "${1##*/}"
+        # The same files make the same archive, also on the host that they were recovered to.
+        as_owner tar --create --sort=name --owner=0 --group=0 --numeric-owner \
+            --directory "${1%/*}" -- "${1##*/}"
     else
         as_owner cat -- "$1"
     fi
@@ -116,7 +118,7 @@ copy_dump() { # TIER NAME
     enough_room "$path" || return 1
     plain_stream "$path" | seal "$sealed" || return 1
     is_what_was_dumped "$name" || return 1
-    for companion in .globals.gz .json; do
+    for companion in .globals.gz .properties.json .json; do
         if as_owner test -f "$path$companion"; then
             as_owner cat -- "$path$companion" | seal "$name$companion" || return 1
         fi
@@ -208,7 +210,7 @@ sweep() {
 }
 
 dump_of() { # FILE OF A COPY
-    sed -E 's/(\.tar|\.globals\.gz|\.json)?\.age$|\.manifest\.json$//' <<<"$1"
+    sed -E 's/(\.tar|\.globals\.gz|\.properties\.json|\.json)?\.age$|\.manifest\.json$//' <<<"$1"
 }
 
 # For each account, the files that it has read from end to end in one go, with the time: what this host's
@@ -250,7 +252,7 @@ remove_what_may_go() {
             all_files_were_read "$manifest" "$kind"; then
             # First the manifest: without it the rest counts for nothing.
             rm -f -- "$manifest"
-            rm -f -- "${manifest%.manifest.json}"{,.tar,.globals.gz,.json}.age
+            rm -f -- "${manifest%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age
             info "$name: its copy was removed, $(why_it_went "$kind" "$name")"
         fi
     done

@@ -5,9 +5,11 @@
 #   vault.sh --check               one line for a monitoring system
 #   vault.sh --due                 why a run is needed, a line each: what a deploy asks
 #   vault.sh --report              each database's newest copies, as JSON, a line each
+#   vault.sh --metrics             the same for Prometheus: what each run writes into backup_metrics_dir
 #   vault.sh --list [HOST]         what is here, the newest first
 #   vault.sh --offer HOST          the same as JSON, a line each: what `make recover` chooses from
 #   vault.sh --keys                the names of stored files that no key of this vault opens
+#   vault.sh --accept HOST COPY    what this copy lacks, as --check says, was meant to go
 #   vault.sh --export HOST FILE    a stored file, decrypted, on standard output: what `make recover` calls
 #   vault.sh --help                this text
 #
@@ -17,7 +19,8 @@
 # afterwards changes any of it. Age is counted from when a copy was fetched, by this vault's clock.
 #
 # Exit codes: 0 done; 1 something was wrong, see --check; 2 wrong arguments or set-up; 75 another run is at
-# work. --check: 0 OK, 1 WARNING, 2 CRITICAL.
+# work. --check: 0 OK, 1 WARNING, 2 CRITICAL. A copy that is signed restores; it is suspect when its host says
+# so, or when rows or tables are gone that were in the one before it.
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
 
@@ -34,12 +37,15 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/vault-settings.sh"
 : "${vault_dir?}" "${vault_user?}" "${vault_config_dir?}" "${vault_proof_dir?}" "${vault_prove?}"
 : "${vault_maximum_age_hours?}" "${vault_bandwidth_kbit?}" "${vault_reserve_mb?}" "${vault_sources[@]?}"
+: "${vault_metrics_dir?}"
 # shellcheck source=../backup/lib/required.sh
 . "$here/lib/required.sh"
 # shellcheck source=../backup/lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh
 . "$here/lib/store.sh"
+# shellcheck source=../backup/lib/lost.sh
+. "$here/lib/lost.sh"
 # shellcheck source=lib/fetch.sh
 . "$here/lib/fetch.sh"
 # shellcheck source=lib/prove.sh
@@ -66,13 +72,14 @@ read_arguments() {
         --check) action=check ;;
         --due) action=due ;;
         --report) action=report ;;
+        --metrics) action=metrics ;;
         --keys) action=keys ;;
         --list) action=list; wanted_host=${2:-} ;;
         --offer) action=offer; wanted_host=${2:-} ;;
-        --export)
-            action='export'
+        --accept | --export)
+            action=${1#--}
             wanted_host=${2:-} wanted_file=${3:-}
-            [[ -n $wanted_file ]] || die 'say which: --export HOST TIER/FILE' "$EXIT_USAGE" ;;
+            [[ -n $wanted_file ]] || die "say which: $1 HOST TIER/FILE" "$EXIT_USAGE" ;;
         '') ;;
         *) die "unknown argument: $1; --help lists them" "$EXIT_USAGE" ;;
     esac
@@ -95,7 +102,8 @@ clean_up() {
 alarm() { # MESSAGE
     alarms=$(( alarms + 1 ))
     log ERROR "$source_name: $1"
-    printf '%s %s %s\n' "$(date +%s)" "$source_name" "${1//$'\n'/ }" >>"$state/alarms"
+    # Names and errors of others are in it, and a terminal obeys.
+    printf '%s %s %s\n' "$(date +%s)" "$source_name" "${1//[[:cntrl:]]/ }" >>"$state/alarms"
 }
 
 each_source() { # FUNCTION
@@ -123,6 +131,8 @@ run() {
     work=$(mktemp --directory "$state/.run.XXXXXX")
     note_this_run
     each_source one_source
+    note_end_of_run
+    write_metrics
     (( alarms == 0 )) || die "$alarms alarm(s): see vault.sh --check"
 }
 
@@ -136,6 +146,8 @@ main() {
         list) list_stored ;;
         offer) offer ;;
         keys) list_unopenable ;;
+        metrics) print_metrics ;;
+        accept) accept_copy ;;
         export) export_file ;;
     esac
 }

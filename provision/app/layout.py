@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from provision.debian.entries import Directory, Entry, File
+from provision.postgres import layout as postgres
+from provision.postgres import tls
 from provision.settings import Settings
 from provision.settings.render import dotenv, plain, render, reveal, url
 
@@ -23,6 +25,7 @@ def files(settings: Settings) -> list[Entry]:
             Directory(f"{root}/{path}", "root", group, 0o1775, formerly=(settings.app_user,))
             for path in ("lib", "lib/security")
         ),
+        *postgres.root_certificate(settings),
         *(File(f"{root}/{path}", text, "root", group, 0o644) for path, text in limiters(settings).items()),
     ]
 
@@ -45,11 +48,11 @@ def env_file(settings: Settings) -> str:
 def variables(settings: Settings) -> dict[str, str]:
     """The variables of `.env` that are ours, quoted. Passwords only inside URLs, where every parser agrees."""
     redis = f"{settings.redis_user}:{url(reveal(settings.redis_password))}"
-    postgres = f"{url(settings.postgres_user)}:{url(reveal(settings.postgres_password))}"
+    role = f"{url(settings.postgres_user)}:{url(reveal(settings.postgres_password))}"
     database = f"{_in_url(settings.postgres_host)}:{settings.postgres_port}/{url(settings.postgres_database)}"
     values = {
         "REDIS_URL": f"{'rediss' if settings.redis_tls else 'redis'}://{redis}@{_in_url(settings.redis_host)}:{settings.redis_port}",
-        "DATABASE_URL": f"postgresql://{postgres}@{database}",
+        "DATABASE_URL": f"postgresql://{role}@{database}{tls.in_url(settings)}",
         "POSTGRES_HOST": settings.postgres_host,
         "POSTGRES_PORT": settings.postgres_port,
         "POSTGRES_DATABASE": settings.postgres_database,

@@ -10,7 +10,7 @@ from pyinfra.context import host
 
 from provision.backup import layout
 from provision.backup.facts import BackupsDue
-from provision.engine.changes import note
+from provision.engine.changes import note, warn
 from provision.engine.reach import LONG
 from provision.settings import Settings
 
@@ -19,16 +19,17 @@ from provision.settings import Settings
 def made(settings: Settings) -> Generator[StringCommand, None, None]:
     """Each database has a good dump that is fresh enough, and no tier's last run failed, or was interrupted."""
     due = host.get_fact(BackupsDue, script=_script(settings), backup_dir=settings.backup_dir)
-    for reason in due:
-        note(host, reason)
-    for tier in sorted(set(due.values()) & {"daily", "weekly"}):  # whether a suspect dump was meant a person knows
+    for reason, tier in due.items():
+        (warn if tier == "accept" else note)(host, reason)  # whether what a suspect dump lacks was meant a person knows
+    for tier in sorted(set(due.values()) - {"accept"}):
         yield _run(tier, settings)
 
 
 def _run(tier: str, settings: Settings) -> StringCommand:
     # As cron runs it: that user, that log. What works here works at night.
     log = settings.backup_log if tier == "daily" else settings.backup_weekly_log
-    run = f"{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
+    ping = f"{shlex.quote(layout.program(settings, 'ping.sh'))} {tier} " if settings.backup_ping_url else ""
+    run = f"{ping}{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
     return StringCommand(
         "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
         "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }", _timeout=LONG,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Vault:
+    """What a vault has: by host and database the age in hours of the newest copy that was proven and lacks nothing."""
+
+    name: str
+    settings: Settings
+    proven: Mapping[tuple[str, str], int | None]
+
+
+@dataclass(frozen=True)
 class Health:
     """What a host is asked for and says: Redis in words (empty: it has none of ours), and its backups' Report."""
 
@@ -35,6 +44,7 @@ class Health:
     lost: str = ""  # why the host itself could not be asked
     redis: str = ""
     report: Report | None = None
+    vaults: tuple[Vault, ...] = ()
 
     @property
     def asked(self) -> bool:
@@ -60,6 +70,8 @@ class Health:
             yield from _of_unread(self.report)
             for name in databases(self.member.settings, self.report):
                 yield from _of_database(name, self.report, self.member)
+                if not self.member.is_windows:
+                    yield from _of_copies(name, self.member, self.vaults)
 
 
 def databases(settings: Settings, report: Report) -> list[str]:
@@ -145,6 +157,17 @@ def _of_suspects(name: str, report: Report) -> Iterator[tuple[int, str, str]]:
                 WARNING, f"{manifest['dump']} is suspect: {shown(why)[:_MESSAGE]}",
                 f"if that was intended: backup-database.sh --accept {manifest['dump']}",
             )  # fmt: skip
+
+
+def _of_copies(name: str, member: Member, vaults: Iterable[Vault]) -> Iterator[Finding]:
+    for vault in vaults:
+        hours = vault.proven.get((member.name, name))
+        allowed = vault.settings.vault_maximum_age_hours + (7 * 24 if vault.settings.vault_prove == "weekly" else 0)
+        if hours is None or hours > allowed:
+            age = "no copy that is proven" if hours is None else f"no newer proven copy than one {hours} h old"
+            yield Finding(
+                WARNING, name, f"{vault.name} has {age}, allowed are {allowed} h", "read the vault's log there"
+            )
 
 
 def _of_tests(name: str, report: Report, allowed: int) -> Iterator[tuple[int, str, str]]:

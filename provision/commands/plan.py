@@ -27,21 +27,14 @@ def run(arguments: Namespace) -> int:
     pending = [step for step in outcome.steps if step.changes]
     if arguments.json:
         print(json.dumps([vars(step) for step in pending], indent=2))
+    elif pending:
+        _tell(pending, arguments)
     else:
-        _warn(outcome)
-        if pending:
-            _tell(pending, arguments)
-        else:
-            print(f"{arguments.env}: nothing to do on {len(chosen.members)} host(s)")
+        print(f"{arguments.env}: nothing to do on {len(chosen.members)} host(s)")
+    if not arguments.json:
+        for sentence in outcome.warnings:
+            print(f"warning: {sentence}")
     return ERROR if chosen.left_out else PENDING if pending else NOTHING
-
-
-def _warn(outcome: runs.Outcome) -> None:
-    """What steps found that no deploy would change."""
-    for step in outcome.steps:
-        if not step.changes:
-            for sentence in step.differences:
-                print(f"{step.host}: WARNING: {sentence}")
 
 
 def _tell(pending: list[runs.Step], arguments: Namespace) -> None:

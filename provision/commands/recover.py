@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from pyinfra.api import Host
 
@@ -12,18 +13,59 @@ from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
 from provision.engine.shown import shown
-from provision.vault import keys, recovery
+from provision.vault import keys, offline, recovery
 
 
 def run(arguments: Namespace) -> int:
     environment = inventory.Environment(arguments.env)
     members = {member.name: member for member in environment.members}
-    target, vaults = _target(arguments, members), _vaults(arguments, members)
-    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as hosts:
-        try:
-            return _recover(arguments, hosts[0], target, {host.name: host for host in hosts}, vaults)
-        except recovery.RecoveryError as error:
-            raise InventoryError(str(error)) from None
+    target = _target(arguments, members)
+    vaults = [] if arguments.copy else _vaults(arguments, members)
+    try:
+        with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
+            if not host.connected:
+                raise recovery.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+            if arguments.copy:  # whose vault is gone: the signatures of all that there were count
+                return _recover(arguments, host, target, _directory(arguments), list(members.values()))
+            vault = _first_connected(others)
+            copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
+            return _recover(arguments, host, target, copies, [members[vault.name]])
+    except recovery.RecoveryError as error:
+        raise InventoryError(str(error)) from None
+
+
+def _first_connected(vaults: list[Host]) -> Host:
+    for vault in vaults:
+        if vault.connected:
+            return vault
+    names = ", ".join(each.name for each in vaults)
+    raise recovery.RecoveryError(
+        f"{names}: no vault can be reached; with a copy of its directory: COPY=/the/copy IDENTITY=/the/offline/key"
+    )
+
+
+def _directory(arguments: Namespace) -> recovery.OfDirectory:
+    root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
+    if not (root / "store" / arguments.host).is_dir():
+        raise recovery.RecoveryError(
+            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
+        )
+    try:
+        offline.identities(identity)  # before anything is changed
+    except offline.KeyFileError as error:
+        raise recovery.RecoveryError(str(error)) from None
+    return recovery.OfDirectory(root, identity)
+
+
+def identity_of(arguments: Namespace) -> Path:
+    if not arguments.identity:
+        raise InventoryError("IDENTITY= must name the file of the offline key, from the safe")
+    return Path(arguments.identity).expanduser()
+
+
+def _sign_keys(environment: str, members: list[Member]) -> list[str]:
+    kept = [keys.kept(environment, member).get("sign", "") for member in members]
+    return [key for key in kept if key]
 
 
 def _target(arguments: Namespace, members: dict[str, Member]) -> Member:
@@ -45,28 +87,16 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
     return found
 
 
-def _recover(arguments: Namespace, to: Host, target: Member, hosts: dict[str, Host], vaults: list[Member]) -> int:
-    if not to.connected:
-        raise recovery.RecoveryError(f"{to.name}: cannot be reached (the reason stands above)")
-    for member in vaults:
-        vault = hosts[member.name]
-        if vault.connected:
-            return _from_vault(arguments, vault, member, to, target)
-    raise recovery.RecoveryError(f"{', '.join(each.name for each in vaults)}: no vault can be reached")
-
-
-def _from_vault(arguments: Namespace, vault: Host, member: Member, to: Host, target: Member) -> int:
-    program = backup.program(member.settings, "vault.sh")
-    sign_key = keys.kept(arguments.env, member).get("sign", "")
-    for offer in _chosen(arguments, recovery.offers(vault, program, target.name), vault.name):
-        manifest = recovery.manifest_of(vault, program, target.name, offer, sign_key)
+def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, signers: list[Member]) -> int:
+    for offer in _chosen(arguments, copies.offers(target.name), copies.name):
+        manifest = recovery.manifest_of(copies, target.name, offer, _sign_keys(arguments.env, signers))
         settings = target.settings
-        paths = recovery.bring(vault, program, to, manifest, settings.backup_dir, settings.backup_user)
+        paths = recovery.bring(copies, to, manifest, settings.backup_dir, settings.backup_user)
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))
         link = f"{settings.backup_dir}/{offer.dump.rsplit('_', 2)[0]}_latest{ending}"
         recovery.point_latest(to, settings.backup_user, link, paths[-1])
-        proof = "proven" if offer.signed else "NOT PROVEN"
-        print(shown(f"{to.name}: {offer.database}: {paths[-1]}, {proof}, from {vault.name}"))
+        proven = "proven" if offer.signed else "NOT PROVEN"
+        print(shown(f"{to.name}: {offer.database}: {paths[-1]}, {proven}, from {copies.name}"))
     print("Go on with docs/restore.md: deploy, then restore-database.sh --list")
     return 0
 
@@ -76,15 +106,21 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
         named = [each for each in offers if arguments.dump in (each.dump, f"{each.tier}/{each.dump}")]
         if not named:
             raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
-        if not named[0].signed:
-            print(shown(f"warning: {named[0].dump} was never proven: what is in it may be anything"), file=sys.stderr)
+        if doubt := _doubt(named[0]):
+            print(shown(f"warning: {named[0].dump}: {doubt}"), file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
-        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names one that is not")
+        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
-        if taken and offer.dump > taken.dump:
-            why = offer.proof or "not tried yet"
-            print(shown(f"not taken, as it is not proven ({why}): {offer.dump}"), file=sys.stderr)
+        if taken and offer.dump > taken.dump and (doubt := _doubt(offer)):
+            print(shown(f"not taken: {offer.dump}: {doubt}"), file=sys.stderr)
     return chosen
+
+
+def _doubt(offer: recovery.Offer) -> str:
+    """Why a dump is taken by its name alone."""
+    if not offer.signed:
+        return f"it is not proven ({offer.proof or 'not tried yet'}): what is in it may be anything"
+    return f"it lacks what was there before: {offer.suspect}" if offer.suspect else ""

@@ -10,6 +10,8 @@ from provision.backup import layout as backup
 from provision.debian.entries import Entry, File
 from provision.engine import inventory
 from provision.redis import layout as redis
+from provision.vault import keys, offline, sources
+from provision.vault import layout as vault
 from provision.windows import layout as windows
 
 
@@ -19,8 +21,9 @@ def run(arguments: Namespace) -> int:
     out = Path(arguments.out)
     if out.exists() and not out.is_dir():
         raise inventory.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
-    for member in inventory.read(arguments.env, arguments.limit, arguments.skip):
-        for name, content in rendered(member).items():
+    environment = inventory.Environment(arguments.env)
+    for member in environment.chosen(arguments.limit, arguments.skip):
+        for name, content in rendered(member, environment).items():
             path = out / member.name / name
             path.parent.mkdir(parents=True, exist_ok=True)
             # Some hold passwords: for whoever runs this, and nobody else.
@@ -31,11 +34,27 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def rendered(member: inventory.Member) -> dict[str, bytes]:
+def rendered(member: inventory.Member, environment: inventory.Environment) -> dict[str, bytes]:
     """What a host gets, by each file's path below the host's own directory."""
     if member.is_windows:
         return windows.rendered(member.settings)
-    return {file.path.lstrip("/"): file.content.encode() for file in files_of(member)}
+    files = [*files_of(member), *vault_files_of(member, environment.name, environment.members)]
+    return {file.path.lstrip("/"): file.content.encode() for file in files}
+
+
+def vault_files_of(member: inventory.Member, environment: str, members: list[inventory.Member]) -> list[File]:
+    """What a backup host has for its vaults, and a vault for its backup hosts: with the keys that are kept."""
+    settings, entries = member.settings, list[Entry]()
+    vaults = sources.vaults(environment, members)
+    if "backup" in member.groups and vaults:
+        entries += [*vault.outbox_files(settings, member.name, vaults), vault.sshd(settings)]
+    if "vault" in member.groups:
+        account = sources.account(settings.app_name, member.name)
+        sign_key = keys.kept(environment, member).get("sign", sources.UNMADE)
+        entries += vault.vault_files(settings, account, sources.sources(environment, members), sign_key)
+        sealed = offline.sealed(environment, settings.backup_encrypt_to)
+        entries += vault.sealed_secrets(settings, environment, sealed)
+    return [entry for entry in entries if isinstance(entry, File)]
 
 
 def files_of(member: inventory.Member) -> list[File]:

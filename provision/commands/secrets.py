@@ -1,14 +1,19 @@
-"""`make secrets`: generate what is missing into `.secrets/<environment>.env`."""
+"""`make secrets`: generate what is missing into `.secrets/<environment>.env`; or bring that file back from a vault."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
+from provision.commands.recover import identity_of
 from provision.engine import inventory
 from provision.settings import SECRET_SETTINGS, secrets
+from provision.vault import offline
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.copy:
+        return _bring_back(arguments)
     generated = complete(inventory.Environment(arguments.env))
     shown = "/".join(secrets.file_of(arguments.env).parts[-2:])
     print(f"{shown}: generated {', '.join(generated)}" if generated else f"{shown}: complete, nothing to generate")
@@ -21,3 +26,15 @@ def complete(environment: inventory.Environment) -> list[str]:
     """Generate the secrets that an environment's own file lacks, and no others point at. Return their names."""
     pointed_at = environment.secrets_pointed_at()
     return secrets.generate_missing(environment.name, [name for name in SECRET_SETTINGS if name not in pointed_at])
+
+
+def _bring_back(arguments: Namespace) -> int:
+    """From a copy of a vault's directory, with the key from the safe: for a clone that has nothing else."""
+    inventory.path_of(arguments.env)
+    sealed = Path(arguments.copy).expanduser() / "secrets" / f"{arguments.env}.env.age"
+    try:
+        path = offline.bring_back(arguments.env, sealed, identity_of(arguments))
+    except offline.KeyFileError as error:
+        raise inventory.InventoryError(str(error)) from None
+    print(f"{'/'.join(path.parts[-2:])}: as the last deploy has sealed it")
+    return 0

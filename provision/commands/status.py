@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,10 @@ from gevent.pool import Pool
 from pyinfra.api import Host
 from pyinfra.context import ctx_host
 
+from provision.backup import layout as backup_layout
 from provision.backup.facts import BackupReport, Report, made_at
 from provision.commands import table
-from provision.commands.health import NOT_ASKED, WORDS, Health, databases, good, own
+from provision.commands.health import NOT_ASKED, WORDS, Health, Vault, databases, good, own
 from provision.engine import inventory, reach
 from provision.engine import run as runs
 from provision.engine.private import PrivateInput
@@ -23,6 +25,7 @@ from provision.engine.shown import shown
 from provision.redis.facts import Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
+from provision.vault.facts import VaultReport
 from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
 
@@ -36,6 +39,7 @@ COLUMNS = (
     "database",
     "age",
     "restore test",
+    "off-site",
     "last run",
     "last good backup",
     "size",
@@ -66,12 +70,17 @@ def _all(arguments: Namespace) -> list[Health]:
     environment = inventory.Environment(arguments.env)
     members = environment.chosen(arguments.limit, arguments.skip)
     with runs.connected(environment, [member.name for member in members]) as hosts:
-        asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair), zip(hosts, members, strict=True))
-    return sorted(asked, key=lambda health: -health.severity)
+        pairs = list(zip(hosts, members, strict=True))
+        asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair), pairs)
+        vaults = [vault for vault in Pool(_AT_ONCE).map(lambda pair: _proven(*pair), pairs) if vault]
+    return sorted((replace(health, vaults=tuple(vaults)) for health in asked), key=lambda health: -health.severity)
 
 
 def _show(healths: list[Health]) -> None:
-    table.show([row for health in healths for row in rows_of(health)], COLUMNS, DISPENSABLE, "JSON=1 (--json) has them")
+    rows = [row for health in healths for row in rows_of(health)]
+    columns = [column for column in COLUMNS if any(row[column] for row in rows)]
+    dispensable = [column for column in DISPENSABLE if column in columns]
+    table.show(rows, columns, dispensable, "JSON=1 (--json) has them")
     told = [(each, health.member.name) for health in healths for each in health.findings]
     if told:
         print()
@@ -95,6 +104,17 @@ def health_of(host: Host, member: inventory.Member) -> Health:
             report = ask_backups(host, member)
     lost = reach.why_lost(host)
     return Health(member, lost) if lost else Health(member, redis=redis, report=report)
+
+
+def _proven(host: Host, member: inventory.Member) -> Vault | None:
+    """What a vault has of whom; None of a host that is no vault, or does not answer."""
+    if "vault" not in member.groups or not host.connected:
+        return None
+    program = backup_layout.program(member.settings, "vault.sh")
+    with ctx_host.use(host):
+        report = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+    proven = {(str(each["host"]), each["database"]): each["proven_hours"] for each in report}
+    return Vault(member.name, member.settings, proven)
 
 
 def ask_backups(host: Host, member: inventory.Member) -> Report:
@@ -126,7 +146,22 @@ def rows_of(health: Health) -> list[dict[str, str]]:
         return [row | ({} if report is None else {"last good backup": NO_ANSWER})]
     row["next run"] = f"{_next_run(member.settings, report.now):%a %H:%M}"
     names = databases(member.settings, report)
-    return [row | {"state": _state(health, name)} | _database_row(name, report, report.now) for name in names]
+    return [
+        row
+        | {"state": _state(health, name), "off-site": _off_site(health, name)}
+        | _database_row(name, report, report.now)
+        for name in names
+    ]
+
+
+def _off_site(health: Health, database: str) -> str:
+    """How old the newest copy in each vault is that was proven and lacks nothing."""
+    told = []
+    for vault in health.vaults:
+        hours = vault.proven.get((health.member.name, database))
+        age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
+        told.append(f"{vault.name} {age}" if len(health.vaults) > 1 else age)
+    return ", ".join(told)
 
 
 def _state(health: Health, database: str) -> str:
@@ -174,14 +209,14 @@ def _of_host(health: Health) -> dict[str, Any]:
         "severity": health.severity,
         "asked": health.asked,
         "redis": health.redis or None,
-        "backups": [_of_database(name, health.member, report) for name in databases(health.member.settings, report)]
+        "backups": [_of_database(name, health, report) for name in databases(health.member.settings, report)]
         if report and report.now
         else [],
         "findings": [vars(finding) for finding in health.findings],
     }
 
 
-def _of_database(name: str, member: inventory.Member, report: Report) -> dict[str, Any]:
+def _of_database(name: str, health: Health, report: Report) -> dict[str, Any]:
     dumps, runs_, tests = good(name, report), own(name, report.last_runs), own(name, report.restore_tests)
     assert report.now is not None
     made = made_at(dumps[0]["dump"]) if dumps else None
@@ -194,7 +229,8 @@ def _of_database(name: str, member: inventory.Member, report: Report) -> dict[st
         "kept": {tier: len(own(name, manifests)) for tier, manifests in report.manifests.items()},
         "last_run": _worst(run["state"] for run in runs_),
         "restore_test": {"verdict": tests[0]["verdict"], "tested": tests[0]["tested"]} if tests else None,
-        "next_run": _next_run(member.settings, report.now).isoformat(),
+        "off_site": {vault.name: vault.proven.get((health.member.name, name)) for vault in health.vaults},
+        "next_run": _next_run(health.member.settings, report.now).isoformat(),
     }
 
 

@@ -31,3 +31,22 @@ def note(host: Host, sentence: str) -> None:
 def noted(host_name: str, operation_hash: str) -> list[str]:
     """The differences that an operation found on a host, in this run."""
     return _found.get(ctx_state.get(), {}).get((host_name, operation_hash), [])
+
+
+# What of a run somebody should know although no deploy changes it.
+_warned: WeakKeyDictionary[State, list[str]] = WeakKeyDictionary()
+
+
+def warn(host: Host, sentence: str) -> None:
+    """Tell, in a plan and in a deploy, what only a person can change. Never name a secret's value."""
+    told = _warned.setdefault(ctx_state.get(), [])
+    sentence = shown(sentence)
+    line = f"{host.name}: {sentence}"
+    if line not in told:
+        told.append(line)
+        logger.warning(f"{host.print_prefix}{sentence}")
+
+
+def warned() -> list[str]:
+    """What this run has warned of, each with its host."""
+    return list(_warned.get(ctx_state.get(), []))

@@ -44,11 +44,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: an exit code as of a shell, the steps in order, and the hosts that were given up."""
+    """How a run ended: an exit code as of a shell, the steps in order, the hosts that were given up, what only a person
+    can change."""
 
     exit_code: int
     steps: tuple[Step, ...]
     failed_hosts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") -> Outcome:
@@ -145,4 +147,4 @@ def _outcome(code: int) -> Outcome:
                 )
             )
     failed = tuple(sorted(host.name for host in state.failed_hosts))
-    return Outcome(code or (1 if failed else 0), tuple(steps), failed)
+    return Outcome(code or (1 if failed else 0), tuple(steps), failed, tuple(changes.warned()))

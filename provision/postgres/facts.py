@@ -1,10 +1,13 @@
-"""Which package repositories a host has, and which PostgreSQL clients a repository has."""
+"""Which package repositories a host has, which clients a repository has, and who reads dumps of a host's own server."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
+from provision.debian.programs import program
 from provision.engine.facts import Fact, asked
 
 
@@ -55,3 +58,35 @@ class ClientMajors(Fact[frozenset[int]]):
     @override
     def read(self, lines: list[str]) -> frozenset[int]:
         return frozenset(int(line) for line in lines)
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """The PostgreSQL on a host itself: when it was started ("": there is none that lets the host's root in), what the
+    role that reads the dumps lacks, in words, and whether that role is somebody else's."""
+
+    started: str = ""
+    lacks: tuple[str, ...] = ()
+    foreign: bool = False
+
+
+class DumpRole(Fact[OwnServer]):
+    """Given a port, the role that reads the dumps and the comment that marks it as ours, return the OwnServer."""
+
+    @override
+    def command(self, port: int, role: str, ours: str) -> StringCommand:
+        return asked(program("postgres/dump-role-lacks.sh", str(port), role, ours))
+
+    @staticmethod
+    @override
+    def default() -> OwnServer:
+        return OwnServer()
+
+    @override
+    def read(self, lines: list[str]) -> OwnServer:
+        found: dict[str, list[str]] = {"started": [], "lacks": [], "foreign": []}
+        for key, _, value in (line.partition("=") for line in lines):
+            found[key].append(value)
+        # One that ended half-way has said nothing.
+        started = found["started"][0] if found["started"] else ""
+        return OwnServer(started, tuple(found["lacks"]), bool(found["foreign"]))

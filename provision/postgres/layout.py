@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provision.debian.entries import Directory, Entry, File
+from provision.postgres import scram
 from provision.settings import Settings
 from provision.settings.project import PROJECT
 from provision.settings.render import render
@@ -20,6 +21,29 @@ def repository(settings: Settings, codename: str) -> list[Entry]:
             render("postgres/pgdg.sources.j2", settings, codename=codename, key=REPOSITORY_KEY),
         ),
     ]
+
+
+def root_certificate(settings: Settings) -> list[Entry]:
+    """What the server's certificate is checked by, where the app and the backups find it."""
+    if not settings.postgres_sslrootcert:
+        return []
+    text = (PROJECT / settings.postgres_sslrootcert).read_text(encoding="ascii")
+    return [Directory(settings.backup_program_dir), File(settings.postgres_sslrootcert_file, text)]
+
+
+def dump_role(settings: Settings) -> list[File]:
+    """The SQL that makes the role which reads the dumps; none where that is the app's."""
+    if settings.postgres_backup_user == settings.postgres_user:
+        return []
+    verifier = scram.verifier(settings.postgres_backup_user, settings.postgres_backup_password)
+    ours = dump_role_comment(settings)
+    sql = render("postgres/dump-role.sql.j2", settings, verifier=verifier, comment=ours)
+    return [File(settings.dump_role_file, sql, mode=0o600)]
+
+
+def dump_role_comment(settings: Settings) -> str:
+    """What marks the role as ours: of one that lacks it nothing is changed."""
+    return f"Reads the dumps of {settings.app_name}; made by its deploy"
 
 
 def no_main_cluster(settings: Settings) -> list[Entry]:

@@ -112,7 +112,7 @@ def login(operator_password: str) -> str:
 # The first words of what files/redis/existing.sh prints, and what it may say of redis.conf.
 _WORDS = {
     "address", "listener", "conf", "user", "service", "docker", "compose", "published", "container", "entry",
-    "including", "own",
+    "including", "own", "shadowed", "override",
 }  # fmt: skip
 _CONF: dict[str, Literal["missing", "ours", "debian", "changed"]] = {
     "missing": "missing", "ours": "ours", "debian": "debian", "changed": "changed",
@@ -155,6 +155,8 @@ class RedisSite(Fact[Site]):
                 *((path, True) for path in found.get("including", [])),
                 *((path, False) for path in found.get("own", [])),
             ),
+            shadowed=tuple(found.get("shadowed", [])),
+            has_override="override" in found,
         )  # fmt: skip
 
 

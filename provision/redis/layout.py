@@ -69,7 +69,15 @@ def script_watch(settings: Settings) -> list[Entry]:
         Directory(directory(settings.redis_script_state), mode=0o700),
         File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
         File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),
-        File(f"{unit}.service", render("redis/count-scripts.service.j2", settings)),
+        File(
+            f"{unit}.service",
+            render(
+                "redis/count-scripts.service.j2",
+                settings,
+                writable=[directory(settings.redis_script_state)],
+                capabilities="",
+            ),
+        ),
         File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
     ]
 
@@ -81,6 +89,12 @@ def script_timer(settings: Settings) -> str:
 def compose_entry(settings: Settings) -> File:
     """What `docker compose` finds in the app's directory where nobody has a Compose file of their own."""
     return File(f"{settings.app_dir}/compose.yaml", render("redis/compose.yaml.j2", settings))
+
+
+def no_override(settings: Settings) -> File:
+    """The first of the names that Compose looks for an override by: where it is root's, no other one is read."""
+    path = f"{settings.app_dir}/compose.override.yml"
+    return File(path, render("redis/compose.override.yml.j2", settings), keep_previous=True)
 
 
 def kernel(settings: Settings) -> File:

@@ -70,6 +70,13 @@ def _in_a_container(
             name="Leave `docker compose` to the Compose file of a person",
             paths=[layout.compose_entry(settings).path],
         )
+    if app_is_here and not site.has_override:
+        entries.append(layout.no_override(settings))
+    for path in site.shadowed:
+        logger.warning(
+            f"{host.print_prefix}{path} is not root's, so root's `docker compose` goes on reading compose.yaml: see who"
+            f" wrote it; if it is yours, give it to root (chown -h root {path}), and deploy again"
+        )
     for path, includes_ours in site.compose_files:
         if not includes_ours:
             logger.warning(

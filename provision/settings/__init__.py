@@ -40,6 +40,11 @@ class Settings(
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def postgres_sslrootcert_file(self) -> str:
+        """Where `postgres_sslrootcert` lies on each host, for everybody to read; "" where there is none."""
+        return f"{self.backup_program_dir}/postgres-ca.crt" if self.postgres_sslrootcert else ""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -51,6 +56,8 @@ class Fault:
 
 
 SECRET_SETTINGS = tuple(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+# Those that one may do without: read only where the inventory points at them.
+OPTIONAL_SECRETS = tuple(name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None)
 _PREFIXES = tuple({f"{name.split('_')[0]}_" for name in Settings.model_fields})
 
 
@@ -63,12 +70,12 @@ def check(data: Mapping[str, Any], read_secret: Callable[[str, Any], SecretStr])
     """
     faults = [_unknown(key) for key in data if _is_misspelt(key)]
     values = {key: value for key, value in data.items() if key in Settings.model_fields}
-    for name in SECRET_SETTINGS:
+    for name in (*SECRET_SETTINGS, *(name for name in OPTIONAL_SECRETS if values.get(name) is not None)):
         try:
             values[name] = read_secret(name, values.get(name))
         except SecretError as error:
             faults.append(Fault(name, None, str(error)))
-            values[name] = SecretStr("not-read")
+            values[name] = SecretStr("not-read") if name in SECRET_SETTINGS else None
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -84,7 +91,9 @@ def _fault(error: Any) -> Fault:
     if not name:  # a rule across settings: its sentence names them
         return Fault("", None, reason)
     # What a person gives to the app may be secret as well.
-    hidden = name in (*SECRET_SETTINGS, "app_env") or "AGE-SECRET-KEY-" in repr(error["input"]).upper()
+    hidden = (
+        name in (*SECRET_SETTINGS, *OPTIONAL_SECRETS, "app_env") or "AGE-SECRET-KEY-" in repr(error["input"]).upper()
+    )
     found = None if hidden else repr(error["input"])
     return Fault(".".join(map(str, error["loc"])), found, reason)
 

@@ -74,6 +74,11 @@ class BackupTierSettings(AppSettings):
         return f"{self.backup_config_dir}/pgpass"
 
     @property
+    def dump_role_file(self) -> str:
+        """The SQL that makes `postgres_backup_user`; it holds what PostgreSQL keeps of its password."""
+        return f"{self.backup_config_dir}/dump-role.sql"
+
+    @property
     def backup_log_dir(self) -> str:
         return f"/var/log/{self.app_name}"
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from provision.settings import schedule
-from provision.settings.fields import AbsolutePath, Count, Host, Line, Time, Weekday
+from provision.settings.fields import AbsolutePath, Count, Host, Line, SecretUrl, Time, Weekday
 
 
 class BackupWatchSettings(BaseModel):
@@ -20,6 +20,11 @@ class BackupWatchSettings(BaseModel):
         description="A shell command for each failure; it finds BACKUP_TIER, BACKUP_STEP, BACKUP_MESSAGE and"
         " BACKUP_EXIT_CODE in its environment. Empty: none.",
         examples=['logger -p daemon.err "$BACKUP_TIER: $BACKUP_MESSAGE"'],
+    )
+    backup_ping_url: SecretUrl = Field(
+        None,
+        description="The address, in healthchecks.io's form, that a Debian host tells when a backup or restore test"
+        " begins and how it ends: `env:NAME`, `file:PATH`, `command:...`. {name} in it is daily, weekly, restore-test.",
     )
     backup_metrics_dir: AbsolutePath | Literal[""] = Field(
         "",

@@ -99,6 +99,14 @@ def _secret(value: Any) -> Any:
     return value
 
 
+def _web_address(value: SecretStr | None) -> SecretStr | None:
+    if value and not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[\w.~{}-]+)+", value.get_secret_value(), re.ASCII):
+        raise ValueError(
+            "must be an address such as https://hc-ping.com/key/{name}, without '?', '#' and '/' at its end"
+        )
+    return value
+
+
 Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")]
 User = Annotated[
     str, matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
@@ -118,3 +126,4 @@ Time = Annotated[str, AfterValidator(_time_of_day)]
 Weekday = Annotated[str, AfterValidator(_weekday)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from provision.settings.fields import AbsolutePath, EnvironmentValue, Host, Line, Port, Secret
 from provision.settings.project import PROJECT
@@ -28,6 +29,25 @@ def _key(value: str) -> str:
     return value
 
 
+def _certificate(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=str(PROJECT / value))
+    except (OSError, ValueError):
+        raise ValueError("must be a file with a certificate in PEM: -----BEGIN CERTIFICATE-----") from None
+    return value
+
+
+def _role(value: str) -> str:
+    if len(value.encode()) > 63 or value.startswith("pg_") or value in ("public", "none"):
+        raise ValueError("must be a name that PostgreSQL takes for a role: at most 63 bytes, without pg_ at its head")
+    return value
+
+
+BackupRole = Annotated[Line, AfterValidator(_role)]
+
+
 class PostgresSettings(BaseModel):
     postgres_mode: Literal["direct", "compose", "container"] = Field(
         "direct",
@@ -42,10 +62,30 @@ class PostgresSettings(BaseModel):
         description="The database that the app uses and the backups dump.",
     )
     postgres_user: EnvironmentValue = Field(
-        default_factory=lambda data: data["app_name"], description="The role that the app and the dump connect as."
+        default_factory=lambda data: data["app_name"], description="The role that the app and restores connect as."
     )
     postgres_password: Secret = Field(
         description="The password of `postgres_user`: `env:NAME`, `file:PATH` or `command:...`."
+    )
+    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        None,
+        description="How far connections to PostgreSQL are encrypted and checked, in libpq's words; unset: not said.",
+    )
+    postgres_sslrootcert: Annotated[Line, AfterValidator(_certificate)] | None = Field(
+        None,
+        validate_default=True,
+        description="The file, on this machine, with the certificate that has signed the server's (PEM).",
+    )
+    postgres_url_reader: Literal["node-postgres", "prisma", "libpq"] = Field(
+        "node-postgres",
+        description="Who reads `DATABASE_URL` in `.env`: each has words of its own for `postgres_sslmode`.",
+    )
+    postgres_backup_user: BackupRole = Field(
+        default_factory=lambda data: f"{data['app_name']}_backup",
+        description="The role that reads the dumps, and nothing else; `postgres_user` where it should have none.",
+    )
+    postgres_backup_password: Secret = Field(
+        description="The password of `postgres_backup_user`: `env:NAME`, `file:PATH` or `command:...`."
     )
     postgres_compose_file: AbsolutePath = Field(
         default_factory=lambda data: f"{data['app_dir']}/docker-compose.yml",
@@ -53,6 +93,11 @@ class PostgresSettings(BaseModel):
     )
     postgres_compose_service: Line = Field(
         "postgres", description="Mode compose: the name of PostgreSQL's service in `postgres_compose_file`."
+    )
+    postgres_compose_project: Line | Literal[""] = Field(
+        "",
+        description="Mode compose: the project's name, as `docker compose ls` shows it. Empty: the project that was"
+        " started in the directory of `postgres_compose_file`.",
     )
     postgres_image: Line = Field(
         "postgres:16-alpine",
@@ -70,3 +115,21 @@ class PostgresSettings(BaseModel):
         "files/postgres/apt.postgresql.org.asc",
         description="The file, on this machine, with the key that signs `postgres_apt_repository`.",
     )
+
+    # Rules across settings hang on one field each, see redis.py.
+    @field_validator("postgres_sslrootcert")
+    @classmethod
+    def _certificate_suits_the_mode(cls, root: str | None, info: ValidationInfo) -> str | None:
+        mode = info.data.get("postgres_sslmode")
+        if root is None and mode in ("verify-ca", "verify-full"):
+            raise ValueError(f"is missing: postgres_sslmode = '{mode}' checks the server's certificate by it")
+        if root is not None and mode not in ("require", "verify-ca", "verify-full"):
+            raise ValueError(f"has no effect with postgres_sslmode = {mode!r}: set that to 'verify-full'")
+        return root
+
+    @field_validator("postgres_sslmode")
+    @classmethod
+    def _container_has_the_certificate(cls, mode: str | None, info: ValidationInfo) -> str | None:
+        if mode in ("verify-ca", "verify-full") and info.data.get("postgres_mode") == "container":
+            raise ValueError(f"= '{mode}' needs postgres_mode = 'direct': the one-off container has no certificate")
+        return mode

@@ -1,7 +1,7 @@
 """Templates to text, complete or not at all, and the quoting that each kind of file needs.
 
 Undefined names are errors (StrictUndefined). A template sees the host's settings by name, and writes every
-value through the filter of the language that it stands in: `sh`, `url`, `dotenv`, `pgpass`. A secret
+value through the filter of the language that it stands in: `sh`, `url`, `dotenv`, `pgpass`, `sql`. A secret
 reaches a template only by `| reveal`, so one can list them with grep.
 """
 
@@ -74,6 +74,11 @@ def pgpass(value: object) -> str:
     return _plain(value).replace("\\", "\\\\").replace(":", "\\:")
 
 
+def sql(value: object) -> str:
+    """One text in SQL, where standard_conforming_strings is on (PostgreSQL, "String Constants")."""
+    return "'" + _plain(value).replace("'", "''") + "'"
+
+
 def sha256(value: object) -> str:
     """The SHA-256 of a text, in hexadecimal: what a Redis ACL file holds in place of a password."""
     return hashlib.sha256(_plain(value).encode()).hexdigest()
@@ -102,4 +107,4 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=False,  # nothing here is HTML; each value goes through the filter of its own language
 )
-_environment.filters.update(sh=sh, url=url, dotenv=dotenv, pgpass=pgpass, sha256=sha256, reveal=reveal)
+_environment.filters.update(sh=sh, url=url, dotenv=dotenv, pgpass=pgpass, sql=sql, sha256=sha256, reveal=reveal)

@@ -108,16 +108,21 @@ def generate_missing(environment: str, names: list[str]) -> list[str]:
     missing = [name for name in names if name not in _parse(text)]
     if not missing:
         return []
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     lines = "".join(f"{name}={secrets.token_urlsafe(24)}\n" for name in missing)
-    aside = path.with_suffix(".part")
+    write_private(path, (text + ("" if text.endswith("\n") or not text else "\n") + lines).encode())
+    return missing
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read: 0600 from its first byte, replaced in one step."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    aside = path.with_name(f"{path.name}.part")
     aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text + ("" if text.endswith("\n") or not text else "\n") + lines)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    return missing
 
 
 def _parse(text: str) -> dict[str, str]:

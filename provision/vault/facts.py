@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
@@ -20,7 +23,8 @@ class PublicKeys(Fact[dict[str, str]]):
             "cd", QuoteString(config_dir), "2>/dev/null && {",
             "for k in ssh sign; do",
             'if [ -s "$k" ] && [ -s "$k.pub" ]; then echo "$k=$(cut -d " " -f 1,2 "$k.pub")"; fi; done;',
-            'if [ -s age ]; then echo "age=$(age-keygen -y age)"; fi; };',
+            # More than one key in it is none of ours: they are told together, and are another than the one kept.
+            'if [ -s age ]; then echo "age=$(age-keygen -y age | paste -sd " ")"; fi; };',
             "if [ -s /etc/ssh/ssh_host_ed25519_key.pub ]; then",
             'echo "host=$(cut -d " " -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub)"; fi; true',
         )  # fmt: skip
@@ -39,3 +43,24 @@ class PublicKeys(Fact[dict[str, str]]):
                 raise ValueError(kind)
             found[kind] = key
         return found
+
+
+class VaultReport(Fact[list[dict[str, Any]]]):
+    """Given a vault's program, return what it holds of each database of each backup host, an entry each."""
+
+    @override
+    def command(self, program: str) -> StringCommand:
+        return asked(QuoteString(program), "--report")
+
+    @staticmethod
+    @override
+    def default() -> list[dict[str, Any]]:
+        return []
+
+    @override
+    def read(self, lines: list[str]) -> list[dict[str, Any]]:
+        entries = [json.loads(line) for line in lines]
+        for each in entries:
+            if not isinstance(each["database"], str) or not isinstance(each["proven_hours"], int | None):
+                raise ValueError(each["host"])
+        return entries

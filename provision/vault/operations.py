@@ -113,14 +113,17 @@ class Due(Fact[list[str]]):
 
 @operation()
 def ran(path: str, service: str) -> Generator[StringCommand, None, None]:
-    """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it."""
+    """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it.
+
+    A run that ends with an alarm of another kind is monitoring's to tell: what was due is done.
+    """
     due = host.get_fact(Due, program=path)
     for reason in due:
         note(host, reason)
     if due:
         unit = QuoteString(service)
         yield StringCommand(
-            "systemctl start", unit,
+            "systemctl start", unit, '|| [ -z "$(', QuoteString(path), '--due)" ]',
             "|| { journalctl --quiet --no-pager --lines=8 --output=cat -u", unit, ">&2; exit 1; }", _timeout=LONG,
         )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 from pyinfra.api import Host, State
 
@@ -19,7 +21,9 @@ def known_hosts_only(host: Host, state: State, member: Member, members: list[Mem
     if not any("vault" in each.groups for each in members):
         return
     if keys.kinds_of(member):
-        told = keys.changed(environment, member, found(host, member))
+        has = found(host, member)
+        refuse_offline_key(host, member, has)
+        told = keys.changed(environment, member, has)
         if told:
             raise PreflightError(f"{host.name}: {told}; no host was changed")
     lacking = keys.lacking(environment, members)
@@ -29,6 +33,15 @@ def known_hosts_only(host: Host, state: State, member: Member, members: list[Mem
             f"{names}: inventories/keys/{environment} lacks keys of it, which are made in a first stage; no host was"
             f" changed. Run `make deploy ENV={environment}` with these hosts, or"
             f" `pyinfra inventories/{environment}.py vault-keys.py` and then this again"
+        )
+
+
+def refuse_offline_key(host: Host, member: Member, has: Mapping[str, str]) -> None:
+    """Raise PreflightError where people's own key lies on a vault, whose capture it should outlive."""
+    if set(has.get("age", "").split()) & set(member.settings.backup_encrypt_to):
+        raise PreflightError(
+            f"{host.name}: {member.settings.vault_config_dir}/age holds a key of backup_encrypt_to, and an offline key"
+            " lies on no machine: remove it there, make another one with `make keys`; no host was changed"
         )
 
 

@@ -1,25 +1,32 @@
 """Dumps on their way back from a vault to a backup host, through this machine and onto none of its disks.
 
-The vault opens its copies with its own key; what it says is held against the signature, whose public half this
-project keeps, and against the sums in what was signed.
+A vault opens its copies with its own key; a directory of its files is opened with people's offline key. What either
+says is held against the signature, whose public half this project keeps, and against the sums in what was signed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import pyrage
 from paramiko import Channel
 from pyinfra.api import Host
 
+from provision.vault import offline
+
 CHUNK_BYTES = 1 << 20
+# What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
+ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
 
 # Private from its first byte, whole under its name or not there at all.
 _RECEIVE = r"""set -eu; umask 077
@@ -44,7 +51,7 @@ class RecoveryError(Exception):
 
 @dataclass(frozen=True)
 class Offer:
-    """A copy as a vault lists it: `fetched` in seconds since 1970."""
+    """A copy as a vault lists it: `fetched` in seconds since 1970; `suspect` tells what it lacks of an earlier one."""
 
     tier: str
     dump: str
@@ -52,35 +59,138 @@ class Offer:
     proof: str
     fetched: int
     signed: bool
+    suspect: str = ""
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.tier}/{self.dump}.manifest.json"
 
 
-def offers(vault: Host, program: str, source: str) -> list[Offer]:
-    """What a vault holds of a backup host, the newest of each database first. Raise RecoveryError."""
-    text = b"".join(_output(vault, [program, "--offer", source])).decode()
-    return [Offer(**json.loads(line)) for line in text.splitlines()]
+class Sink(Protocol):
+    """Where a stream goes, piece by piece."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+class Copies(Protocol):
+    """Where copies come from. Each method raises RecoveryError for what it cannot read."""
+
+    @property
+    def name(self) -> str: ...
+
+    def offers(self, source: str) -> list[Offer]:
+        """What there is of a backup host, the newest of each database first."""
+        ...
+
+    def read(self, source: str, file: str, into: Sink) -> None:
+        """A file of it, TIER/NAME, opened when it is encrypted."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfVault:
+    """The copies of a vault that can be reached: `program` is its own."""
+
+    vault: Host
+    program: str
+
+    @property
+    def name(self) -> str:
+        return self.vault.name
+
+    def offers(self, source: str) -> list[Offer]:
+        text = b"".join(_output(self.vault, [self.program, "--offer", source])).decode()
+        return [Offer(**json.loads(line)) for line in text.splitlines()]
+
+    def read(self, source: str, file: str, into: Sink) -> None:
+        for chunk in _output(self.vault, [self.program, "--export", source, file]):
+            into.write(chunk)
+
+
+@dataclass(frozen=True)
+class OfDirectory:
+    """A copy of a vault's directory on this machine: people's own key opens it, the vault's is gone."""
+
+    root: Path
+    identity: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    def offers(self, source: str) -> list[Offer]:
+        found = (self.root / "store" / source).glob("*/*.manifest.json")
+        return [_offer(path) for path in sorted(found, key=lambda each: each.name, reverse=True)]
+
+    def read(self, source: str, file: str, into: Sink) -> None:
+        path = self.root / "store" / source / file
+        try:
+            keys = offline.identities(self.identity)
+            stored = path.open("rb")
+        except offline.KeyFileError as error:
+            raise RecoveryError(str(error)) from None
+        except OSError as error:
+            raise RecoveryError(f"{path}: cannot be read ({error.strerror}): copy the directory whole") from None
+        with stored:
+            if not file.endswith(".age"):
+                into.write(stored.read())
+                return
+            try:
+                pyrage.decrypt_io(stored, into, keys)
+            except (OSError, pyrage.DecryptError) as error:
+                raise RecoveryError(f"{path}: {self.identity} does not open it: {error}") from None
+
+
+def _offer(path: Path) -> Offer:
+    """Of a manifest that lies in a directory. Raise RecoveryError when it cannot be read."""
+    dump = path.name.removesuffix(".manifest.json")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        beside = path.with_name(f"{dump}.proof.json")
+        proof = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+        accepted = path.with_name(f"{dump}.accepted.json").exists()
+        return Offer(
+            tier=path.parent.name, dump=dump, database=str(manifest["database"]), proof=proof.get("verdict") or "",
+            fetched=int(path.stat().st_mtime), signed=path.with_name(f"{path.name}.sig").exists(),
+            suspect="" if accepted else proof.get("suspect") or "",
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RecoveryError(
+            f"{path}: cannot be read ({type(error).__name__}): take another copy of the store"
+        ) from None
 
 
 def newest(found: list[Offer]) -> list[Offer]:
-    """Of each database the newest signed one."""
+    """Of each database the newest signed one that lacks nothing."""
     chosen: dict[str, Offer] = {}
     for offer in found:
-        if offer.signed:
+        if offer.signed and not offer.suspect:
             chosen.setdefault(offer.database, offer)
     return list(chosen.values())
 
 
-def manifest_of(vault: Host, program: str, source: str, offer: Offer, sign_key: str) -> dict[str, Any]:
+def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection[str]) -> dict[str, Any]:
     """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError."""
-    name = f"{offer.tier}/{offer.dump}.manifest.json"
-    text = b"".join(_output(vault, [program, "--export", source, name]))
+    text = _text(copies, source, offer.manifest)
     if offer.signed:
-        signature = b"".join(_output(vault, [program, "--export", source, f"{name}.sig"]))
-        if not is_signed(text, signature, sign_key):
+        signature = _text(copies, source, f"{offer.manifest}.sig")
+        if not any(is_signed(text, signature, key) for key in sign_keys):
             raise RecoveryError(f"{offer.dump}: its signature is not the vault's: take another one, and see the vault")
     manifest: dict[str, Any] = json.loads(text)
     if (manifest["dump"], manifest["tier"], manifest["source"]) != (offer.dump, offer.tier, source):
         raise RecoveryError(f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault")
+    for file in manifest["files"]:  # they become paths: of one that nobody has signed they may be anything
+        if file["plain_name"] not in [offer.dump + ending for ending in ENDINGS] or "/" in offer.dump:
+            raise RecoveryError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
+        if file["name"] != f"{file['plain_name']}.age":
+            raise RecoveryError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")
     return manifest
+
+
+def _text(copies: Copies, source: str, file: str) -> bytes:
+    into = io.BytesIO()
+    copies.read(source, file, into)
+    return into.getvalue()
 
 
 def is_signed(text: bytes, signature: bytes, sign_key: str) -> bool:
@@ -101,7 +211,7 @@ def _namespace(manifest: bytes) -> str:
     return f"{json.loads(manifest)['app']}-backup"
 
 
-def bring(vault: Host, program: str, to: Host, manifest: dict[str, Any], backup_dir: str, user: str) -> list[str]:
+def bring(copies: Copies, to: Host, manifest: dict[str, Any], backup_dir: str, user: str) -> list[str]:
     """Put all files of a copy on a host, opened, as a night's dump lies there. Return their paths."""
     tier = manifest["tier"]
     directory = backup_dir if tier == "daily" else f"{backup_dir}/{tier}"
@@ -111,8 +221,8 @@ def bring(vault: Host, program: str, to: Host, manifest: dict[str, Any], backup_
     mains = (manifest["dump"], f"{manifest['dump']}.tar")
     for file in sorted(manifest["files"], key=lambda each: each["plain_name"] in mains):
         path = f"{directory}/{file['plain_name']}"
-        stream = _output(vault, [program, "--export", manifest["source"], f"{tier}/{file['name']}"])
-        _receive(to, path, user, stream, file["plain_sha256"])
+        with arriving(to, path, user, file["plain_sha256"]) as into:
+            copies.read(manifest["source"], f"{tier}/{file['name']}", into)
         if path.endswith(".tar"):
             _run(to, [*_as(user), "sh", "-c", _UNPACK, "unpack", path])
         paths.append(path.removesuffix(".tar"))
@@ -124,20 +234,34 @@ def _as(user: str) -> list[str]:
     return ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
 
 
-def _receive(host: Host, path: str, user: str, stream: Iterator[bytes], sha256: str) -> None:
-    """Write a stream to a file of a host; one whose sum is wrong is not left there. Raise RecoveryError."""
-    arriving = f"{path}.arriving"
-    channel = _open(host, [*_as(user), "sh", "-c", _RECEIVE, "receive", arriving])
-    digest = hashlib.sha256()
-    for chunk in stream:
-        digest.update(chunk)
-        channel.sendall(chunk)
-    channel.shutdown_write()
-    _finish(host, channel)
-    if digest.hexdigest() != sha256:
-        _run(host, [*_as(user), "rm", "-f", "--", arriving])
+class _Arriving:
+    """A stream to a file of a host, whose sum is taken on the way."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel, self.digest = channel, hashlib.sha256()
+
+    def write(self, data: bytes, /) -> int:
+        self.digest.update(data)
+        self.channel.sendall(data)
+        return len(data)
+
+
+@contextlib.contextmanager
+def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
+    """A file of a host, to be written; one whose sum is wrong is not left there. Raise RecoveryError."""
+    aside = f"{path}.arriving"
+    into = _Arriving(_open(host, [*_as(user), "sh", "-c", _RECEIVE, "receive", aside]))
+    try:
+        yield into
+    except BaseException:
+        into.channel.close()  # the rest of it is not there: nothing gets its name
+        raise
+    into.channel.shutdown_write()
+    _finish(host, into.channel)
+    if into.digest.hexdigest() != sha256:
+        _run(host, [*_as(user), "rm", "-f", "--", aside])
         raise RecoveryError(f"{path}: what arrived is not what the manifest says: it was removed; take another dump")
-    _run(host, [*_as(user), "mv", "-fT", "--", arriving, path])
+    _run(host, [*_as(user), "mv", "-fT", "--", aside, path])
 
 
 def point_latest(host: Host, user: str, link: str, path: str) -> None:

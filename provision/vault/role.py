@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy
 
 from provision.backup import layout as backup
 from provision.debian import files, packages, users
+from provision.debian.entries import Entry
 from provision.postgres import layout as postgres
 from provision.postgres import packages as clients
 from provision.settings import Settings
@@ -67,7 +68,10 @@ def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> N
 
 
 @deploy("Vault")
-def vault(settings: Settings, account: str, sources: Sequence[Source], sign_key: str, majors: Sequence[int]) -> None:
+def vault(
+    settings: Settings, account: str, sources: Sequence[Source], sign_key: str, majors: Sequence[int],
+    sealed: Sequence[Entry],
+) -> None:  # fmt: skip
     users.service_user(
         name="Create the user that restores what is proven",
         user=settings.backup_user, home=settings.vault_proof_dir,
@@ -90,6 +94,8 @@ def vault(settings: Settings, account: str, sources: Sequence[Source], sign_key:
         name="Write the vault's program, and what it knows of the backup hosts",
         entries=layout.vault_files(settings, account, sources, sign_key),
     )
+    if sealed:
+        files.placed(name="Keep the environment's secrets, sealed to people's own keys", entries=sealed)
     vaults.started(
         name="Start the vault's timer, now and after every boot",
         units=[f"{settings.app_name}-vault.timer"], read_anew=[f"{settings.app_name}-vault.service"],

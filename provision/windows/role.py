@@ -8,6 +8,7 @@ from pyinfra import logger
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from provision.engine.preflight import PreflightError
 from provision.settings import Settings
 from provision.settings.project import version
 from provision.windows import layout, operations
@@ -32,6 +33,7 @@ def windows_record(settings: Settings, roles: Sequence[str]) -> None:
 @deploy("Windows backup")
 def windows_backup(settings: Settings) -> None:
     """Directories and scripts that only administrators may change, a pg_dump.exe, two scheduled tasks."""
+    _no_certificate(settings)
     operations.elevated(name="Make sure that we are an administrator")
     operations.postgres_client(
         name="Find pg_dump.exe",
@@ -54,6 +56,7 @@ def windows_backup(settings: Settings) -> None:
 @deploy("Windows app")
 def windows_app(settings: Settings, variables: dict[str, str]) -> None:
     """The app's directory and its `.env`: our (quoted) variables set, every other line kept."""
+    _no_certificate(settings)
     operations.placed(name="Lay out the app's directory", entries=[layout.app_directory(settings)])
     operations.variables_set(
         name="Set the app's variables in .env, keeping every other line",
@@ -64,3 +67,11 @@ def windows_app(settings: Settings, variables: dict[str, str]) -> None:
 def windows_redis() -> None:
     """Say why there is nothing to do here."""
     logger.warning(f"{host.print_prefix}{layout.REDIS_SENTENCE}")
+
+
+def _no_certificate(settings: Settings) -> None:
+    if settings.postgres_sslrootcert:
+        raise PreflightError(
+            f"{host.name}: postgres_sslrootcert = {settings.postgres_sslrootcert!r} is not placed on Windows yet: for"
+            " this host set postgres_sslrootcert = None and postgres_sslmode = 'require'; no host was changed"
+        )

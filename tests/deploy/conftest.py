@@ -16,7 +16,7 @@ from provision.engine.facts import MARK
 from provision.postgres import server as database
 from provision.redis.running import quoted
 from provision.settings import SECRET_SETTINGS, Settings, secrets
-from tests.deploy.fake import UNMARKED, Fleet
+from tests.deploy.fake import STARTED, UNMARKED, Fleet
 
 SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_SETTINGS}
 
@@ -25,7 +25,6 @@ SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_S
 def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run keeps in its modules, as a process of its own would find it."""
     monkeypatch.setattr(secrets.Reader, "read", lambda _, name, __: SecretStr(SECRETS[name]))
-    monkeypatch.setenv("SANDBOX", "vault")  # with all the hosts that the sandbox can have
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +51,10 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | Exception], N
         def ask(_: Host, __: Settings) -> database.Server:
             if isinstance(with_this, Exception):
                 raise with_this
-            return database.Server(with_this, f"PostgreSQL {with_this}.1")
+            return database.Server(with_this, f"PostgreSQL {with_this}.1", STARTED)
 
         monkeypatch.setattr(database, "ask", ask)
+        monkeypatch.setattr(database, "cannot_dump", lambda *_: None)
 
     answer(15)
     return answer

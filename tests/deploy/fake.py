@@ -37,6 +37,7 @@ from provision.vault import sources
 
 Answers = dict[str, Any]
 UNMARKED = "(unmarked)"
+STARTED = "1764100000.123456"  # PostgreSQL's start: each backup host has it itself
 
 # What hosts say of their public keys, and what the project keeps of them.
 KEYS = {
@@ -56,6 +57,7 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
         ],
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
+        "dump-role-lacks.sh": [f"started={STARTED}", "lacks=there is no role medaction_backup"],
         "for k in ssh sign": [f"{kind}={key}" for kind, key in KEYS.items()],
         "--due": ["a run is due"],
     }  # fmt: skip
@@ -165,7 +167,9 @@ def deployed(
             *redis_layout.files(settings, app_is_here="app" in groups),
             redis_layout.kernel(settings),
         ]
-        entries += [redis_layout.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        if settings.redis_mode == "compose":
+            entries.append(redis_layout.compose_entry(settings))
+            entries += [redis_layout.no_override(settings)] if "app" in groups else []
     if "app" in groups:
         entries += app_layout.files(settings)
         entries.append(File(app_layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
@@ -204,6 +208,7 @@ def deployed(
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["is running redis 0123", "wanted redis 0123"],
         "--overdue": [],
+        "dump-role-lacks.sh": [f"started={STARTED}"],
         "--due": [],
         "getent group": ["yes"],
         "id -nG -- medaction-at-": ["medaction-at-vault1", "medaction-at-fake-vault1", "medaction-offsite"],

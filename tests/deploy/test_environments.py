@@ -50,6 +50,8 @@ BACKUP = [
     "Backup | Create the user that restores dumps to test them",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
+    "Backup | Make the database role that reads the dumps",
+    "Backup | Keep the user that owns the dumps from Docker",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",
 ]
@@ -86,8 +88,13 @@ WRITES = (
 )  # fmt: skip
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
-# No change by themselves: a step that several hosts come to, and keys that a stage before has made.
-STILL = ("Have every copy ready before a vault fetches", "Vault keys | Make the vault's key pairs, in a stage before")
+# No change by themselves: a step that several hosts come to, keys that a stage before has made, and what only a host
+# of version 1.0.0 may need.
+STILL = (
+    "Have every copy ready before a vault fetches",
+    "Vault keys | Make the vault's key pairs, in a stage before",
+    "Backup | Keep the user that owns the dumps from Docker",
+)
 
 
 def steps_of(role: str, hosts: Fleet, name: str) -> list[str]:
@@ -155,6 +162,17 @@ def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
     )
     sent = [command for command in commands() if any(word in command for word in writes)]
     assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
+
+
+def test_a_disk_that_is_too_small_for_a_restore_test_is_told_and_is_no_change(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.deploy_already()
+    room = ["1000000000 2500000000 medaction_2026-06-14_02-00-00.sql.gz", "900 800 medaction-audit.sql.gz"]
+    hosts.answers["db1.example.com"]["backup/room-for-test.sh"] = room
+    outcome = hosts.run("--dry")
+    assert [step.name for step in outcome.steps if step.changes] == []
+    (told,) = outcome.warnings
+    assert "has 1.0 GB free, and the restore test of medaction_2026-06-14_02-00-00.sql.gz needs 2.5 GB" in told
 
 
 def test_a_limit_leaves_the_other_hosts_alone(fleet: Fleets):
@@ -304,7 +322,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[5]),
+        ("cron", ("SubState", "dead"), BACKUP[-2]),
         ("redis-server", ("SubState", "failed"), REDIS[6]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
@@ -343,7 +361,7 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[6], tuple(due))]
+    assert pending(deployed) == [(BACKUP[-1], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [
@@ -375,6 +393,6 @@ def test_a_suspect_dump_is_one_line_of_the_plan_and_no_change(deployed: Fleet, c
     deployed.write()
     assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "suspect" in line]
-    assert len(told) == 1 and told[0].endswith(f"WARNING: {suspect}")
+    assert len(told) == 1 and told[0].startswith("warning: ") and told[0].endswith(suspect)
     deployed.run("-y")
     assert not [command for command in commands() if "--tier" in command]

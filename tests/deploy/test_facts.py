@@ -45,6 +45,7 @@ ANSWERS = {
     "GroupsOf": ["medaction", "docker"],
     "SourcesNaming": ["/etc/apt/sources.list"],
     "ClientMajors": ["15", "17"],
+    "DumpRole": ["started=1764100000.123456", "lacks=there is no role medaction_backup"],
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
     "Unlocked": ["OK", "1"],
@@ -53,6 +54,7 @@ ANSWERS = {
     "UnitStates": ["Id=x.timer", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"],
     "Due": ["never ran"],
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
+    "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
@@ -61,6 +63,7 @@ ANSWERS = {
     "Container": ["is running redis ab", "wanted redis ab"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
+    "RoomForTests": ["1000000 2000000 medaction_2026-06-14_02-00-00.sql.gz"],
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.

@@ -11,7 +11,7 @@ from provision.__main__ import parser
 from provision.commands import plan
 from provision.engine.run import Outcome
 from provision.postgres import server as database
-from tests.deploy.fake import Fleet, began, debian
+from tests.deploy.fake import KEYS, Fleet, began, debian
 
 Fleets = Callable[[str], Fleet]
 
@@ -158,3 +158,13 @@ def test_plan_never_asks_whether_to_go_on_without_a_lost_host(fleet: Fleets, mon
     assert plan.run(parser().parse_args(["plan", "--env", "production"])) == 1
     said = capsys.readouterr().err
     assert "app2.example.com: cannot be reached" in said and "{" not in said
+
+
+@pytest.mark.parametrize("held", [KEYS["age"], f"age1other {KEYS['age']}"])
+def test_vault_that_holds_an_offline_key_is_refused(held: str, fleet: Fleets, sentence: Any):
+    hosts = fleet("sandbox")
+    hosts.data["vault1"] = {"backup_encrypt_to": [KEYS["age"]]}
+    hosts.answers["vault1"] = {**debian(), "for k in ssh sign": [f"ssh={KEYS['ssh']}", f"age={held}"]}
+    said = sentence(hosts)
+    assert "@fake/vault1: /etc/medaction-vault/age holds a key of backup_encrypt_to" in said, said
+    assert "no host was changed" in said

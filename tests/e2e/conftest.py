@@ -59,8 +59,12 @@ def deployed(operator: Operator, hosts: frozenset[str]) -> Operator:
 @pytest.fixture
 def project_copy(deployed: Operator, tmp_path: Path) -> Operator:
     """The same project and secrets in another directory, whose inventories a test may edit; the same hosts."""
-    copy = tmp_path / "project"
-    for part in ("inventories", "provision", "templates", "files", "tests/verify", ".secrets"):
+    return copied(tmp_path / "project", "inventories", "provision", "templates", "files", "tests/verify", ".secrets")
+
+
+def copied(copy: Path, *parts: str) -> Operator:
+    """These parts of the project in another directory, and what stands beside them."""
+    for part in parts:
         shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("deploy.py", "vault-keys.py", "pyproject.toml", "tests/__init__.py"):
         shutil.copy(PROJECT / file, copy / file)

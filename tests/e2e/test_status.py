@@ -91,7 +91,7 @@ def test_suspect_dump_is_told_here_and_by_the_plan_and_counts_as_none_until_it_i
     planned = deployed.plan("db1")
     assert planned.returncode == 0, planned.stdout
     (line,) = [each for each in planned.stdout.splitlines() if "suspect" in each]
-    assert line.startswith("db1: WARNING: medaction: ") and line.endswith(f"--accept {suspect}")
+    assert line.startswith("warning: db1: medaction: ") and line.endswith(f"--accept {suspect}")
     deployed.read("db1", f"{backup} --accept {suspect}")
     assert _backup(deployed, "db1")["newest_good"] == suspect and "suspect" not in deployed.plan("db1").stdout
 

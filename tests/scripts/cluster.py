@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from provision.postgres import layout
+from provision.settings import Settings
 from tests.sandbox import packages
 
-from .unprivileged import AS_ROOT, PREFIX
+from .unprivileged import AS_ROOT, PREFIX, give_to_user
 
 ROLE = "medaction"
 PASSWORD = "p@ss:/?#[]!$&'()*+,;=% \"\\é"
+BACKUP_ROLE, BACKUP_PASSWORD = "medaction_backup", "b@ck:/?'\\é"
 SAMPLE = Path(__file__).with_name("sample.sql")
 
 
@@ -62,6 +67,15 @@ class Cluster:
     def major(self) -> int:
         return int(bin_dir().parts[-2])
 
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        """From the next start on; a client may still come without."""
+        for path, name in ((certificate, "server.crt"), (key, "server.key")):
+            (self.data / name).write_bytes(path.read_bytes())
+            (self.data / name).chmod(0o600)
+            give_to_user(self.data / name)
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write("ssl = on\nlog_connections = on\n")
+
     def start(self) -> None:
         options = f"-k {self.directory} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--log", self.directory / "log", "-o", options, "start")
@@ -70,6 +84,19 @@ class Cluster:
             self.ask("postgres", f"CREATE ROLE {ROLE} LOGIN PASSWORD '{quoted}'")
             self.ask("postgres", f"CREATE DATABASE sample OWNER {ROLE}")
             self.psql("sample", "--file", SAMPLE, user=ROLE)
+            self.make_dump_role()
+
+    def make_dump_role(self, name: str = BACKUP_ROLE) -> None:
+        """As a deploy does, or an administrator."""
+        settings = Settings(
+            app_name=ROLE, postgres_backup_user=name, postgres_backup_password=SecretStr(BACKUP_PASSWORD),
+            **dict.fromkeys(("redis_password", "redis_operator_password", "postgres_password"), SecretStr("unused")),
+        )  # fmt: skip
+        (file,) = layout.dump_role(settings)
+        path = self.directory / "dump-role.sql"
+        path.write_text(file.content, encoding="utf-8")
+        give_to_user(path)
+        self.psql("postgres", "--file", path)
 
     def stop(self) -> None:
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--mode", "immediate", "stop")

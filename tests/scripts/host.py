@@ -18,7 +18,7 @@ from provision.backup import layout
 from provision.settings import Settings
 from provision.settings.render import render
 
-from .cluster import PASSWORD, ROLE, Cluster, bin_dir
+from .cluster import BACKUP_PASSWORD, PASSWORD, ROLE, Cluster, bin_dir
 from .unprivileged import AS_ROOT, PREFIX, USER, give_to_user
 
 # Keeps systemd's promises that matter here: the unit's user, where its output goes, its end with `stop`, its result.
@@ -63,6 +63,7 @@ class Host:
             "app_name": "medaction", "app_dir": str(self.app_dir), "backup_user": USER.pw_name,
             "postgres_host": "127.0.0.1", "postgres_port": self.cluster.port, "postgres_user": ROLE,
             "postgres_database": self.database, "postgres_password": SecretStr(PASSWORD),
+            "postgres_backup_password": SecretStr(BACKUP_PASSWORD),
             "backup_reserve_mb": 1, "backup_restore_test_dir": str(self.test_dir),
             "backup_failure_hook": f'echo "$BACKUP_STEP $BACKUP_EXIT_CODE: $BACKUP_MESSAGE" >> {self.told}',
             **settings,
@@ -215,7 +216,8 @@ def settings_below(directory: Path, **values: object) -> Settings:
         def backup_restore_test_user(self) -> str:
             return USER.pw_name
 
-    secrets = {name: SecretStr("unused") for name in ("redis_password", "redis_operator_password")}
+    names = ("redis_password", "redis_operator_password", "postgres_backup_password")
+    secrets = {name: SecretStr("unused") for name in names}
     return BelowDirectory(**{**secrets, **values})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -114,9 +115,40 @@ def test_damaged_manifest_takes_nothing_else_away(content: str, watched: Host, p
     assert checked.returncode == 0, checked.stderr
 
 
+def test_what_a_vault_holds_is_told_whatever_a_captured_host_calls_its_databases(promtool: str) -> None:
+    names = ["medaction", 'a"b\\c', "naïve é\n# HELP x", "}{="]
+    told: list[dict[str, object]] = [
+        {"host": "db1", "database": name, "proven_at": 1000 + number, "suspect": ""}
+        for number, name in enumerate(names)
+    ]
+    told += [
+        {"host": "db2", "database": "never", "proven_at": None, "suspect": ""},
+        {"host": "db2", "database": "lost", "proven_at": 5, "suspect": "m_1.sql.gz"},
+        {"source": "db1", "reached": 7, "alarms": 0},
+        {"source": "db2", "reached": 0, "alarms": 2},
+    ]
+    program = FILES / "vault/vault-metrics.jq"
+    done = subprocess.run(
+        ["jq", "--null-input", "--raw-output", "--arg", "app", "medaction", "--from-file", program],
+        input="".join(json.dumps(each) + "\n" for each in told), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=done.stdout, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    proven = [line for line in done.stdout.splitlines() if line.startswith("vault_newest_proven_timestamp_seconds{")]
+    assert [float(line.rpartition(" ")[2]) for line in proven] == [1000, 1001, 1002, 1003, 5]
+    assert value(done.stdout, "vault_newest_suspect", database="lost") == 1
+    assert value(done.stdout, "vault_newest_suspect", database="never") == 0
+    assert value(done.stdout, "vault_alarms", source="db2") == 2
+    assert value(done.stdout, "vault_reached_timestamp_seconds", source="db1") == 7
+
+
 def test_rules_are_valid_and_each_alert_fires_and_ends(promtool: str, tmp_path: Path) -> None:
     shutil.copy(RULES, tmp_path)
     labels = '{app="medaction",database="m",instance="db1",tier="daily"}'
+    source = '{app="medaction",instance="vault1",source="db1"}'
+    copies = source.replace("}", ',database="m"}')
     test = f"""
 rule_files: [{RULES.name}]
 evaluation_interval: 15m
@@ -131,6 +163,14 @@ tests:
       - series: 'backup_newest_suspect{labels}'
         values: '0x239 1x119 0x360'
       - series: 'backup_restore_test_failed{{app="medaction",database="m",instance="db1"}}'
+        values: '0x239 1x119 0x360'
+      - series: 'vault_newest_proven_timestamp_seconds{copies}'
+        values: '0x479 144000x240'
+      - series: 'vault_reached_timestamp_seconds{source}'
+        values: '0x479 144000x240'
+      - series: 'vault_alarms{source}'
+        values: '0x239 1x119 0x360'
+      - series: 'vault_newest_suspect{copies}'
         values: '0x239 1x119 0x360'
     promql_expr_test:
 """ + "".join(
@@ -159,4 +199,16 @@ EXPECTED = [
     ("RestoreTestFailed", "35h", False),
     ("BackupNotTold", "30h", False),
     ("BackupNotTold", "62h", True),
+    ("OffsiteCopyStale", "29h", False),
+    ("OffsiteCopyStale", "31h", True),
+    ("OffsiteCopyStale", "41h", False),
+    ("OffsiteSourceSilent", "29h", False),
+    ("OffsiteSourceSilent", "31h", True),
+    ("OffsiteSourceSilent", "41h", False),
+    ("OffsiteAlarm", "10h", False),
+    ("OffsiteAlarm", "25h", True),
+    ("OffsiteCopySuspect", "25h", True),
+    ("OffsiteCopySuspect", "35h", False),
+    ("OffsiteNotTold", "30h", False),
+    ("OffsiteNotTold", "62h", True),
 ]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from provision.engine import inventory
-from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
+from provision.settings import OPTIONAL_SECRETS, SECRET_SETTINGS, Fault, Settings, check, secrets
 
 SECRETS = {name: f"zq-{name}-9f3" for name in SECRET_SETTINGS}
 
@@ -25,6 +25,7 @@ def settings_of() -> Callable[..., Settings]:
 
     def make(**values: object) -> Settings:
         texts = {**SECRETS, **{name: values.pop(name) for name in SECRET_SETTINGS if name in values}}
+        texts |= {name: str(values[name]) for name in OPTIONAL_SECRETS if name in values}
         checked = check(values, lambda name, _: SecretStr(texts[name]))
         assert isinstance(checked, Settings), checked
         return checked

@@ -17,10 +17,12 @@ import pytest
 
 from provision.__main__ import main, parser
 from provision.commands import deploy, plan, render, secrets, verify
+from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, InventoryError
 from provision.engine.run import Outcome, Step
 from provision.settings import SECRET_SETTINGS
+from provision.vault import keys
 
 FLEET = 'app = ["app1"]\nredis = ["redis1"]\nbackup = ["db1"]\n'
 CHANGE = Step("app1", "App | Set the variables", changes=True, failed=False, differences=("A is missing", "B differs"))
@@ -241,6 +243,18 @@ def test_render_writes_each_file_of_each_host_for_its_caller_alone(project: Any,
     assert (out / "app1/opt/medaction/.env").is_file() and (out / "db1/etc/cron.d/medaction-backup").is_file()
 
 
+def test_render_writes_what_a_vault_and_its_backup_hosts_get_with_the_keys_that_are_kept(project: Any, tmp_path: Path):
+    project.environment(f'{FLEET}vault = ["vault1"]\n')
+    (member,) = inventory.read("staging", "vault1")
+    keys.keep("staging", member, {"ssh": "ssh-ed25519 AAAAzq", "age": "age1zq", "sign": "ssh-ed25519 AAAAsign"})
+    out = tmp_path / "out"
+    render.run(arguments(out=str(out)))
+    assert (out / "db1/etc/ssh/medaction-offsite/medaction-at-vault1").read_text() == "restrict ssh-ed25519 AAAAzq\n"
+    assert (out / "db1/usr/local/lib/medaction/recipients").read_text() == "age1zq\n"
+    assert "db1 db1 22 medaction-at-vault1" in (out / "vault1/usr/local/lib/medaction/vault-settings.sh").read_text()
+    assert (out / "vault1/etc/medaction-vault/signers").read_text() == "vault ssh-ed25519 AAAAsign\n"
+
+
 def test_render_prints_paths_and_no_secret(
     project: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], secret_texts: dict[str, str]
 ):
@@ -267,10 +281,11 @@ def test_secrets_generates_what_is_missing_and_prints_names_only(project: Any, c
     project.environment(FLEET, staging='redis_password = "env:X"\n')
     file = project.write(".secrets/staging.env", "postgres_password=zq-mine\n")
     assert secrets.run(arguments()) == 0
-    name, _, value = file.read_text().splitlines()[1].partition("=")
+    made = dict(line.split("=", 1) for line in file.read_text().splitlines()[1:])
     said = capsys.readouterr().out
-    assert name == "redis_operator_password" and said == f".secrets/staging.env: generated {name}\n"
-    assert value not in said and "redis_password=" not in file.read_text().splitlines()
+    assert set(made) == {"postgres_backup_password", "redis_operator_password"}
+    assert said == f".secrets/staging.env: generated {', '.join(made)}\n"
+    assert not [value for value in made.values() if value in said]
 
 
 def test_secrets_says_so_when_there_is_nothing_to_generate(project: Any, capsys: pytest.CaptureFixture[str]):

@@ -286,3 +286,15 @@ def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):
     variables = app_layout.variables(settings_of(redis_host="fd00::5", postgres_host="fd00::8"))
     assert urlsplit(variables["REDIS_URL"].strip('"')).hostname == "fd00::5"
     assert urlsplit(variables["DATABASE_URL"].strip('"')).port == 5432
+
+
+def test_who_is_told_of_runs_is_told_by_cron_and_the_address_is_in_a_file_of_roots(settings_of: ValidSettings):
+    quiet, told = rendered(settings_of()), rendered(settings_of(backup_ping_url="https://x/k3y/{name}"))
+    assert not any("ping" in path or "ping" in file.content for path, file in quiet.items() if "/cron.d/" in path)
+    address = told["/etc/medaction/ping-url"]
+    assert (address.user, address.group, address.mode) == ("root", "medaction-backup", 0o640)
+    assert [path for path, file in told.items() if "k3y" in file.content] == ["/etc/medaction/ping-url"]
+    jobs = told["/etc/cron.d/medaction-backup"].content + told["/etc/cron.d/medaction-restore-test"].content
+    assert re.findall(r"ping\.sh (\S+) \S+/(\S+)", jobs) == [
+        ("daily", "backup-database.sh"), ("weekly", "backup-database.sh"), ("restore-test", "restore-database.sh"),
+    ]  # fmt: skip

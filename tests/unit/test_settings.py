@@ -282,3 +282,27 @@ def test_a_key_that_is_no_text_is_passed_over():
 
 def test_the_app_cannot_be_the_user_that_owns_its_backups(faults_of: Faults):
     assert "could delete its backups" in repr(faults_of(backup_user="medaction"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["x.com/key", "https://x/key?y=1", "https://x/key/", "https://x/k ey", 'https://x/"', "ftp://x/key", ""],
+)
+def test_an_address_to_tell_of_runs_that_is_none_is_refused_and_not_shown(address: str):
+    (fault,) = [
+        fault
+        for fault in check({"backup_ping_url": "env:X"}, lambda name, _: SecretStr(address if "ping" in name else "x"))
+        if fault.setting == "backup_ping_url"
+    ]
+    assert fault.found is None and (not address or address not in fault.reason)
+
+
+def test_a_secret_that_one_may_do_without_is_read_only_where_the_inventory_points_at_one():
+    asked: list[str] = []
+
+    def read(name: str, reference: object) -> SecretStr:
+        asked.append(name)
+        return SecretStr("https://x/key")
+
+    assert check({}, read).backup_ping_url is None and "backup_ping_url" not in asked
+    assert check({"backup_ping_url": "env:X"}, read).backup_ping_url.get_secret_value() == "https://x/key"

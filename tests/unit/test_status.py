@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from argparse import Namespace
@@ -14,7 +15,7 @@ import pytest
 
 from provision.backup.facts import BackupReport, Report
 from provision.commands import status
-from provision.commands.health import Health
+from provision.commands.health import Health, Vault
 from provision.commands.status import rows_of
 from provision.engine.inventory import Member
 from provision.settings import Settings
@@ -240,3 +241,38 @@ def test_what_a_host_calls_things_moves_no_terminal(fleet_of: Any, health: Calla
     fleet_of(health(report, backup_databases="all"))
     out = capsys.readouterr().out
     assert all(each.isprintable() or each == "\n" for each in out) and "\\x1b[2J\\u202eb\\r" in "".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("vaults", "told"),
+    [
+        ({}, ["", ""]),
+        ({"vault1": []}, ["NONE", "NONE"]),
+        ({"vault1": [("db1", "medaction", 3)]}, ["3 h", "NONE"]),
+        ({"vault1": [("db2", "medaction", 3), ("db1", "archive", 73)]}, ["NONE", "3 d"]),
+        (
+            {"vault1": [("db1", "medaction", 0), ("db1", "archive", None)], "vault2": [("db1", "medaction", 47)]},
+            ["vault1 0 h, vault2 47 h", "vault1 NONE, vault2 NONE"],
+        ),
+    ],
+)
+def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_asked(settings_of, vaults, told):
+    settings = settings_of(backup_databases=["medaction", "archive"])
+    asked = tuple(
+        Vault(vault, settings, {(host, database): hours for host, database, hours in entries})
+        for vault, entries in vaults.items()
+    )
+    health = Health(Member("db1", ("backup",), settings, {}), report=Report(NOW, manifests={}), vaults=asked)
+    assert [row["off-site"] for row in rows_of(health)] == told
+
+
+@pytest.mark.parametrize(
+    ("hours", "late"), [(3, []), (None, ["no copy that is proven"]), (31, ["no newer proven copy than one 31 h old"])]
+)
+def test_copy_that_is_late_off_site_is_a_warning(
+    hours: int | None, late: list[str], health: Callable[..., Health]
+) -> None:
+    found = health(Report(NOW, manifests=GOOD))
+    vault = Vault("vault1", found.member.settings, {("db1", "medaction"): hours})
+    findings = dataclasses.replace(found, vaults=(vault,)).findings
+    assert [each.what for each in findings] == [f"vault1 has {words}, allowed are 30 h" for words in late]

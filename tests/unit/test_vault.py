@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +13,11 @@ import pytest
 from pyrage import decrypt, encrypt, x25519
 
 from provision.commands import keys as keys_command
+from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
-from provision.settings import Fault, Settings
-from provision.vault import keys, layout, recovery, sources
+from provision.settings import Fault, Settings, secrets
+from provision.vault import keys, layout, offline, recovery, sources
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -114,7 +117,100 @@ def test_a_key_is_written_nowhere_else_and_over_nothing(out: str, project: Proje
     assert not Path(project.root / "key").exists() and (elsewhere / "there").read_text() == "x"
 
 
-def test_newest_signed_copy_of_each_database_is_taken():
+def test_newest_signed_copy_of_each_database_that_lacks_nothing_is_taken():
     one = recovery.Offer("daily", "m_2.sql.gz", "m", "ok", 2, True)
-    offers = [replace(one, dump="m_3.sql.gz", signed=False, proof="failed"), one, replace(one, dump="m_1.sql.gz")]
+    offers = [
+        replace(one, dump="m_4.sql.gz", suspect="a table is gone"),
+        replace(one, dump="m_3.sql.gz", signed=False, proof="failed"),
+        one,
+        replace(one, dump="m_1.sql.gz"),
+    ]
     assert recovery.newest([*offers, replace(one, database="crm", signed=False)]) == [one]
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """The file of an offline key, as `make keys` writes it."""
+    path = tmp_path / "medaction.key"
+    identity = x25519.Identity.generate()
+    path.write_text(f"# created: today\n# public key: {identity.to_public()}\n{identity}\n")
+    return path
+
+
+def public_half(stick: Path) -> str:
+    return stick.read_text().split("# public key: ")[1].split()[0]
+
+
+def test_sealed_secrets_are_the_same_text_until_secrets_or_keys_are_others(project: Project, stick: Path):
+    file = secrets.file_of("staging")
+    secrets.write_private(file, b"redis_password=zq-one\n")
+    text = offline.sealed("staging", [public_half(stick)])
+    assert text.startswith("-----BEGIN AGE ENCRYPTED FILE-----\n") and "zq-one" not in text and text.endswith("-----\n")
+    assert offline.sealed("staging", [public_half(stick)]) == text
+    other = str(x25519.Identity.generate().to_public())
+    assert offline.sealed("staging", [public_half(stick), other]) != text
+    secrets.write_private(file, b"redis_password=zq-two\n")
+    assert offline.sealed("staging", [public_half(stick)]) != text
+    assert offline.sealed("staging", []) == ""
+    kept = file.with_suffix(".sealed")
+    assert kept.stat().st_mode & 0o777 == 0o600 and b"zq" not in kept.read_bytes()
+
+
+def test_sealed_secrets_come_back_to_the_byte_where_there_are_none_and_only_there(
+    project: Project, stick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    project.environment(VAULT)
+    file, plain = secrets.file_of("staging"), 'redis_password=é = "x\r\n# mine\npostgres_password=\\'.encode()
+    secrets.write_private(file, plain)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/staging.env.age").write_text(offline.sealed("staging", [public_half(stick)]))
+    words = Namespace(env="staging", copy=str(tmp_path), identity=str(stick))
+    with pytest.raises(InventoryError, match="is there already"):
+        secrets_command.run(words)
+    file.unlink()
+    assert secrets_command.run(words) == 0
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (plain, 0o600)
+    assert "redis" not in capsys.readouterr().out
+    file.unlink()
+    other = tmp_path / "other.key"
+    other.write_text(f"{x25519.Identity.generate()}\n")
+    for identity, said in ((other, "does not open it"), (tmp_path / "none", "cannot be read"), (tmp_path, "cannot be")):
+        with pytest.raises(InventoryError, match=said) as refused:
+            secrets_command.run(Namespace(env="staging", copy=str(tmp_path), identity=str(identity)))
+        assert "AGE-SECRET" not in str(refused.value)
+    assert not file.exists()
+
+
+MANIFEST = {"dump": "m_1.sql.gz", "tier": "daily", "source": "db1", "database": "m", "app": "medaction"}
+
+
+def stored(root: Path, files: list[dict[str, str]]) -> recovery.Offer:
+    there = root / "store/db1/daily"
+    there.mkdir(parents=True)
+    (there / "m_1.sql.gz.manifest.json").write_text(json.dumps(MANIFEST | {"files": files}))
+    return recovery.OfDirectory(root, root / "key").offers("db1")[0]
+
+
+@pytest.mark.parametrize("name", ["../m_1.sql.gz", "m_1.sql.gz/../../../x", "m_2.sql.gz", "/etc/passwd", ""])
+def test_manifest_that_nobody_has_signed_names_no_file_outside_its_dump(name: str, tmp_path: Path, stick: Path):
+    offer = stored(tmp_path, [{"name": f"{name}.age", "plain_name": name}])
+    assert not offer.signed
+    with pytest.raises(recovery.RecoveryError, match="none of a dump's"):
+        recovery.manifest_of(recovery.OfDirectory(tmp_path, stick), "db1", offer, [])
+
+
+def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(stick: Path, tmp_path: Path):
+    stored(tmp_path, [])
+    sealed = tmp_path / "store/db1/daily/m_1.sql.gz.age"
+    plain = bytes(range(256)) * 20000
+    sealed.write_bytes(encrypt(plain, [x25519.Recipient.from_str(public_half(stick))]))
+    into = io.BytesIO()
+    recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", into)
+    assert into.getvalue() == plain
+    whole = sealed.read_bytes()
+    for damaged in (whole[:-1], whole[: len(whole) // 2], whole[:-1] + b"\0", b""):
+        sealed.write_bytes(damaged)
+        with pytest.raises(recovery.RecoveryError, match="does not open it"):
+            recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", io.BytesIO())
+    with pytest.raises(recovery.RecoveryError, match="cannot be read"):
+        recovery.OfDirectory(tmp_path, stick).read("db1", "daily/none.age", io.BytesIO())

@@ -5,6 +5,38 @@
 server_version=''
 client_version=''
 
+dump_role=''          # who reads the dump
+dump_role_reason=''   # why that is the app's role, where there is to be another
+
+# The role that can read all and change nothing; the app's own where there is no such role yet, or where it cannot
+# dump what the app's can. No code of the app's runs as either: see count_sql.
+choose_role() {
+    local why
+    dump_role=$postgres_user
+    [[ $postgres_backup_user != "$postgres_user" ]] || return 0
+    server_user=$postgres_backup_user
+    if why=$(query_text "$database" <"$here/cannot-dump.sql" 2>"$run_dir/role.err"); then
+        if [[ -z $why ]]; then
+            dump_role=$postgres_backup_user
+            return
+        fi
+    else
+        why=$(reason_in "$run_dir/role.err")
+    fi
+    server_user=$postgres_user
+    dump_role_reason=$(plain_text <<<"$why")
+}
+
+tell_role() {
+    local advice="an administrator of PostgreSQL runs ${backup_pgpass_file%/*}/dump-role.sql"
+    [[ -n $dump_role_reason ]] || return 0
+    if [[ $dump_role_reason == *pg_hba.conf* ]]; then
+        advice="add a line for $postgres_backup_user to the server's pg_hba.conf"
+    fi
+    warn "the dump is made by $postgres_user, the app's own role, and not by $postgres_backup_user: \
+$dump_role_reason: $advice"
+}
+
 # The client must be of the server's own major version: an older one refuses, and what a newer one writes
 # may not restore into this server.
 choose_client() {
@@ -44,29 +76,38 @@ postgresql-client-$major, as a deploy does"
 # its session would go on in the app's.
 refuse_pooler() {
     local seen
-    [[ $server_mode == direct || $server_mode == container ]] || return 0
-    use_tool psql
-    seen=$(printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
-        query_text "$postgres_database" 2>/dev/null | sort --unique | wc --lines)
+    case $server_mode in
+        direct) seen=$(two_sessions_of_one_psql) ;;
+        container) seen=$(two_sessions) ;;
+        compose) return ;;
+    esac
+    seen=$(sort --unique <<<"$seen" | wc --lines)
     (( seen != 1 )) || die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
 backups would change the app's sessions: name the server itself in \
 backup_postgres_host and backup_postgres_port"
+}
+
+two_sessions_of_one_psql() {
+    printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
+        query_text "$postgres_database" 2>/dev/null
+}
+
+two_sessions() {
+    query "$postgres_database" 'SELECT pg_backend_pid()'
+    query "$postgres_database" 'SELECT pg_backend_pid()'
 }
 
 version_in() { sed -nE '1 s/[^0-9]*([0-9.]+).*/\1/p'; }
 
 # Docker's client may be gone while what it started works on: end that too, and its sessions.
 end_in_containers() {
-    local ids
     case $postgres_mode in
         container)
-            ids=$(docker ps --quiet --filter "label=$app_name-backup=$$" || true)
-            if [[ -n $ids ]]; then
-                xargs docker rm --force <<<"$ids" >/dev/null 2>&1 || true
-            fi ;;
+            use_tool end
+            "${tool[@]}" >/dev/null 2>&1 || true ;;
         compose)
             query "$postgres_database" "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name = $(sql_text "$app_name-backup-$$") AND pid <> pg_backend_pid()" \
+                WHERE application_name = $(sql_text "$app_name-backup-$run_id") AND pid <> pg_backend_pid()" \
                 >/dev/null 2>&1 || true ;;
     esac
 }

@@ -8,7 +8,7 @@ compare_with_manifest() { # DATABASE
     {
         printf '%s\n' "$session_settings" 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;'
         printf "SELECT json_build_array('value', 'sequences_after', (%s));\n" "$sequences_sql"
-        contents_sql "$object_shown" "$(tables_of_manifest)"
+        contents_sql "$object_shown" "$(count_sql "$(tables_of_manifest)")"
     } | query_text "$1" >"$run_dir/found"
     contents_in "$run_dir/found" >"$run_dir/found.json"
     differences=$(jq --raw-output --slurpfile found "$run_dir/found.json" "$comparison_program" "$file.json")

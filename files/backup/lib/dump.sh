@@ -112,16 +112,18 @@ await_dump() {
 
 readonly globals_trailer='-- PostgreSQL database cluster dump complete'
 
-# Roles and memberships. Their passwords can only be read by a superuser; without them a restore works, and
-# whoever restores sets passwords anew.
+# Roles and memberships. Their passwords are saved where somebody has let the app's role or this one read them:
+# pg_read_all_data reads them unasked. Without them a restore works, and whoever restores sets passwords anew.
 dump_globals() { # FILE
     local -a options=(
         --globals-only --no-password --database="$postgres_database"
         --dbname="$(conninfo "$postgres_database")"
     )
-    if [[ $(query "$postgres_database" "SELECT has_table_privilege('pg_authid', 'SELECT')") != t ]]; then
+    if [[ $(query "$postgres_database" "SELECT has_table_privilege($(sql_text "$postgres_user"), 'pg_authid',
+        'SELECT') OR EXISTS (SELECT FROM pg_class, aclexplode(relacl) WHERE oid = 'pg_authid'::regclass
+            AND privilege_type = 'SELECT' AND pg_has_role(grantee, 'USAGE'))") != t ]]; then
         options+=(--no-role-passwords)
-        info "roles are saved without passwords: $postgres_user may not read pg_authid (superusers may)"
+        info "roles are saved without passwords: nobody has let $server_user read pg_authid"
     fi
     use_tool pg_dumpall
     start pg_dumpall /dev/null "$run_dir/globals.sql" "${gently[@]}" "${tool[@]}" "${options[@]}"

@@ -4,9 +4,6 @@
 
 suspicion=''    # of the dump that is being made: why, or nothing
 
-# A few rows come and go; a table of at least so many does not fall by half overnight without a reason.
-readonly few_rows=100
-
 # The newest dump that nobody has to doubt, apart from the one that is being made.
 newest_unsuspicious() { # PREFIX
     local path
@@ -40,33 +37,10 @@ one's \
 place. Was it intended? Then: backup-database.sh --accept ${final##*/}"
 }
 
-# One name a line, as the manifest writes them: with a schema.
-volatile_ones() {
-    local name
-    for name in "${backup_volatile_tables[@]}"; do printf '%s\n' "$name" "public.$name"; done
-}
-
 holds_no_table() {
     [[ $(jq '[.objects | keys[] | select(test("^(partitioned )?table "))] == []' \
         "$run_dir/contents.json") == true ]]
 }
-
-# shellcheck disable=SC2016  # jq's own names
-readonly losses_program='
-    .content as $was | $now[0] as $is | ($explained | split("\n")) as $volatile
-    | ($was.tables // {} | keys) as $had
-    | if ($had | length) > 0 and ($is.objects | length) > 0
-         and ([$is.objects | keys[] | select(test("^(partitioned )?table "))] == [])
-      then "no table is left of \($had | length); "
-      else
-        ($was.tables // {} | to_entries[] | select(.key as $k | $volatile | index($k) | not) | . as $t
-          | ($is.tables[.key]) as $rows
-          | if ($is.objects | has("table \($t.key)") | not) and ($is.objects | length) > 0
-            then if $t.value > 0 then "the table \($t.key) is gone, it had \($t.value) rows; " else empty end
-            elif $rows != null and $t.value >= $few and ($t.value - $rows) * 100 > $t.value * $percent
-            then "the table \($t.key) has \($rows) rows, it had \($t.value); "
-            else empty end)
-      end'
 
 # What was intended: noted beside the dump, with who and when, and then it is as good as any other.
 accept_dump() {

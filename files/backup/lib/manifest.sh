@@ -13,7 +13,7 @@ write_manifest() { # FINAL
         --arg globals "$globals" --arg server_version "$server_version" \
         --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
         --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
-        --arg suspect "$suspicion" --arg warnings "$warnings" \
+        --arg suspect "$suspicion" --arg role "$dump_role" --arg warnings "$warnings" \
         "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"

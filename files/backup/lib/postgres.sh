@@ -11,27 +11,17 @@ server_host=$backup_postgres_host
 server_port=$backup_postgres_port
 server_user=$postgres_user
 
-compose=(docker compose --file "$postgres_compose_file" --project-directory "${postgres_compose_file%/*}")
-# Compose reads the .env beside its file, which may be the app's own and closed to the backups.
-if [[ -e ${postgres_compose_file%/*}/.env && ! -r ${postgres_compose_file%/*}/.env ]]; then
-    compose+=(--env-file /dev/null)
-fi
+run_id=$$    # what this run's sessions and containers are known by
 
-# Where PostgreSQL runs in a container, its own programs are used, so that they fit. No shell sees the
-# arguments, and the password goes by file.
+# Where PostgreSQL runs in a container, its own programs are used, so that they fit: by a program of root's
+# that runs these alone. No shell sees the arguments, and the password goes by file.
 use_tool() { # NAME
     case $server_mode in
         direct)
             tool=("$1")
             if [[ -x $pg_bin/$1 ]]; then tool=("$pg_bin/$1"); fi ;;
-        compose)
-            tool=("${compose[@]}" exec -T "$postgres_compose_service" "$1") ;;
-        container)
-            tool=(docker run --rm --interactive --network "$postgres_network" --label "$app_name-backup=$$"
-                --user "$(id -u):$(id -g)" --volume "$backup_pgpass_file:/run/pgpass:ro"
-                --env PGPASSFILE=/run/pgpass "$postgres_image" "$1") ;;
-        test-container)
-            tool=(docker exec --interactive "$app_name-restore-test" "$1") ;;
+        compose | container)
+            tool=(sudo --non-interactive "$here/postgres-in-container.sh" "$run_id" "$1") ;;
     esac
 }
 
@@ -41,12 +31,20 @@ conninfo() { # DATABASE
     case $server_mode in
         direct | container) printf 'host=%s port=%s ' "$(conninfo_value "$server_host")" "$server_port" ;;
         compose) ;;    # inside the server's own container there is its socket
-        # There too, but the server that an image makes its data with answers there for a moment first.
-        test-container) printf 'host=127.0.0.1 ' ;;
     esac
     printf 'user=%s dbname=%s application_name=%s' \
-        "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$$"
+        "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$run_id"
+    conninfo_tls
     printf ' connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3'
+}
+
+# Over a socket libpq passes over it: the servers of restore tests have no certificate.
+conninfo_tls() {
+    [[ -n $postgres_sslmode ]] || return 0
+    printf ' sslmode=%s' "$postgres_sslmode"
+    if [[ -n $postgres_sslrootcert_file ]]; then
+        printf ' sslrootcert=%s' "$(conninfo_value "$postgres_sslrootcert_file")"
+    fi
 }
 
 conninfo_value() {
@@ -58,9 +56,17 @@ sql_name() { printf '"%s"' "${1//\"/\"\"}"; }
 sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
 
 use_pgpass() {
-    # Whatever a person's shell has set would win over the configuration above.
+    # Whatever a person's shell has set would win over the configuration above. What it says of TLS stays where
+    # the settings say nothing of it: without a word a connection would be less than was asked for.
     local name
-    for name in "${!PG@}"; do unset "$name"; done
+    for name in "${!PG@}"; do
+        case $name in
+            PGSSLMODE | PGSSLROOTCERT)
+                if [[ -z $postgres_sslmode ]]; then continue; fi
+                warn "$name=${!name} is passed over: the settings say postgres_sslmode = $postgres_sslmode" ;;
+        esac
+        unset "$name"
+    done
     [[ -r $backup_pgpass_file ]] || die "cannot read $backup_pgpass_file: deploy again" "$EXIT_USAGE"
     export PGPASSFILE=$backup_pgpass_file
 }
@@ -71,8 +77,10 @@ readonly psql_options=(
     --set=VERBOSITY=terse --set=SHOW_CONTEXT=never
 )
 
-# Whatever a role or a database sets: else a view named pg_database decides what is backed up.
-readonly own_names='SET search_path = pg_catalog, pg_temp;'
+# Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
+# runs its owner's function as whoever reads it, and a backslash ends a text.
+readonly own_names="SET search_path = pg_catalog, pg_temp; SET row_security = off; \
+SET standard_conforming_strings = on;"
 
 query() { # DATABASE SQL
     use_tool psql
@@ -93,19 +101,23 @@ advice_for() { # ERROR TEXT
             printf 'put the right postgres_password where the project reads it, then deploy' ;;
         *'no such service'* | *'No such container'* | *'is not running'* | *'no configuration file'* | \
         *'No such image'* | *'docker daemon'* | *'docker.sock'* | *'network'*'not found'*)
-            printf 'see that Docker and the container run, and that %s may use Docker' "$backup_user" ;;
+            printf 'see that Docker and the container run' ;;
+        *'sudo: '*)
+            printf 'see that sudo is installed and that /etc/sudoers includes /etc/sudoers.d; then deploy' ;;
         *'Connection refused'* | *'timeout expired'* | *'No route to host'* | *'translate host'* | \
         *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'*)
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;
         *'no pg_hba.conf entry'*)
-            printf "let %s in: a line in the server's pg_hba.conf for this host" "$postgres_user" ;;
+            printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
+        *'SSL'* | *'certificate'*)
+            printf 'see postgres_sslmode and postgres_sslrootcert in the settings, and ssl on the server' ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)
-            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$postgres_user")" ;;
+            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$server_user")" ;;
         *'permission denied for large object'*)
             printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
-have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
+have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
         *'permission denied'*)
             printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump' ;;
         *'lock timeout'* | *'statement timeout'* | *'could not obtain lock'*)
@@ -113,7 +125,7 @@ have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$postgres_user")" ;;
         *'No space left'* | *'Disk quota'* | *'File too large'*)
             printf 'make room on the disk of %s' "$backup_dir" ;;
         *'row-level security'*)
-            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$postgres_user")" ;;
+            printf 'a table hides rows: ALTER ROLE %s BYPASSRLS' "$(sql_name "$server_user")" ;;
         *'it gave no reason'*)
             printf 'see that the disks of %s and of %s have room' "$backup_dir" "${TMPDIR:-/tmp}" ;;
         *)

@@ -19,6 +19,13 @@ hear() { # VARIABLE
     IFS= read -r -u 6 "$1" || session_is_gone
 }
 
+# One that is long: bash would read it byte by byte.
+hear_json() { # VARIABLE
+    local -n heard=$1
+    heard=$(head --lines=1 <&6 | jq --raw-output .)
+    [[ -n $heard ]] || session_is_gone
+}
+
 session_is_gone() {
     local why
     why=$(reason_in "$run_dir/session.err")

@@ -162,5 +162,6 @@ write_status() { # STATE EXIT CODE MESSAGE
         --arg database "${database:-$postgres_database}" --arg step "$step" --arg message "$3" \
         --argjson exit_code "$2" --argjson pid $$ --arg started "$began_utc" --arg ended "$finished" \
         --argjson seconds "$SECONDS" --arg dump "$published" --arg suspect "$suspicion" \
-        --arg warnings "$warnings" "$named_values"
+        --arg warnings "$warnings" --arg role "$dump_role" --arg role_reason "$dump_role_reason" \
+        "$named_values"
 }

@@ -4,6 +4,9 @@
 
 readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
+# Whoever has captured a source may answer for ever: that host's turn ends, and the next one's begins. What is
+# not through by then goes on in the next run.
+readonly list_seconds=900 file_seconds=7200 turn_seconds=10800
 
 end_fetch() {
     systemctl stop "$fetch_unit.service" 2>/dev/null || true
@@ -14,6 +17,8 @@ end_fetch() {
 # view of this host where only `incoming` can be written, no file of it grows beyond the limit, and none of
 # its processes is left when this returns.
 sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
+    local seconds=$list_seconds
+    if (( $1 > manifest_limit )); then seconds=$file_seconds; fi
     local -a options=(
         -b - -F /dev/null -P "$3" -i "$ssh_key" -o IdentitiesOnly=yes -o BatchMode=yes
         -o UserKnownHostsFile="$vault_config_dir/known_hosts" -o GlobalKnownHostsFile=/dev/null
@@ -26,6 +31,7 @@ sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
         --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
         --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
         --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
+        --property=RuntimeMaxSec="$seconds" \
         --property=UMask=0077 --working-directory="$incoming" -- sftp "${options[@]}" "$4@$2"
 }
 
@@ -34,12 +40,12 @@ manifest_regex="$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex"
 manifest_regex+="(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\.manifest\.json"
 
 fetch_from() { # NAME ADDRESS PORT ACCOUNT
-    local kind name fetched=0
+    local kind name fetched=0 began=$SECONDS
     local -a where=("${@:2}")
     step=list
     if ! printf 'ls -1 daily\nls -1 weekly\n' | sftp_from 0 "${where[@]}" 2>"$work/sftp.err" |
         head -c "$list_limit" >"$work/listed"; then
-        alarm "it was not reached: $(reason_in "$work/sftp.err"): nothing was fetched"
+        alarm "it was not reached: $(why_it_ended): nothing was fetched"
         return 1
     fi
     grep -E "^(daily|weekly)/$manifest_regex\$" "$work/listed" | sort --reverse --field-separator=/ --key=2 \
@@ -53,11 +59,17 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
             alarm "it offers more than $new_at_a_time new copies at once: see who writes there"
             break
         fi
+        if (( SECONDS - began > turn_seconds )); then
+            warn "$source_name has had its time: the next run goes on with the rest"
+            break
+        fi
         fetch_dump "$kind" "$name" "${where[@]}" </dev/null || true
     done <"$work/offered"
 }
 
-# What was fetched before and stands there still must be what it was: its manifest to the letter.
+# What was fetched before and stands there still must be what it was. A recovered host encrypts its dumps
+# anew: then the sums of the encrypted files differ, and those of the dumps do not. Whoever writes the dumps'
+# sums into another manifest gains nothing by it: what is here was fetched, and none of it is replaced.
 compare_what_is_here() { # ADDRESS PORT ACCOUNT
     local kind name here
     here=$incoming/again
@@ -72,21 +84,43 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
     take_over "$here" "$work/compare"
     while IFS=/ read -r kind name; do
         [[ -e $store/$source_name/$kind/$name && -e $work/compare/${kind}_$name ]] || continue
-        cmp --silent -- "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" ||
+        tells_the_same "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" "$kind" ||
             alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
     done <"$work/offered"
     rm -rf -- "$work/compare"
     missing_newest
 }
 
-# The newest copy of a database always stays at its source.
+tells_the_same() { # MANIFEST HERE, MANIFEST THERE, TIER
+    local dump
+    if cmp --silent -- "$1" "$2"; then return; fi
+    dump=$(basename "${1%.manifest.json}")
+    is_a_manifest "$2" "$3" "$dump" && [[ $(plain_part "$1") == "$(plain_part "$2")" ]]
+}
+
+plain_part() { # MANIFEST
+    jq --sort-keys --compact-output 'del(.recipients)
+        | .files |= (map({plain_name, plain_sha256}) | sort_by(.plain_name))' "$1"
+}
+
+# The newest copy of a database always stays at its source, until there is a newer one.
 missing_newest() {
     local path
     while read -r path; do
-        if ! grep -qxF -- "${path#"$store/$source_name/"}" "$work/offered"; then
-            alarm "$(basename "${path%.manifest.json}"), the newest copy, is gone there: see who removed it"
-        fi
+        if grep -qxF -- "${path#"$store/$source_name/"}" "$work/offered" ||
+            a_newer_one_is_offered "$path"; then continue; fi
+        alarm "$(basename "${path%.manifest.json}"), the newest copy, is gone there: see who removed it"
     done < <(newest_of_each)
+}
+
+# In one pass: whoever has captured the source may offer a hundred thousand.
+a_newer_one_is_offered() { # MANIFEST
+    awk -F / -v part="$(database_part "$1")_" -v have="$(stamp_of "$1")" -v latest="$(latest_stamp)" '
+        index($2, part) == 1 {
+            stamp = substr($2, length(part) + 1, length(have))
+            if (stamp > have && stamp <= latest) newer = 1
+        }
+        END { exit !newer }' "$work/offered"
 }
 
 # Directories of the fetching user, made anew, and taken from it whole: a rename, nothing is followed.
@@ -136,7 +170,13 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
 }
 
 not_fetched() { # FILE
-    alarm "$1 could not be fetched: $(reason_in "$work/sftp.err"): the next run goes on"
+    alarm "$1 could not be fetched: $(why_it_ended): the next run goes on"
+}
+
+why_it_ended() {
+    local said
+    said=$(reason_in "$work/sftp.err")
+    printf '%s' "${said:-it took too long, or the connection was cut}"
 }
 
 # A part that is there already is added to. One that is as long as it should be waits for its sum.
@@ -163,7 +203,8 @@ is_a_manifest() { # FILE TIER DUMP
             and ([.files[].name] | any(. == $dump + ".age" or . == $dump + ".tar.age"))
             and ([.files[].name] | any(. == $dump + ".json.age"))
             and all(.files[]; . as $file
-                | ([".age", ".tar.age", ".globals.gz.age", ".json.age"] | any($dump + . == $file.name))
+                | (["", ".tar", ".globals.gz", ".properties.json", ".json"]
+                    | any($dump + . + ".age" == $file.name))
                 and $file.plain_name == ($file.name | rtrimstr(".age"))
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
                 and ($file.sha256 | test("^[0-9a-f]{64}$"))
@@ -189,6 +230,8 @@ sha256_of_file() { # PATH
 # On the disk first, then by name, the manifest last: what has one is whole.
 put_away() { # TIER MANIFEST NAME, MANIFEST
     local file to=$store/$source_name/$1
+    # Of a run that was killed: without their manifest they are nobody's.
+    rm -f -- "$to/${2%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age
     sync "$work/files"/* "$3"
     for file in "$work/files"/*; do
         mv --no-clobber --no-target-directory -- "$file" "$to/${file##*/}"

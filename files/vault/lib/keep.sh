@@ -17,6 +17,22 @@ note_this_run() {
 nothing is removed for a week"
     fi
     printf '%s\n' "$now" >"$state/last-run.part" && mv -- "$state/last-run.part" "$state/last-run"
+    forget_old_alarms "$now"
+    run_began=$now
+}
+
+run_began=0
+
+# What a run has seen is told as it stands until the next one is through.
+note_end_of_run() {
+    printf '%s\n' "$run_began" >"$state/last-through.part"
+    mv -- "$state/last-through.part" "$state/last-through"
+}
+
+forget_old_alarms() { # NOW
+    [[ -e $state/alarms ]] || return 0
+    awk -v oldest=$(( $1 - 7 * 86400 )) '$1 >= oldest' "$state/alarms" | tail -n 10000 >"$state/alarms.part"
+    mv -- "$state/alarms.part" "$state/alarms"
 }
 
 clock_has_leapt() {
@@ -32,9 +48,9 @@ days_of() { # TIER
     printf '%s' "${!days}"
 }
 
-# Called only after the source was reached. Of each database, those that came too long ago go, but: the last
-# of each tier's minimum that are signed, the first signed of each month and year for as long as those are
-# kept, all while no signed copy has come for the allowed time, and what waits for its proof.
+# Called only after the source was reached. Of each database, those that came too long ago go, but: each
+# tier's minimum of sound ones (signed, and lacking nothing), the first sound one of each month and year for
+# as long as those are kept, and all while no sound copy has come for the allowed time.
 remove_old() { # SOURCE
     local part
     step=remove
@@ -46,21 +62,21 @@ remove_old() { # SOURCE
 
 remove_old_of() { # DATABASE PART
     local kind path now age
-    local -A periods=() signed_seen=()
+    local -A periods=() sound_seen=()
     now=$(date +%s)
-    path=$(newest_signed "$1")
+    path=$(newest_sound "$1")
     if [[ -z $path ]] || (( now - $(stat -c %Y "$path") > vault_maximum_age_hours * 3600 )); then
-        return    # a source that is silent, or sends what does not restore
+        return    # a source that is silent, or sends what does not restore, or what lacks data
     fi
     first_of_periods "$1"
     while read -r path; do
         [[ $(database_part "$path") == "$1" ]] || continue
         kind=$(basename "${path%/*}")
         age=$(( (now - $(stat -c %Y "$path")) / 86400 ))
-        if is_signed "$path"; then
-            signed_seen[$kind]=$(( ${signed_seen[$kind]:-0} + 1 ))
+        if is_sound "$path"; then
+            sound_seen[$kind]=$(( ${sound_seen[$kind]:-0} + 1 ))
             local minimum=backup_${kind}_minimum_kept
-            (( signed_seen[$kind] > ${!minimum} )) || continue
+            (( sound_seen[$kind] > ${!minimum} )) || continue
         fi
         (( age > $(days_of "$kind") )) || continue
         if is_kept_longer "$path" "$age"; then continue; fi
@@ -68,12 +84,12 @@ remove_old_of() { # DATABASE PART
     done < <(stored_manifests)
 }
 
-# The oldest signed copy of each month and each year: of those that came, by when they came.
+# The oldest sound copy of each month and each year: of those that came, by when they came.
 first_of_periods() { # DATABASE PART, FILLS periods
     local path when
     while read -r path; do
         [[ $(database_part "$path") == "$1" ]] || continue
-        is_signed "$path" || continue
+        is_sound "$path" || continue
         when=$(date --date="@$(stat -c %Y "$path")" +%Y-%m)
         periods[monthly-$when]=$path    # the newest first: the last one stays
         periods[yearly-${when%-*}]=$path
@@ -91,6 +107,7 @@ is_kept_longer() { # MANIFEST AGE
 # The manifest first: what has none counts for nothing.
 remove_copy() { # MANIFEST AGE
     local dump=${1%.manifest.json}
-    rm -f -- "$1" && rm -f -- "$1.sig" "$dump.proof.json" "$dump"{,.tar,.globals.gz,.json}.age
+    rm -f -- "$1" && rm -f -- "$1.sig" "$dump".{proof,accepted}.json \
+        "$dump"{,.tar,.globals.gz,.properties.json,.json}.age
     info "removed ${dump##*/}, which came $2 days ago"
 }

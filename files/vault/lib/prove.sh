@@ -15,11 +15,16 @@ database_part() { # PATH
     [[ $name =~ ^(.*)_$stamp_regex\. ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-# One for each database and tier; a time that is still to come is no reason to be the newest.
+# A time that is still to come is no reason to be the newest: no zone is further ahead than this.
+latest_stamp() {
+    date --date='26 hours' +%Y-%m-%d_%H-%M-%S
+}
+
+# One for each database and tier.
 newest_of_each() {
     local path key latest
     local -A seen=()
-    latest=$(date --date='26 hours' +%Y-%m-%d_%H-%M-%S)
+    latest=$(latest_stamp)
     while read -r path; do
         key=$(basename "${path%/*}")/$(database_part "$path")
         [[ -z ${seen["$key"]:-} && ! $(stamp_of "$path") > $latest ]] || continue
@@ -45,6 +50,10 @@ is_signed() { # MANIFEST
 prove_newest() { # SOURCE
     local manifest
     step=prove
+    if ! age-keygen -y "$identity" >/dev/null 2>&1; then
+        alarm "$identity is no key: nothing can be opened here. What is stored waits for it"
+        return
+    fi
     while read -r manifest; do
         if needs_a_proof "$manifest"; then prove "$manifest" </dev/null; fi
     done < <(newest_of_each)
@@ -74,6 +83,26 @@ newest_signed() { # DATABASE PART
     done < <(stored_manifests)
 }
 
+# Whether it lacks what was there before, and nobody has said that this was intended.
+lacks_data() { # MANIFEST
+    [[ ! -e ${1%.manifest.json}.accepted.json && -n $(json_value "${1%.manifest.json}.proof.json" suspect) ]]
+}
+
+is_sound() { # MANIFEST
+    is_signed "$1" && ! lacks_data "$1"
+}
+
+# The one to recover from.
+newest_sound() { # DATABASE PART
+    local path
+    while read -r path; do
+        if [[ $(database_part "$path") == "$1" ]] && is_sound "$path"; then
+            printf '%s' "$path"
+            return
+        fi
+    done < <(stored_manifests)
+}
+
 clear_proofs() {
     rm -rf -- "${vault_proof_dir:?}"/"$app_name"* "${vault_proof_dir:?}"/.run.*
 }
@@ -94,14 +123,38 @@ open_dump() { # MANIFEST, DIRECTORY
 }
 
 said_of_proof=''
+doubt=''    # of the copy that is being proven: what it lacks, or nothing
+
+# By its source's own word; and, since that host may be anybody's by now, beside what was proven last.
+look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
+    local before
+    doubt=$(json_value "$2" suspect)
+    before=$(newest_sound "$(database_part "$1")")
+    if [[ -n $doubt || -z $before ]]; then return 0; fi
+    if ! age --decrypt --identity "$identity" "${before%.manifest.json}.json.age" \
+        >"$work/before.json" 2>"$work/age.err"; then
+        warn "$(basename "${before%.manifest.json}") cannot be compared with: $(reason_in "$work/age.err")"
+        return 0
+    fi
+    if ! jq --exit-status '.content | select([.tables, .objects] | all(type == "object"))' \
+        "$2" >"$work/now.json"; then
+        doubt='its manifest does not say what is in it'
+        return 0
+    fi
+    doubt=$(jq --raw-output --slurpfile now "$work/now.json" --argjson few "$few_rows" \
+        --argjson percent "$backup_size_change_percent" --arg explained "$(volatile_ones)" \
+        "$losses_program" "$work/before.json") || doubt='it cannot be compared with what was proven before'
+    doubt=${doubt%; }
+}
 
 prove() { # MANIFEST
     local manifest=$1 dump plain verdict=failed
     dump=$(basename "${manifest%.manifest.json}")
     plain=$vault_proof_dir/$dump
-    said_of_proof=''
+    said_of_proof='' doubt=''
     info "proving $dump"
-    if open_dump "$manifest" "$work" && hand_over "$manifest" "$dump"; then
+    if open_dump "$manifest" "$work" && look_for_doubts "$manifest" "$work/$dump.json" &&
+        hand_over "$manifest" "$dump"; then
         if "$here/restore-database.sh" --test --from "$plain" 2>"$work/restore.err" >&2; then
             verdict=ok
         else
@@ -112,8 +165,9 @@ prove() { # MANIFEST
     fi
     clear_proofs
     rm -f -- "$work/$app_name"*
-    if [[ $verdict == ok ]]; then sign "$manifest" || verdict='not made'; fi
+    # What it lacks is noted before it is signed: a run that is killed in between proves it again.
     note_verdict "$manifest" "$verdict"
+    if [[ $verdict == ok ]]; then sign "$manifest" || note_verdict "$manifest" 'not made'; fi
 }
 
 # The restoring user gets the files as a night's dump lies on its host.
@@ -139,10 +193,11 @@ sign() { # MANIFEST
 
 note_verdict() { # MANIFEST VERDICT
     jq --null-input --arg dump "$(basename "${1%.manifest.json}")" --arg verdict "$2" \
-        --arg message "$said_of_proof" --arg tested "$(utc_now)" \
-        '{dump: $dump, verdict: $verdict, message: $message, tested: $tested}' >"$work/proof.json"
+        --arg message "$said_of_proof" --arg suspect "${doubt:0:2000}" --arg tested "$(utc_now)" \
+        "$named_values" >"$work/proof.json"
     sync "$work/proof.json"
     mv -- "$work/proof.json" "${1%.manifest.json}.proof.json"
+    [[ -z $doubt ]] || warn "$(basename "${1%.manifest.json}") lacks what was there before: $doubt"
     if [[ $2 != ok ]]; then
         alarm "$(basename "${1%.manifest.json}") is not proven ($2): $said_of_proof"
     fi

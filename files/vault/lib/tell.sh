@@ -34,7 +34,8 @@ check_source() { # NAME ...
         return
     fi
     while read -r part; do
-        path=$(newest_signed "$part")
+        path=$(newest_sound "$part")
+        check_doubts "$1" "$part"
         if [[ -z $path ]]; then
             find_out 2 "$1: no copy of $part was ever proven"
             continue
@@ -49,6 +50,15 @@ $vault_maximum_age_hours h"
     done <<<"$parts"
 }
 
+check_doubts() { # NAME DATABASE PART
+    local path dump
+    path=$(newest_signed "$2")
+    if [[ -z $path ]] || ! lacks_data "$path"; then return 0; fi
+    dump=$(basename "${path%/*}")/$(basename "${path%.manifest.json}")
+    find_out 1 "$1: $dump lacks what was there before: \
+$(json_value "${path%.manifest.json}.proof.json" suspect). Was it intended? Then: vault.sh --accept $1 $dump"
+}
+
 # What a run could mend: a source that was never read, a newest copy that nobody has tried.
 due_of() { # NAME ...
     local path
@@ -56,7 +66,7 @@ due_of() { # NAME ...
         printf '%s: nothing was fetched yet\n' "$1"
     fi
     while read -r path; do
-        if [[ ! -e ${path%.manifest.json}.proof.json && $vault_prove == each ]]; then
+        if [[ ! -e ${path%.manifest.json}.proof.json && $vault_prove == each ]] && ! is_signed "$path"; then
             printf '%s: %s is not proven yet\n' "$1" "$(basename "${path%.manifest.json}")"
         fi
     done < <(newest_of_each)
@@ -66,7 +76,7 @@ due_of() { # NAME ...
 check_alarms() {
     local when name message now last
     now=$(date +%s)
-    last=$(cat "$state/last-run" 2>/dev/null || printf 0)
+    last=$(cat "$state/last-through" 2>/dev/null || printf 0)
     [[ -e $state/alarms ]] || return 0
     while read -r when name message; do
         (( now - when < 7 * 86400 )) || continue
@@ -75,7 +85,8 @@ check_alarms() {
         else
             find_out 1 "$name, $(date --date="@$when" +'%F %H:%M'): $message"
         fi
-    done < <(sort --unique --key=2 "$state/alarms" | sort --numeric-sort | tail -n 20)
+    done < <(sort --numeric-sort --reverse "$state/alarms" | awk '{ text = $0; sub(/^[0-9]+ /, "", text) }
+        !seen[text]++' | head -n 20 | tac)
 }
 
 report() {
@@ -83,17 +94,21 @@ report() {
 }
 
 report_source() { # NAME ...
-    local part path signed
+    local part path sound signed doubted
     while read -r part; do
         path=$(newest_of_each | while read -r path; do
             if [[ $(database_part "$path") == "$part" ]]; then printf '%s\n' "$path"; break; fi
         done)
+        sound=$(newest_sound "$part")
         signed=$(newest_signed "$part")
+        doubted=''
+        if [[ -n $signed ]] && lacks_data "$signed"; then doubted=$(basename "${signed%.manifest.json}"); fi
         jq --null-input --compact-output --arg host "$1" --arg newest "$(basename "${path%.manifest.json}")" \
             --arg database "$(jq --raw-output .database "$path")" \
-            --arg proven "$(basename "${signed%.manifest.json}")" \
-            --argjson hours "$(hours_since "$signed")" \
-            '{host: $host, database: $database, newest: $newest, proven: $proven, proven_hours: $hours}'
+            --arg proven "$(basename "${sound%.manifest.json}")" --arg suspect "$doubted" \
+            --argjson hours "$(hours_since "$sound")" \
+            --argjson came "$(if [[ -n $sound ]]; then stat -c %Y "$sound"; else printf null; fi)" \
+            '{$host, $database, $newest, $proven, proven_hours: $hours, proven_at: $came, $suspect}'
     done < <(parts_here)
 }
 
@@ -110,6 +125,7 @@ list_stored() {
         while read -r path; do
             word=-
             if is_signed "$path"; then word=signed; fi
+            if [[ $word == signed ]] && lacks_data "$path"; then word=suspect; fi
             printf '%-9s %-16s %10s %s %s\n' "$word" "$(date --reference="$path" +'%F %H:%M')" \
                 "$(human_size "$(jq '[.files[].bytes] | add' "$path")")" "$source_name" \
                 "$(basename "${path%/*}")/$(basename "${path%.manifest.json}")"
@@ -126,7 +142,10 @@ offer() {
             --arg proof "$(json_value "${path%.manifest.json}.proof.json" verdict)" \
             --argjson fetched "$(stat -c %Y "$path")" \
             --argjson signed "$([[ -e $path.sig ]] && echo true || echo false)" \
-            '{$tier, dump, database, $proof, $fetched, $signed}' "$path"
+            --arg suspect "$(if lacks_data "$path"; then
+                json_value "${path%.manifest.json}.proof.json" suspect
+            fi)" \
+            '{$tier, dump, database, $proof, $fetched, $signed, $suspect}' "$path"
     done < <(stored_manifests)
 }
 
@@ -146,6 +165,49 @@ opens() { # FILE
     local said
     said=$(head -c 4096 "$1" | age --decrypt --identity "$identity" 2>&1 >/dev/null || true)
     [[ $said != *'no identity matched'* && $said != *'not a known'* && $said != *'header'* ]]
+}
+
+# What was intended: noted beside the copy, with who and when. Nothing that its source says has this effect.
+accept_copy() {
+    local path=$store/$wanted_host/$wanted_file.manifest.json
+    [[ $wanted_file =~ ^(daily|weekly)/[^/]+$ && $wanted_host =~ ^[@A-Za-z0-9._/-]+$ && -f $path ]] ||
+        die "there is no $wanted_file of $wanted_host: --list shows what there is" "$EXIT_USAGE"
+    lacks_data "$path" || die "$wanted_file lacks nothing: there is nothing to accept" "$EXIT_USAGE"
+    write_json "${path%.manifest.json}.accepted.json" --null-input --arg dump "$(basename "$wanted_file")" \
+        --arg by "${SUDO_USER:-root}" --arg at "$(utc_now)" "$named_values"
+    info "$wanted_file is accepted"
+}
+
+# For node_exporter's textfile collector, whole or not at all; its age is counted where it is read.
+write_metrics() {
+    local aside
+    [[ -n $vault_metrics_dir ]] || return 0
+    aside=$vault_metrics_dir/.$app_name-vault.$$
+    if ! { print_metrics >"$aside" && chmod 0644 "$aside" &&
+        mv -fT "$aside" "$vault_metrics_dir/$app_name-vault.prom"; }; then
+        rm -f -- "$aside"
+        alarm "cannot write into $vault_metrics_dir: install prometheus-node-exporter, see the disk"
+    fi
+}
+
+print_metrics() {
+    { report; each_source figures_of; } |
+        jq --null-input --raw-output --arg app "$app_name" --from-file "$here/vault-metrics.jq"
+}
+
+figures_of() { # NAME ...
+    jq --null-input --compact-output --arg source "$1" --argjson alarms "$(alarms_of "$1")" \
+        --argjson reached "$(digits "$(cat "$state/$1.reached" 2>/dev/null || true)")" \
+        '{$source, $reached, $alarms}'
+}
+
+# How many of the last run.
+alarms_of() { # NAME
+    local last
+    last=$(cat "$state/last-through" 2>/dev/null || printf 0)
+    touch "$state/alarms"
+    awk -v last="$last" -v name="$1" '$1 >= last && $2 == name' "$state/alarms" |
+        sort --unique --key=3 | wc -l
 }
 
 # A manifest and its signature go as they are; a file is opened, and its sum looked at by who asked for it.

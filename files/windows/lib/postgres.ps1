@@ -14,6 +14,7 @@ function New-ServiceText([string]$Section, [string]$Database) {
         'keepalives_idle=30'
         'keepalives_interval=10'
         'keepalives_count=3'
+        if ($PostgresSslMode) { "sslmode=$PostgresSslMode" }
     ) -join "`n"
 }
 

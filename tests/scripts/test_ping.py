@@ -1,0 +1,124 @@
+"""A dead man's switch is told of each run by a real HTTP request, and never keeps a backup from being made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from provision.backup import layout
+
+from .host import Host
+
+
+class Switch:
+    """An HTTP server that keeps what it was told: (path, body)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.status = 200
+        switch = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                switch.told.append((self.path, body))
+                self.send_response(switch.status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/k3y-of-ours/medaction-{{name}}"
+
+    @property
+    def paths(self) -> list[str]:
+        return [path.removeprefix("/k3y-of-ours/") for path, _ in self.told]
+
+
+@pytest.fixture
+def switch() -> Iterator[Switch]:
+    switch = Switch()
+    yield switch
+    switch.server.shutdown()
+
+
+@pytest.fixture
+def pinged(host: Host, switch: Switch) -> Host:
+    host.configure(backup_ping_url=SecretStr(switch.url))
+    for file in layout.ping(host.settings):
+        host.place(file.content, Path(file.path), file.mode | 0o004)  # the stand-in host has one user
+    return host
+
+
+def run(host: Host, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return host.run("../../programs/ping.sh", "daily", *command, **environ)
+
+
+def test_a_good_run_is_told_at_its_beginning_and_its_end(pinged: Host, switch: Switch) -> None:
+    assert run(pinged, f"{pinged.settings.backup_program_dir}/backup-database.sh").returncode == 0
+    assert switch.paths == ["medaction-daily/start", "medaction-daily"]
+    assert len(list(pinged.backups.glob("medaction_2*.sql.gz"))) == 1
+
+
+def test_a_failed_run_is_told_with_what_it_said_last(pinged: Host, switch: Switch) -> None:
+    done = run(pinged, f"{pinged.settings.backup_program_dir}/backup-database.sh", "--database", "nowhere")
+    assert done.returncode not in (0, 75)
+    assert switch.paths == ["medaction-daily/start", "medaction-daily/fail"]
+    assert (
+        'database "nowhere" does not exist' in switch.told[-1][1] and 'database "nowhere" does not exist' in done.stderr
+    )
+
+
+def test_a_run_that_gave_way_to_another_is_told_to_nobody(pinged: Host, switch: Switch) -> None:
+    assert run(pinged, "sh", "-c", "exit 75").returncode == 75
+    assert switch.paths == ["medaction-daily/start"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("trouble", ["nobody there", "404", "500", "no file"])
+def test_who_cannot_be_told_keeps_no_backup_from_being_made(pinged: Host, switch: Switch, trouble: str) -> None:
+    if trouble == "nobody there":
+        switch.server.shutdown()
+        switch.server.server_close()
+    elif trouble == "no file":
+        Path(f"{pinged.settings.backup_config_dir}/ping-url").unlink()
+    else:
+        switch.status = int(trouble)
+    done = run(pinged, f"{pinged.settings.backup_program_dir}/backup-database.sh")
+    assert done.returncode == 0 and len(list(pinged.backups.glob("medaction_2*.sql.gz"))) == 1
+    assert "nobody was told" in done.stderr or "ping-url is missing" in done.stderr
+    assert "k3y-of-ours" not in done.stderr + done.stdout
+
+
+def test_the_address_is_in_no_argument_list_and_no_environment(pinged: Host, switch: Switch) -> None:
+    look = "for p in /proc/[0-9]*; do cat $p/cmdline $p/environ 2>/dev/null | tr '\\0' ' '; done >>seen"
+    pinged.shim("curl", f'{look}; exec "${{real[@]}}" "$@"')
+    done = run(pinged, "sh", "-c", look)
+    assert done.returncode == 0, done.stderr
+    seen = (pinged.app_dir / "seen").read_text(errors="replace")
+    assert seen.count("--max-time 10") >= 2 and "k3y-of-ours" not in seen
+    assert switch.paths == ["medaction-daily/start", "medaction-daily"]
+
+
+def test_a_run_that_is_stopped_is_told_as_failed(pinged: Host, switch: Switch) -> None:
+    ready = pinged.app_dir / "ready"
+    running = pinged.popen("../../programs/ping.sh", "daily", "sh", "-c", f": >{ready}; exec sleep 60")
+    while not ready.exists():
+        assert running.poll() is None
+        os.sched_yield()
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(30) == 143
+    assert switch.paths == ["medaction-daily/start", "medaction-daily/fail"]
