@@ -49,6 +49,30 @@ class BackupsDue(Fact[dict[str, str]]):
         return {reason: tier for tier, _, reason in told if reason}
 
 
+class DumpRoleReason(Fact[str]):
+    """Given where runs write about themselves, return why the app's role made the last dump; "" where it did not.
+
+    The backup user has written it: it is shown as text of one line.
+    """
+
+    @override
+    def command(self, status_file: str) -> StringCommand:
+        file = QuoteString(status_file)
+        return asked(
+            "if [ -f", file, "] && [ ! -L", file, "]; then",
+            "jq -r '.role_reason // empty' --", file, "2>/dev/null | head -c 400; fi; true",
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> str:
+        return ""
+
+    @override
+    def read(self, lines: list[str]) -> str:
+        return "".join(each if each.isprintable() else "?" for each in " ".join(lines))
+
+
 class RoomForTests(Fact[dict[str, tuple[int, int]]]):
     """Given where dumps and restore tests lie, return by newest dump the bytes free for its test, and those it needs.
 
