@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from pyinfra import logger
 from pyinfra.api import Host, State
 
+from provision.engine.changes import warn
 from provision.engine.facts import Fact
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
@@ -80,14 +80,16 @@ def admitted(
     unasked = [each for each in others if each not in asked]
     if unknown := _without_address(unasked, was, settings):
         if site.listeners and not was.hosts:
-            logger.warning(
-                f"{host.print_prefix}Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
-                " known. Deploy when they can be connected to, or name the addresses in redis_allow_from"
+            warn(
+                host,
+                f"Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
+                " known. Deploy when they can be connected to, or name the addresses in redis_allow_from",
             )
             return None
-        logger.warning(
-            f"{host.print_prefix}{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
-            " addresses: its firewall does not know them"
+        warn(
+            host,
+            f"{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
+            " addresses: its firewall does not know them",
         )
     wall = _wall(callers, unasked, was, settings)
     objections = [
@@ -204,9 +206,10 @@ def _refused_already(
                 f" that is {caller.name}, set {firewall.setting(settings, '(its address)' if more else address)}"
             )
         else:
-            logger.warning(
-                f"{host.print_prefix}{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
-                " see what lies between them"
+            warn(
+                host,
+                f"{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
+                " see what lies between them",
             )
 
 
