@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import gevent
 from pyinfra.api import Host, State
 
 from provision.engine.changes import warn
@@ -71,9 +72,11 @@ def admitted(
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
     known = wall_before(host, settings).hosts
     asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
-    knocked = [
-        _Caller(each, _knocks(state.inventory.get_host(each.name), each, settings, from_windows)) for each in asked
+    # Side by side: one that has to wait for its answer keeps no other waiting.
+    knocking = [
+        gevent.spawn(_knocks, state.inventory.get_host(each.name), each, settings, from_windows) for each in asked
     ]
+    knocked = [_Caller(each, job.get()) for each, job in zip(asked, knocking, strict=True)]
     names = [name for caller in knocked for _, name in caller.knocks]
     visitors, was = _visitors(host, settings, names), wall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
