@@ -10,14 +10,13 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from pyinfra import logger
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host, state
 
 from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
-from provision.engine.changes import note
+from provision.engine.changes import note, warn
 from provision.engine.private import PrivateInput
 from provision.engine.reach import LONG
 from provision.redis.facts import (
@@ -90,9 +89,7 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
             )
             return
         if state.is_executing:
-            logger.warning(
-                f"{host.print_prefix}{name} does not reach Redis at {server}:{port}; no firewall of ours did that"
-            )
+            warn(host, f"{name} does not reach Redis at {server}:{port}; no firewall of ours did that")
 
 
 @operation()

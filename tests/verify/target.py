@@ -22,6 +22,7 @@ FIRST_ANSWER_SECONDS = 20
 REDIS_SECONDS = 5
 _TIMED_OUT = 124  # what timeout(1) ends with
 NOTHING = PrivateInput("")
+WARNED: list[str] = []  # of all hosts
 
 
 class Target:
@@ -48,6 +49,10 @@ class Target:
         """Fail with this sentence unless it holds."""
         if not holds:
             self.fail(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Tell at the end, with the host's name, what is no fault of the deploy and that somebody should know."""
+        WARNED.append(f"{self.member.name}: {sentence}")
 
     def require_answer(self) -> None:
         """Fail once where the host does not answer at all; its other checks are not made then, and say so.
