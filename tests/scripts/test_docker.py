@@ -211,7 +211,7 @@ def test_a_call_with_anything_else_runs_nothing(host: Host, good: str) -> None:
 def test_no_text_is_a_command_of_psqls(host: Host, good: str, program: str) -> None:
     for text in HOSTILE_TEXTS:
         done = called(host, ["7", program, *QUIET, good], spelt(text, host, good) + "\nSELECT 'went on';\n")
-        assert "went on" not in done.stdout and done.stderr, (text, done)
+        assert "went on" not in done.stdout and done.stderr and done.returncode, (text, done)
         assert not (host.directory / "state/mark").exists(), text
 
 
