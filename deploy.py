@@ -9,6 +9,7 @@ from pyinfra import host, state
 from provision.app import layout as app_layout
 from provision.app.role import app
 from provision.backup.role import backup
+from provision.debian.lock import locked
 from provision.debian.preflight import platform
 from provision.engine import inventory
 from provision.engine.inventory import ROLES
@@ -26,16 +27,18 @@ from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
+from provision.windows.facts import Knocks as WindowsKnocks
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
     member = member_of(host, state)
     settings = member.settings
     system = platform(host)
+    locked(host)
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
-        wall = admitted(host, state, member, all_members(), site)
+        wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()

@@ -99,9 +99,8 @@ def place(settings: Settings) -> None:
         user = settings.backup_user
         directories = " ".join(f"{BENCH_DIR}/{form}{tier}" for tier in ("", "/weekly", "/state"))
         host.run(f"install -d -o {user} -g {user} -m 0750 {directories}")
-        for script in ("backup-database.sh", "restore-database.sh"):
-            text = render(f"backup/{script}.j2", variant)
-            host.run(f"install -m 0755 /dev/stdin {BENCH_DIR}/{form}-{script}", text)
+        host.run(f"rm -rf {BENCH_DIR}/{form}-programs; cp -r {settings.backup_program_dir} {BENCH_DIR}/{form}-programs")
+        host.run(f"cat > {BENCH_DIR}/{form}-programs/settings.sh", render("backup/settings.sh.j2", variant))
     host.run("export DEBIAN_FRONTEND=noninteractive; apt-get -q -y install zstd >/dev/null")
 
 
@@ -113,7 +112,7 @@ def _script(name: str, settings: Settings) -> Contestant:
 
 def _variant(name: str, settings: Settings, **changed: Any) -> Contestant:
     variant = _settings_of(settings, **changed)
-    script = f"{BENCH_DIR}/{variant.backup_format}-backup-database.sh"
+    script = f"{BENCH_DIR}/{variant.backup_format}-programs/backup-database.sh"
     return Contestant(name, script, stored=f"$(readlink -f {variant.backup_latest})")
 
 
@@ -122,7 +121,7 @@ def _settings_of(settings: Settings, **changed: Any) -> Settings:
 
 
 def _restore(name: str, settings: Settings, variant: str = "") -> Contestant:
-    script = f"{variant}-restore-database.sh" if variant else f"{settings.app_dir}/scripts/restore-database.sh"
+    script = f"{variant}-programs/restore-database.sh" if variant else f"{settings.app_dir}/scripts/restore-database.sh"
     return Contestant(name, f"{script} --into restored", before=_DROP)
 
 

@@ -46,10 +46,14 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/client.sh"
 # shellcheck source=lib/store.sh
 . "$here/lib/store.sh"
+# shellcheck source=lib/leftovers.sh
+. "$here/lib/leftovers.sh"
 # shellcheck source=lib/contents.sh
 . "$here/lib/contents.sh"
 # shellcheck source=lib/snapshot.sh
 . "$here/lib/snapshot.sh"
+# shellcheck source=lib/exclude.sh
+. "$here/lib/exclude.sh"
 # shellcheck source=lib/dump.sh
 . "$here/lib/dump.sh"
 # shellcheck source=lib/verify.sh
@@ -88,8 +92,9 @@ database_bytes=0
 dump_bytes=0
 sum=''
 sequences_before='{}'
+leftovers='[]'     # of restores, on the server
 undone=''
-warnings=''        # what pg_dump has said all the same
+warnings=''        # what is to be known of a dump that is good all the same
 
 read_arguments() {
     while (( $# > 0 )); do
@@ -189,6 +194,9 @@ make_dump() {
     check_space "$directory"
     ask "$sequences_sql;"
     hear sequences_before
+    ask "$(leftovers_sql);"
+    hear leftovers
+    choose_exclusions
     stamp=$(free_stamp "$directory") || die "no name is free in $directory: see that the clock runs"
     final=$directory/${prefix}_$stamp$backup_suffix
     dump_to "$final.part" "$snapshot"
@@ -280,7 +288,7 @@ last_due() {
 
 was_missed() {
     local newest
-    newest=$(dumps_in "$tier" "$prefix" | that_are_past | sed -n 1p)
+    newest=$(dumps_in "$tier" "$prefix" | with_manifest | that_are_past | sed -n 1p)
     [[ -z $newest || $(stamp_of "$newest") < $(last_due) ]]
 }
 
@@ -327,7 +335,7 @@ back_up_each() { # DATABASE...
 list_databases() {
     query "$postgres_database" \
         "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate
-            AND datname !~ '_(before|restored)_$stamp_regex\$' ORDER BY 1"
+            AND (datname = $(sql_text "$postgres_database") OR NOT $(is_leftover_sql)) ORDER BY 1"
 }
 
 back_up() {

@@ -8,7 +8,8 @@
 #   restore-database.sh --into NAME --overwrite NAME   NAME holds data: restore beside it, then swap names;
 #                                                      the old one stays as NAME_before_<time>
 #       --as-administrator URL   a superuser, postgresql://postgres@host/ with PGPASSWORD, makes what only he
-#                                may: database, roles, extensions; nothing of the dump runs as him
+#                                may: database, roles, extensions; nothing of the dump runs as him.
+#                                "peer" for URL: root becomes postgres on a server of this host
 #       --with-roles             with that: make the roles that the dump names and the server lacks
 #       --trust-dump             with that: load what only a superuser can. The dump's code then runs as the
 #                                server's administrator
@@ -55,12 +56,16 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/verify.sh"
 # shellcheck source=lib/sift.sh
 . "$here/lib/sift.sh"
+# shellcheck source=lib/leftovers.sh
+. "$here/lib/leftovers.sh"
 # shellcheck source=lib/target.sh
 . "$here/lib/target.sh"
 # shellcheck source=lib/properties.sh
 . "$here/lib/properties.sh"
 # shellcheck source=lib/administrator.sh
 . "$here/lib/administrator.sh"
+# shellcheck source=lib/peer.sh
+. "$here/lib/peer.sh"
 # shellcheck source=lib/swap.sh
 . "$here/lib/swap.sh"
 # shellcheck source=lib/progress.sh
@@ -158,13 +163,14 @@ list_dumps() {
             load_suspicions "${paths[@]}"
             for path in "${paths[@]}"; do
                 verdict=${json[$path.restore-test.json verdict]:--}
+                if ! has_manifest "$path"; then verdict=unknown; fi
                 if is_suspect "$path"; then verdict=suspect; fi
                 printf '%-8s %8sh %10s %-9s %s\n' "$kind" "$(( $(age_of "$path") / 3600 ))" \
                     "$(human_size "$(size_of "$path")")" "$verdict" "$path"
             done
         done
     done
-    list_kept_databases
+    list_leftovers
 }
 
 # A path; or the name of a dump of ours, in whichever tier it lies; or the newest of the target itself;
@@ -179,11 +185,24 @@ choose_dump() {
     for kind in "${tiers[@]}"; do
         if [[ ! -e $file && -e $(tier_dir "$kind")/$file ]]; then file=$(tier_dir "$kind")/$file; fi
     done
-    [[ -e $file || -L $file ]] || die "there is no $file: --list shows the dumps there are" "$EXIT_USAGE"
-    [[ -r $file ]] ||
+    if ! may_enter_all_of "$file" || [[ -e $file && ! -r $file ]]; then
         die "$backup_user cannot read $file: copy it into $backup_dir and give it to that user" "$EXIT_USAGE"
+    fi
+    [[ -e $file || -L $file ]] || die "there is no $file: --list shows the dumps there are" "$EXIT_USAGE"
     file=$(readlink --canonicalize "$file")
     chosen='it was named'
+}
+
+# A directory such as /root, which this user may not enter, has no file at all for him.
+may_enter_all_of() { # PATH
+    local path way=''
+    local -a parts
+    IFS=/ read -r -a parts <<<"${1%/*}"
+    [[ $1 == /* ]] || return 0
+    for path in "${parts[@]}"; do
+        [[ -z $path ]] || way+=/$path
+        [[ ! -d ${way:-/} || -x ${way:-/} ]] || return 1
+    done
 }
 
 choose_newest() {
@@ -199,6 +218,7 @@ choose_newest() {
     [[ -n $file ]] || die "$backup_dir holds no dump: make a backup first, or name a file with --from"
     [[ -r $file ]] || die "$backup_user cannot read $file: chown $backup_user $backup_dir/*" "$EXIT_USAGE"
     load_suspicions "$file"
+    if ! has_manifest "$file"; then chosen+=", of unknown quality: it has no manifest"; fi
     [[ $action != restore || ${json[$file.json empty]:-} != true ]] ||
         die "the newest dump, $file, holds no table: name the one to take with --from, see --list" \
 "$EXIT_USAGE"
@@ -214,6 +234,7 @@ restore() {
         prepare_target ''
         create_database "$target"
         scratch=$target
+        mark_unfinished "$target"
         fill "$target"
         scratch=''
     elif ! is_whole; then
@@ -233,6 +254,19 @@ restore() {
     info "$target is restored from $file"
 }
 
+# It does not come back: that is said before anything is replaced.
+tell_what_was_left_out() {
+    local entry name
+    while IFS= read -r entry; do
+        [[ -n $entry ]] || continue
+        for name in ${tables//,/ }; do
+            [[ $entry != *:"$name" && $entry != *:public."$name" ]] ||
+                die "$file was made without $entry (backup_exclude): take one from before, see --list" "$EXIT_USAGE"
+        done
+        warn "$file was made without $entry (backup_exclude): that is not restored"
+    done < <(jq --raw-output '.left_out // [] | .[]' "$file.json" 2>/dev/null || true)
+}
+
 is_whole() { [[ -z $tables$schemas ]] && (( ! data_only )); }
 
 # All that can be known is known before the first row: what is missing, and the way.
@@ -250,6 +284,7 @@ load() { # DATABASE
 
 fill() { # DATABASE
     load "$1"
+    if [[ -n $scratch ]]; then mark_finished "$1"; fi
     apply_properties "$1"
 }
 
@@ -257,6 +292,10 @@ main() {
     read_arguments "$@"
     if [[ $action == test && -z $backup_restore_test_host ]]; then
         isolated_tests
+        return
+    fi
+    if [[ $administrator == peer && $action == restore ]]; then
+        restore_with_peer "$@"
         return
     fi
     become_backup_user "$@"
@@ -277,6 +316,7 @@ main() {
     step=check
     info "reading all of $file, $(human_size "$(size_of "$file")")"
     verify_dump "$file"
+    tell_what_was_left_out
     restore
 }
 

@@ -1,7 +1,8 @@
 """What a Redis host's firewall is to let in, asked of all hosts before the first change; who would be cut off stops it.
 
 Each app host knocks: a login by a name that nobody has, which Redis keeps with the address that it saw. So nobody
-needs more rights, and NAT in between does not matter. Hosts that this run leaves alone stay let in as they were.
+needs more rights, and NAT in between does not matter. Hosts that a run leaves alone stay let in as they were; of one
+of which nothing is known this is asked all the same, once, and nothing is changed there.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from pyinfra import logger
+import gevent
 from pyinfra.api import Host, State
 
+from provision.engine.changes import warn
+from provision.engine.facts import Fact
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.engine.private import PrivateInput
 from provision.redis import firewall
 from provision.redis.existing import Site
-from provision.redis.facts import RedisSite, RedisVisitors, knock, wall_before, who_visits
+from provision.redis.facts import Knocks, RedisSite, RedisVisitors, wall_before, who_visits
 from provision.redis.firewall import Before, Knock, Visitors, Wall
 from provision.settings import Settings
 
@@ -49,31 +52,47 @@ def has_app(member: Member) -> bool:
     return "app" in member.groups and member.settings.redis_mode != "external"
 
 
-def admitted(host: Host, state: State, member: Member, members: list[Member], site: Site) -> Wall | None:
+def admitted(
+    host: Host,
+    state: State,
+    member: Member,
+    members: list[Member],
+    site: Site,
+    *,
+    from_windows: type[Fact[Knock]],
+) -> Wall | None:
     """Return what the firewall of Redis' host is to let in; None where it needs none, or must stay as it is.
 
-    Raise PreflightError when somebody would be cut off, with the setting that decides it.
+    `from_windows` is `Knocks` as a Windows host is asked. Raise PreflightError when somebody would be cut off, with the
+    setting that decides it.
     """
     settings = member.settings
     if not settings.redis_needs_firewall:
         return None
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
-    connected = [each for each in others if state.inventory.get_host(each.name).connected]
-    knocked = [_Caller(each, _knocks(state.inventory.get_host(each.name), each, settings)) for each in connected]
+    known = wall_before(host, settings).hosts
+    asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
+    # Side by side: one that has to wait for its answer keeps no other waiting.
+    knocking = [
+        gevent.spawn(_knocks, state.inventory.get_host(each.name), each, settings, from_windows) for each in asked
+    ]
+    knocked = [_Caller(each, job.get()) for each, job in zip(asked, knocking, strict=True)]
     names = [name for caller in knocked for _, name in caller.knocks]
-    visitors, was = _visitors(host, settings, names), wall_before(host, settings)
+    visitors, was = _visitors(host, settings, names), wall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
-    unasked = [each for each in others if each not in connected]
+    unasked = [each for each in others if each not in asked]
     if unknown := _without_address(unasked, was, settings):
-        if not was.hosts:
-            logger.warning(
-                f"{host.print_prefix}Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
-                " known, as this run leaves them alone. Deploy with them, or name the addresses in redis_allow_from"
+        if site.listeners and not was.hosts:
+            warn(
+                host,
+                f"Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
+                " known. Deploy when they can be connected to, or name the addresses in redis_allow_from",
             )
             return None
-        logger.warning(
-            f"{host.print_prefix}{', '.join(unknown)} cannot reach Redis until a deploy of both: its firewall does not"
-            " know their addresses yet, and this run leaves them alone"
+        warn(
+            host,
+            f"{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
+            " addresses: its firewall does not know them",
         )
     wall = _wall(callers, unasked, was, settings)
     objections = [
@@ -88,9 +107,22 @@ def admitted(host: Host, state: State, member: Member, members: list[Member], si
     return wall
 
 
-def _knocks(caller: Host, member: Member, settings: Settings) -> tuple[tuple[Knock, str], ...]:
+def _answers(host: Host, *, ask: bool) -> bool:
+    """Whether a host can be asked: it is in the run, or `ask` says to connect to it for the question alone."""
+    if not host.connected and ask:
+        host.connect(reason="to learn the address that Redis sees of it", show_errors=False)
+    return host.connected
+
+
+def _knocks(
+    caller: Host, member: Member, settings: Settings, from_windows: type[Fact[Knock]]
+) -> tuple[tuple[Knock, str], ...]:
     name = _names.setdefault(caller, f"deploy-{secrets.token_hex(8)}")
-    return tuple((knock(caller, server, port, name), name) for server, port in _doors(member, settings))
+    question = from_windows if member.is_windows else Knocks
+    return tuple(
+        (caller.get_fact(question, server=server, port=port, caller=name), name)
+        for server, port in _doors(member, settings)
+    )
 
 
 def _doors(member: Member, settings: Settings) -> list[tuple[str, int]]:
@@ -110,7 +142,7 @@ def _found(caller: _Caller, visitors: Visitors, site: Site) -> _Caller:
 
 
 def _without_address(unasked: list[Member], before: Before, settings: Settings) -> list[str]:
-    """The app hosts that this run leaves alone, and that no earlier one has asked."""
+    """The app hosts that could not be asked, and that no earlier run has asked."""
     if not settings.redis_allows_app_hosts:
         return []
     return [each.name for each in unasked if has_app(each) and each.name not in before.hosts]
@@ -124,7 +156,7 @@ def _wall(callers: list[_Caller], unasked: list[Member], before: Before, setting
     unseen = {
         each.name: _doors(each.member, settings)[0]
         for each in callers
-        if each.has_app and each.addresses and not each.is_seen and each.name in hosts
+        if each.has_app and each.addresses and not each.is_seen and each.name in hosts and not each.member.is_windows
     }
     named, refused = settings.redis_allowed_networks, settings.redis_refused_networks
     return Wall(dict(sorted(hosts.items())), tuple(named), tuple(refused), unseen)
@@ -177,9 +209,10 @@ def _refused_already(
                 f" that is {caller.name}, set {firewall.setting(settings, '(its address)' if more else address)}"
             )
         else:
-            logger.warning(
-                f"{host.print_prefix}{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
-                " see what lies between them"
+            warn(
+                host,
+                f"{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
+                " see what lies between them",
             )
 
 

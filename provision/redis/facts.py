@@ -10,14 +10,11 @@ from pyinfra.api import Host, QuoteString, StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
-from provision.engine.facts import MARK, Fact, YesOrNo, asked
+from provision.engine.facts import Fact, YesOrNo, asked
 from provision.redis.existing import OPERATOR, Listener, Site
 from provision.redis.firewall import Before, Client, Knock, Visitors, normal
 from provision.redis.running import Live, quoted, refusal, users
 from provision.settings import Settings
-from provision.settings.render import plain
-from provision.winssh import powershell
-from provision.winssh.connector import is_windows
 
 _MARK = "--8<--"
 
@@ -234,20 +231,6 @@ class Knocks(Fact[Knock]):
         return Knock(tuple((normal(there), own and normal(own)) for there, own in routes), "".join(found["said"]))
 
 
-class KnocksFromWindows(Knocks):
-    """The same, asked in PowerShell."""
-
-    @override
-    def command(self, server: str, port: int, caller: str) -> StringCommand:
-        script = f"'{MARK}'\n& {{\n{plain('redis/knock.ps1')}}}"
-        return StringCommand(f"{script} {powershell.quote(server)} {port} {powershell.quote(caller)}")
-
-
-def knock(host: Host, server: str, port: int, caller: str) -> Knock:
-    """What comes of a host's knock at a Redis; from Windows too."""
-    return host.get_fact(KnocksFromWindows if is_windows(host) else Knocks, server=server, port=port, caller=caller)
-
-
 class RedisVisitors(Fact[Visitors]):
     """Who is connected to the server on a loopback port, and from where somebody tried to log in.
 
@@ -340,8 +323,8 @@ class WallUnlike(Fact[list[str]]):
     """What of the loaded firewall and of its unit differs from the file: "table", "unit"; nothing where all is well."""
 
     @override
-    def command(self, file: str, table: str, unit: str) -> StringCommand:
-        return asked(program("redis/wall-loaded.sh", file, table, unit))
+    def command(self, file: str, table: str, unit: str, drop_in: str) -> StringCommand:
+        return asked(program("redis/wall-loaded.sh", file, table, unit, drop_in))
 
     @staticmethod
     @override

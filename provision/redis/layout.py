@@ -62,12 +62,14 @@ def unit(settings: Settings) -> list[Entry]:
 
 
 def firewall(settings: Settings, wall: Wall) -> list[Entry]:
-    """The firewall's table, and the unit that loads it."""
+    """The firewall's table, the unit that loads it, and what loads it again after somebody else's rules."""
     table = render("redis/firewall.nft.j2", settings, hosts=wall.hosts, networks=wall.networks)
     return [
         Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
         File(settings.redis_firewall_file, table, mode=0o600),
         File(f"/etc/systemd/system/{settings.redis_firewall_unit}", render("redis/firewall.service.j2", settings)),
+        Directory(posixpath.dirname(settings.redis_firewall_drop_in)),
+        File(settings.redis_firewall_drop_in, render("redis/nftables.conf.j2", settings)),
     ]
 
 

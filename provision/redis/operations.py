@@ -10,23 +10,23 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from pyinfra import logger
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host, state
 
 from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
-from provision.engine.changes import note
+from provision.engine.changes import note, warn
 from provision.engine.private import PrivateInput
+from provision.engine.reach import LONG
 from provision.redis.facts import (
     BrokenAof,
     Container,
+    Knocks,
     Redis,
     UnreadUnits,
     WallUnlike,
     compose,
-    knock,
     login,
     question,
     wall_before,
@@ -51,9 +51,9 @@ def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
 def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringCommand, None, None]:
     """The firewall is loaded as its file says, now and before every boot's network. Its old table holds until then."""
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    (file,) = [entry.path for entry in entries if entry.path.endswith(".nft")]
+    (file,), (drop_in,) = ([each.path for each in entries if each.path.endswith(end)] for end in (".nft", ".conf"))
     changed = [entry.path for entry in entries if any(differences(entry, found.get(entry.path)))]
-    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit)
+    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit, drop_in=drop_in)
     if changed or "table" in unlike:
         note(host, f"Redis' firewall (nftables, table inet {table}) is not loaded as it should be")
     if changed or "unit" in unlike:
@@ -78,7 +78,8 @@ def unwalled(paths: Sequence[str], table: str, unit: str) -> Generator[StringCom
 def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generator[StringCommand, None, None]:
     """The firewall lets in these app hosts, whose addresses Redis had not yet seen when it was made."""
     for name, (server, port) in doors.items():
-        if knock(state.inventory.get_host(name), server, port, "deploy-afterwards").said:
+        caller = state.inventory.get_host(name)
+        if caller.get_fact(Knocks, server=server, port=port, caller="deploy-afterwards").said:
             continue
         refused = wall_before(host, settings).refused
         if refused:
@@ -88,9 +89,7 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
             )
             return
         if state.is_executing:
-            logger.warning(
-                f"{host.print_prefix}{name} does not reach Redis at {server}:{port}; no firewall of ours did that"
-            )
+            warn(host, f"{name} does not reach Redis at {server}:{port}; no firewall of ours did that")
 
 
 @operation()
@@ -111,7 +110,7 @@ def accepted(config: File, acl: File, image: str = "") -> Generator[StringComman
         note(host, "the configuration is new: it is tried by a server of its own first")
         aside = f"docker run --rm -i --network none --user redis --entrypoint sh {image} -c" if image else "sh -c"
         candidate = f"{config.content}==users==\n{acl.content}"
-        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate))
+        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate), _timeout=LONG)
 
 
 @operation()
@@ -201,7 +200,7 @@ def composed(container: str, compose_file: str) -> Generator[StringCommand, None
         return
     outdated = ", not made from the Compose file as it is" if status and not is_current else ""
     note(host, f"Redis' container is {status or 'missing'}{outdated}")
-    yield StringCommand(f"{compose(compose_file)} up -d redis")
+    yield StringCommand(f"{compose(compose_file)} up -d redis", _timeout=LONG)  # it may pull an image
 
 
 @operation()
@@ -217,7 +216,7 @@ def configured(
         if live.said.startswith("BUSY"):
             yield _command(port, operator_password, "SCRIPT KILL\nFUNCTION KILL")
         elif live.said.startswith("LOADING"):
-            yield program("redis/loaded.sh", str(port))
+            yield StringCommand(program("redis/loaded.sh", str(port)), _timeout=LONG)
         else:
             yield StringCommand(server.restart)
     else:

@@ -6,10 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from provision.settings.fields import Count, Host, Line, Port
+from provision.settings.fields import Count, Host, Line, Port, matching
 
 Databases = Literal["all"] | Annotated[list[Line], Field(min_length=1)]
 Tables = Literal["all", "none"] | Annotated[list[Line], Field(min_length=1)]
+# A name as PostgreSQL writes it: in quotes where it is not of small letters, digits and "_" alone.
+_NAME = r'(?:[a-z_][a-z0-9_$]*|"(?:[^"\x00-\x1f\x7f]|"")+")'
+Exclusion = Annotated[
+    str,
+    matching(
+        rf"schema:{_NAME}|(?:table|data):{_NAME}\.{_NAME}",
+        "must be 'table:SCHEMA.TABLE' (no such table), 'data:SCHEMA.TABLE' (the table without its rows) or"
+        " 'schema:SCHEMA', each name as PostgreSQL writes it: in double quotes where it has capitals",
+    ),
+]
 
 
 class BackupContentSettings(BaseModel):
@@ -46,6 +56,12 @@ class BackupContentSettings(BaseModel):
     backup_volatile_tables: list[Line] = Field(
         default_factory=list,
         description="Tables whose rows come and go, such as sessions and queues: losing them is no alarm.",
+    )
+    backup_exclude: list[Exclusion] = Field(
+        default_factory=list,
+        description="What no dump holds: `table:public.audit`, `data:public.sessions` (the table without its rows),"
+        " `schema:archive`. What something else in the dump needs stays in it, and that is told.",
+        examples=[["table:public.audit", "data:public.sessions"]],
     )
     backup_reserve_mb: Count = Field(
         100,

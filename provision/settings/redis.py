@@ -113,6 +113,11 @@ class RedisSettings(AppSettings):
         return f"{self.app_name}-redis-firewall.service"
 
     @property
+    def redis_firewall_drop_in(self) -> str:
+        """What loads it again when nftables.service loads the rules of the host."""
+        return f"/etc/systemd/system/nftables.service.d/{self.app_name}-redis.conf"
+
+    @property
     def redis_script_watch(self) -> str:
         """The program that keeps when Redis last ran a script."""
         return f"/usr/local/lib/{self.app_name}/count-scripts.sh"

@@ -12,8 +12,9 @@ from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
-from provision.backup.facts import Report
+from provision.backup.facts import Report, is_manifest, is_run, made_at, newest_first
 from provision.engine.facts import Fact
+from provision.redis.firewall import Knock, normal
 from provision.windows import snippets
 from provision.winssh import powershell
 
@@ -100,6 +101,19 @@ class PostgresClients(_Script[dict[str, int]]):
         return {path: int(match[1]) for path, match in majors.items() if match}
 
 
+class Knocks(_Script[Knock]):
+    """How the host reaches a Redis, and what that says to a login by a name that nobody has."""
+
+    script_name = "knock"
+
+    def command(self, server: str, port: int, caller: str) -> StringCommand:
+        return self._ask(server=server, port=port, caller=caller)
+
+    @override
+    def understood(self, answered: dict[str, Any]) -> Knock:
+        return Knock(tuple((normal(there), normal(own)) for there, own in answered["routes"]), str(answered["said"]))
+
+
 class NewestBackup(_Script[dict[str, Any]]):
     """The newest dump in some places: `path` (None without one), `bytes`, `age_hours`, whether it is `complete`."""
 
@@ -126,15 +140,18 @@ class BackupReport(_Script[Report]):
     def understood(self, answered: dict[str, Any]) -> Report:
         return Report(
             now=datetime.fromisoformat(answered["now"]),
-            last_runs=tuple(sorted(answered["last_runs"], key=lambda run: run["written"], reverse=True)),
+            last_runs=tuple(filter(is_run, sorted(answered["last_runs"], key=_written, reverse=True))),
             manifests={tier: _newest_first(dumps) for tier, dumps in answered["manifests"].items()},
         )
 
 
 def _newest_first(dumps: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """The dumps of a tier, each with when it was `started`, for which its name stands: there the time is in it."""
-    started = [{**dump, "started": dump["dump"]} for dump in dumps]
-    return tuple(sorted(started, key=lambda dump: dump["started"], reverse=True))
+    """The dumps of a tier, each with when it was `started`: the time in its name."""
+    return newest_first(filter(is_manifest, ({**dump, "started": str(made_at(dump["dump"]))} for dump in dumps)))
+
+
+def _written(run: dict[str, Any]) -> str:
+    return str(run["written"])
 
 
 def read_tasks(answered: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,11 @@ def windows_record(settings: Settings, roles: Sequence[str]) -> None:
 @deploy("Windows backup")
 def windows_backup(settings: Settings) -> None:
     """Directories and scripts that only administrators may change, a pg_dump.exe, two scheduled tasks."""
+    if settings.backup_exclude:
+        raise PreflightError(
+            f"{host.name}: backup_exclude is not offered on Windows hosts: their scripts do not know what else in a"
+            " dump needs what is left out; no host was changed. Set backup_exclude = [] for this host"
+        )
     _no_certificate(settings)
     operations.elevated(name="Make sure that we are an administrator")
     operations.postgres_client(

@@ -380,6 +380,22 @@ def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(dep
     ]  # fmt: skip
 
 
+def test_a_crontab_that_makes_backups_too_is_named_and_is_no_change(
+    deployed: Fleet, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever comes from the handbook has its lines in root's crontab: a plan says so, and what to do."""
+    answers(deployed)["backup/other-backups.sh medaction"] = [
+        "/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh",
+        "/etc/cron.d/old\t1\t@daily\tpg_dump",
+    ]
+    deployed.write()
+    assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
+    told = capsys.readouterr().out
+    assert "root's crontab, line 3 (0 2 * * *) runs backup-database.sh beside these backups" in told
+    assert "`crontab -u root -e`" in told and "/etc/cron.d/old, line 1 (@daily) runs pg_dump" in told
+    assert pending(deployed) == []
+
+
 @pytest.mark.parametrize("said", ["", "no tab in it", "bash: broken"])
 def test_a_script_that_says_nothing_of_use_is_no_reason_to_run_it(said: str, deployed: Fleet):
     answers(deployed)["--overdue"] = [said]
@@ -396,3 +412,14 @@ def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     deployed.write()
     assert plan.run(arguments) == 2
     assert "holds no backup yet" in capsys.readouterr().out
+
+
+def test_a_suspect_dump_is_one_line_of_the_plan_and_no_change(deployed: Fleet, capsys: pytest.CaptureFixture[str]):
+    suspect = "medaction: medaction_2026-06-15_02-00-01.sql.gz is suspect: table patients is gone. Was it intended?"
+    answers(deployed)["--overdue"] = [f"accept\t{suspect}"]
+    deployed.write()
+    assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "suspect" in line]
+    assert len(told) == 1 and told[0].startswith("warning: ") and told[0].endswith(suspect)
+    deployed.run("-y")
+    assert not [command for command in commands() if "--tier" in command]

@@ -45,6 +45,7 @@ ANSWERS = {
     "GroupsOf": ["medaction", "docker"],
     "SourcesNaming": ["/etc/apt/sources.list"],
     "ClientMajors": ["15", "17"],
+    "DumpRoleReason": ["password authentication failed"],
     "DumpRole": ["started=1764100000.123456", "lacks=there is no role medaction_backup"],
     "Redis": ["OK", "--8<--", "port", "1", "--8<--", "user default off"],
     "Keys": ["OK", "12"],
@@ -57,7 +58,6 @@ ANSWERS = {
     "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
     "Knocks": ["route 10.0.0.5 10.0.0.11", "said -WRONGPASS"],
-    "KnocksFromWindows": ["route 10.0.0.5 10.0.0.11"],
     "RedisVisitors": ["a,b", "OK", "id=1 addr=10.0.0.11:4000 user=x", "--8<--"],
     "Walled": ["host app1 10.0.0.11", "up"],
     "HasWall": ["yes"],
@@ -67,13 +67,14 @@ ANSWERS = {
     "UnreadUnits": ["yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["is running redis ab", "wanted redis ab"],
+    "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
     "RoomForTests": ["1000000 2000000 medaction_2026-06-14_02-00-00.sql.gz"],
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors"}
+LENIENT = {"DumpRoleReason", "BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors"}
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

@@ -138,19 +138,43 @@ def test_a_host_that_the_run_leaves_alone_stays_let_in(deployed: Fleet, capsys: 
     assert not [each for each in commands() if "mktemp" in each and "firewall.nft" in each]
 
 
-def test_the_first_firewall_is_not_made_without_the_addresses_of_all(fleet: Fleets, capsys: Any, caplog: Any):
+SILENT = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_connect_retries": 0}
+ONLY_REDIS = ("--limit", f"@fake/{REDIS}")
+
+
+def wrote_a_firewall() -> bool:
+    return any("firewall.nft" in each and "mktemp" in each for each in commands())
+
+
+def test_a_host_that_the_run_leaves_alone_is_asked_once(fleet: Fleets, capsys: Any, caplog: Any):
     hosts = fleet("production")
-    text = said(hosts, capsys, caplog, "--limit", f"@fake/{REDIS}")
-    assert (
-        "Redis' port stays open to everybody: the addresses of @fake/app1.example.com, @fake/app2.example.com" in text
-    )
-    assert began() and not [each for each in commands() if "firewall.nft" in each and "mktemp" in each]
+    said(hosts, capsys, caplog, *ONLY_REDIS)
+    assert wrote_a_firewall() and len([each for each in commands() if "redis/knock.sh" in each]) >= 2
+    hosts.deploy_already()
+    said(hosts, capsys, caplog, *ONLY_REDIS)
+    assert not [each for each in commands() if "redis/knock.sh" in each]
 
 
-def test_an_app_host_that_is_new_and_left_alone_is_told(deployed: Fleet, capsys: Any, caplog: Any):
-    walls(deployed, "up", f"host @fake/{APPS[0]} {ADDRESS}")
-    text = said(deployed, capsys, caplog, "--limit", f"@fake/{REDIS}")
-    assert "@fake/app2.example.com cannot reach Redis until a deploy of both" in text and began()
+def test_a_redis_that_is_in_use_gets_no_firewall_without_the_addresses_of_all(fleet: Fleets, capsys: Any, caplog: Any):
+    hosts = fleet("production")
+    hosts.data[APPS[1]] = SILENT
+    hosts.answers[REDIS] = {
+        "redis/existing.sh 6379 medaction-redis": [
+            "conf ours",
+            "listener\tredis-server\t7\tredis\tredis-server.service",
+        ],
+        **{key: value for key, value in hosts.answers[REDIS].items() if "existing.sh" not in key},
+    }
+    text = said(hosts, capsys, caplog, *ONLY_REDIS)
+    assert "Redis' port stays open to everybody: the addresses of app2.example.com are not known" in text
+    assert began() and not wrote_a_firewall()
+
+
+def test_a_new_redis_gets_one_with_the_addresses_that_are_known(fleet: Fleets, capsys: Any, caplog: Any):
+    hosts = fleet("production")
+    hosts.data[APPS[1]] = SILENT
+    text = said(hosts, capsys, caplog, *ONLY_REDIS)
+    assert "app2.example.com cannot reach Redis until a deploy that can ask" in text and wrote_a_firewall()
 
 
 @pytest.mark.parametrize(("unlike", "told"), [("table", "is not loaded as it should be"), ("unit", "at a boot")])

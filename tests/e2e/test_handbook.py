@@ -66,6 +66,44 @@ def test_cron_itself_makes_a_backup(deployed: Operator) -> None:
         deployed.read("db1", "rm /etc/cron.d/e2e-soon")
 
 
+def test_plan_names_the_handbooks_lines_in_crontabs_and_is_content(deployed: Operator) -> None:
+    """Whoever followed the handbook has them in root's crontab, or in the app's; a password in one is shown nowhere."""
+    line = "0 2 * * * cd /opt/medaction && PGPASSWORD=hunter2 ./scripts/backup-database.sh >> /var/log/x.log 2>&1"
+    old = "@daily pg_dump -h localhost -U medaction medaction | gzip > /root/x.sql.gz"
+    deployed.read("db1", "crontab -", PrivateInput(f"# backups\nMAILTO=root\n\n{line}\n#{line}\n5 5 * * * true\n"))
+    deployed.read("db1", "useradd --system medaction-x; crontab -u medaction-x -", PrivateInput(f"{old}\n"))
+    try:
+        done = deployed.plan("db1")
+        assert done.returncode == 0, done.stdout
+        assert "root's crontab, line 4 (0 2 * * *) runs backup-database.sh beside these backups" in done.stdout
+        assert "medaction-x's crontab, line 1 (@daily) runs pg_dump" in done.stdout and "hunter2" not in done.stdout
+        assert done.stdout.count("beside these backups") == 2, done.stdout
+    finally:
+        deployed.read("db1", "crontab -r; crontab -u medaction-x -r; userdel medaction-x")
+    assert "beside these backups" not in deployed.plan("db1").stdout
+
+
+def test_root_restores_as_the_servers_administrator_by_peer(deployed: Operator) -> None:
+    """On the server itself, as Debian sets it up: postgres comes in by its socket, all others by password."""
+    deployed.postgres("create role reporting; create schema reports authorization reporting", "medaction")
+    deployed.postgres("grant pg_read_all_data to medaction", "medaction")
+    restore = IN_APP_DIR + "./scripts/restore-database.sh --into medaction_peer"
+    try:
+        deployed.read("db1", IN_APP_DIR + "./scripts/backup-database.sh")
+        refused = deployed.on("db1", restore)
+        assert refused.returncode == 2 and "--as-administrator" in refused.stderr, refused.stderr
+        deployed.read("db1", restore + " --as-administrator peer")
+        assert deployed.postgres("select nspowner::regrole from pg_namespace where nspname = 'reports'",
+                                 "medaction_peer") == "reporting"  # fmt: skip
+        assert contents(partial(deployed.postgres, database="medaction_peer")) == contents(
+            partial(deployed.postgres, database="medaction"))  # fmt: skip
+        assert deployed.postgres("select count(*) from pg_roles where rolname ~ '_(administrator|restore)_'") == "0"
+    finally:
+        deployed.postgres("drop database if exists medaction_peer", "postgres")
+        deployed.postgres("drop schema reports; drop role reporting; revoke pg_read_all_data from medaction")
+        deployed.read("db1", IN_APP_DIR + "./scripts/backup-database.sh")
+
+
 def _empty_test_database(operator: Operator) -> None:
     operator.postgres("drop database if exists medaction_test", "postgres")
     operator.postgres("create database medaction_test owner medaction", "postgres")

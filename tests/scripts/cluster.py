@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from provision.postgres import layout
 from provision.settings import Settings
 from tests.sandbox import packages
 
+from .servers import other_server
 from .unprivileged import AS_ROOT, PREFIX, give_to_user
 
 ROLE = "medaction"
@@ -26,14 +28,18 @@ SAMPLE = Path(__file__).with_name("sample.sql")
 
 @cache
 def bin_dir() -> Path:
-    """Where the newest PostgreSQL server's programs are; as root on Debian, what is missing is installed."""
+    """Where the newest PostgreSQL server's programs are; as root on Debian, what is missing is installed.
+
+    POSTGRESQL_MAJOR in the environment names another one of `servers.RELEASES`.
+    """
     missing = [] if _server_dirs() else ["postgresql"]
     others = {"isal": "igzip", "faketime": "faketime", "jq": "jq", "pgbouncer": "pgbouncer"}
     missing += [name for name, tool in others.items() if not shutil.which(tool)]
     if missing:
         with _no_cluster_of_debians():
             packages.install(*missing, start_services=False)
-    return _server_dirs()[-1]
+    major = os.environ.get("POSTGRESQL_MAJOR")
+    return other_server(int(major)) if major else _server_dirs()[-1]
 
 
 @contextmanager
@@ -146,7 +152,7 @@ def fingerprint(cluster: Cluster, database: str) -> str:
                          " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema' ORDER BY 1")  # fmt: skip
     lines = [
         cluster.ask(
-            database, f"SELECT '{table}', count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t"
+            database, f"SELECT $${table}$$, count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t"
         )
         for table in tables.splitlines()
     ]

@@ -151,6 +151,9 @@ class Host:
         files = Path(self.settings.backup_state_dir).glob("status*.json")
         return json.loads(max(files, key=lambda path: path.stat().st_mtime_ns).read_text(encoding="utf-8"))
 
+    def status_of(self, file: str) -> dict:
+        return json.loads((Path(self.settings.backup_state_dir) / file).read_text(encoding="utf-8"))
+
     def manifest(self, dump: Path | None = None) -> dict:
         dump = dump or self.latest.resolve()
         return json.loads(dump.with_name(f"{dump.name}.json").read_text(encoding="utf-8"))

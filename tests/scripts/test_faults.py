@@ -186,6 +186,7 @@ def backup_directory_not_ours(host: Host) -> Faulty:
 
 
 REAL = 'exec "${real[@]}" "$@"'
+OF_VERSION = '"${{real[@]}}" "$@" | sed -E -u "1 s/^[0-9]+[.][0-9]+( .*)?$/{}/"; exit "${{PIPESTATUS[0]}}"'
 NO_SPACE = 'echo "No space left on device" >&2; exit 1'
 
 FAULTS = [
@@ -211,8 +212,8 @@ FAULTS = [
                 "pg_dump",
                 f'[[ $1 == --version ]] && {REAL}; "${{real[@]}}" "$@" | head -c 1000000',
             ),
-            ("client older than the server", "psql", f'[[ "$*" != *server_version* ]] && {REAL}; echo 99.1'),
-            ("client newer than the server", "psql", f'[[ "$*" != *server_version* ]] && {REAL}; echo 9.6'),
+            ("client older than the server", "psql", OF_VERSION.format("99.1")),
+            ("client newer than the server", "psql", OF_VERSION.format("9.6")),
             ("compressor fails", "igzip", "cat >/dev/null; exit 1"),
             ("compressor loses its end", "igzip", '"${real[@]}" "$@" | { head -c 300000; cat >/dev/null; }'),
             # The status file and the manifest are written before and by themselves.

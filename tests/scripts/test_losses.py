@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -75,6 +77,84 @@ def test_alarms_are_those_that_a_person_would_want(host: Host) -> None:
             assert alarm in host.told.read_text()
         assert host.latest.resolve() == good
     assert newest(host) != good, "the suspect dump is kept"
+
+
+IN_THE_BEGINNING = """
+    CREATE TABLE sessions (i int); CREATE TABLE lookup AS SELECT generate_series(1, 20) AS id;
+    CREATE TABLE appointments AS SELECT i AS id, 'le ' || i AS day FROM generate_series(1, 2000) i;
+    CREATE SCHEMA reports; CREATE TABLE reports.monthly AS SELECT generate_series(1, 300) AS n;
+    ALTER TABLE "Réclamations" DROP CONSTRAINT "Réclamations_patient_id_fkey"; DROP VIEW ouvertes
+"""
+# What was done during the day before that night; what is not SQL is a restore or an acceptance.
+MONTH = {
+    3: "TRUNCATE appointments",
+    5: ("restore", "--table", "appointments", "--data-only"),
+    8: "TRUNCATE sessions",
+    9: "DELETE FROM patients WHERE id % 3 = 0",
+    10: "ALTER TABLE patients RENAME TO personnes",
+    11: "accept",
+    12: "DROP TABLE lookup",
+    13: "accept",
+    14: "DROP TABLE vide",
+    15: "CREATE TABLE import AS SELECT i, md5(i::text) AS t FROM generate_series(1, 50000) i",
+    16: "TRUNCATE import",
+    17: "accept",
+    18: "ALTER TABLE personnes ADD ville text DEFAULT 'ici'; CREATE INDEX ON personnes (ville)",
+    20: "DELETE FROM appointments WHERE id % 5 < 3",
+    21: "INSERT INTO appointments SELECT i, 'le ' || i FROM generate_series(1, 2000) i WHERE i % 5 < 3",
+    23: "DELETE FROM scans; DELETE FROM appointments WHERE id % 2 = 0",
+    25: "DROP SCHEMA reports CASCADE",
+    26: ("restore", "--schema", "reports"),
+    28: "DROP TABLE sessions; CREATE TABLE sessions (i int)",
+}
+WANTED = {
+    3: "the table public.appointments has 0 rows, it had 2000",
+    4: "the table public.appointments has 0 rows, it had 2000",
+    10: "the table public.patients is gone, it had 13334 rows",
+    12: "the table public.lookup is gone, it had 20 rows",
+    16: "the table public.import has 0 rows, it had 50000",
+    20: "the table public.appointments has 800 rows, it had 2000",
+    25: "the table reports.monthly is gone, it had 300 rows",
+}  # fmt: skip
+
+
+def day_of_the_month(host: Host, night: int, chance: random.Random) -> None:
+    """What was done to the database before that night; each day the sessions are another number."""
+    clock, done = at(NOON + timedelta(days=night)), MONTH.get(night, "")
+    if done == "accept":
+        assert host.backup("--accept", newest(host).name, before=clock).returncode == 0
+    elif isinstance(done, tuple):
+        restored = host.restore("--into", host.database, *done[1:], before=clock)
+        assert restored.returncode == 0, restored.stderr
+    elif done:
+        host.cluster.psql(host.database, "--command", done, user="medaction")
+    host.cluster.psql(host.database, "--command", "DELETE FROM sessions; INSERT INTO sessions SELECT"
+                      f" generate_series(1, {chance.randint(0, 20000)})", user="medaction")  # fmt: skip
+
+
+@pytest.mark.prove
+def test_month_of_nights_has_the_alarms_that_a_person_would_want(
+    host: Host, chance: random.Random, proved: Callable[[str], None]
+) -> None:
+    host.configure(backup_volatile_tables=["sessions"])
+    host.cluster.psql(host.database, "--command", IN_THE_BEGINNING, user="medaction")
+    alarms, told = {}, 0
+    for night in range(30):
+        clock = at(NOON + timedelta(days=night, hours=14))
+        day_of_the_month(host, night, chance)
+        run = host.backup(before=clock)
+        assert run.returncode == 0, run.stderr
+        check = host.backup("--check", before=clock)
+        if suspicion(host):
+            alarms[night] = suspicion(host)
+            assert check.returncode == 1 and "--accept" in check.stdout, (night, check.stdout)
+        else:
+            assert check.returncode == 0 and "suspect" not in check.stdout, (night, check.stdout)
+        lines = host.told.read_text().count("suspect: ") if host.told.exists() else 0
+        assert lines == told + (night in WANTED), (night, host.told.read_text())
+        told = lines
+    assert alarms == WANTED
+    proved(f"30 nights, {len(WANTED)} alarms and no other, {told} calls of the hook")
 
 
 @pytest.mark.fault

@@ -149,14 +149,14 @@ def test_the_sets_hold_exactly_what_is_allowed_and_not_refused():
 
 def test_the_table_has_both_families_and_says_whose_address_is_which(settings_of: ValidSettings):
     settings = settings_of(redis_host="10.0.0.5", redis_port=6400)
-    _, file, unit = layout.firewall(settings, wall("10.0.7.0/24", "fd00:7::/48", app1="10.0.0.11 fd00::11"))
+    _, file, unit, *_ = layout.firewall(settings, wall("10.0.7.0/24", "fd00:7::/48", app1="10.0.0.11 fd00::11"))
     assert "elements = { 10.0.0.11, 10.0.7.0/24 }" in file.content and "{ fd00::11, fd00:7::/48 }" in file.content
     assert "# host app1 10.0.0.11\n# host app1 fd00::11\n" in file.content
     assert file.content.count("tcp dport { 6400 }") == 2 and file.path in unit.content
 
 
 def test_nobody_allowed_is_a_table_without_elements(settings_of: ValidSettings):
-    _, file, _ = layout.firewall(settings_of(redis_host="10.0.0.5", redis_allow_from=[]), wall())
+    _, file, *_ = layout.firewall(settings_of(redis_host="10.0.0.5", redis_allow_from=[]), wall())
     assert "elements" not in file.content and "reject with tcp reset" in file.content
 
 

@@ -124,6 +124,20 @@ def test_data_of_others_is_passed_over(key: str, settings_of: ValidSettings):
     settings_of(**{key: 1})
 
 
+@pytest.mark.parametrize(
+    "entry",
+    ["public.audit", "table:audit", "table:public.Audit", "schema:a.b", "data:public.*", "rows:public.audit", "table:",
+     "schema:", 'data:public."a', "table:public.audit ", "table:a.b.c", "schema:x;", 'schema:""'],
+)  # fmt: skip
+def test_an_exclusion_that_says_nothing_certain_is_refused(entry: str, faults_of: Faults):
+    assert "must be 'table:SCHEMA.TABLE'" in found(faults_of(backup_exclude=[entry]), "backup_exclude.0")
+
+
+def test_names_as_postgresql_writes_them_are_excluded(settings_of: ValidSettings):
+    entries = ["table:public.audit", 'data:public."Réclamations"', 'schema:"a""b.c"', 'table:"S"."t t"']
+    assert settings_of(backup_exclude=entries).backup_exclude == entries
+
+
 def test_weekly_dumps_are_not_kept_shorter_than_daily_ones(faults_of: Faults):
     (fault,) = faults_of(backup_daily_retention_days=30, backup_weekly_retention_days=29)
     assert "is shorter than backup_daily_retention_days = 30" in fault.reason

@@ -113,6 +113,22 @@ PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
     printf '*:*:*:%s:%s\n' "$loader" "$password" >"$loader_pgpass"
 }
 
+# Rows of an extension's own tables are in the dump as well, such as pg_cron's jobs. Some hide rows from others.
+let_loader_fill_extensions() { # DATABASE
+    administrator_text "$1" >/dev/null <<SQL || die "cannot let $loader fill the extensions' tables: see the line above"
+SELECT DISTINCT format('GRANT USAGE ON SCHEMA %I TO %I', nspname, $(sql_text "$loader"))
+  FROM pg_extension, unnest(extconfig) config JOIN pg_class c ON c.oid = config
+  JOIN pg_namespace n ON n.oid = relnamespace UNION ALL
+SELECT format('GRANT SELECT, UPDATE%s ON %s TO %I', CASE WHEN relkind <> 'S' THEN ', INSERT' END,
+              c.oid::regclass, $(sql_text "$loader"))
+  FROM pg_extension, unnest(extconfig) config JOIN pg_class c ON c.oid = config
+\gexec
+SELECT format('ALTER ROLE %I BYPASSRLS', $(sql_text "$loader")) WHERE EXISTS (
+    SELECT FROM pg_extension, unnest(extconfig) config JOIN pg_class c ON c.oid = config WHERE relrowsecurity)
+\gexec
+SQL
+}
+
 # One that an administrator made by hand belongs to him: it gets the owner that the dumped one had.
 adopt_database() { # DATABASE
     local owner
@@ -134,6 +150,7 @@ load_as_administrator() { # DATABASE FILE
     adopt_database "$1"
     make_extensions "$1"
     make_loader "$1"
+    let_loader_fill_extensions "$1"
     if [[ $way == keep ]]; then owners=$run_dir/owners.sql; fi
     PGPASSFILE=$loader_pgpass server_user=$loader load_into "$1" "$2"
     if [[ $way == keep ]]; then give_to_owners "$1"; fi
@@ -153,11 +170,12 @@ give_to_owners() { # DATABASE
     run_as_loader "$1" < <(grep -v '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
     sed 's/^GRANT \(.*\) TO \(.*\)$/REVOKE \1 FROM \2/' "$run_dir/grants.sql" |
         administrator_text "$1" >/dev/null
+    run_as_loader "$1" <"$run_dir/owners.sql.acl"
 }
 
 run_as_loader() { # DATABASE, the SQL on stdin
     PGPASSFILE=$loader_pgpass server_user=$loader query_text "$1" >/dev/null 2>"$run_dir/owners.err" ||
-        die "cannot give the objects to their owners: $(reason_in "$run_dir/owners.err")"
+        die "cannot give the objects to their owners, or others their rights: $(reason_in "$run_dir/owners.err")"
 }
 
 # Code of the dump may hang on a table (an index's function) and runs as its owner, some day.

@@ -41,12 +41,10 @@ $dump_role_reason: $advice"
 # may not restore into this server.
 choose_client() {
     local major candidate found='' why
-    if ! server_version=$(query "$postgres_database" 'SHOW server_version' 2>"$run_dir/psql.err"); then
+    if ! ask_server; then
         why=$(reason_in "$run_dir/psql.err")
         die "cannot connect: $why: $(advice_for "$why")"
     fi
-    server_version=${server_version%% *}
-    refuse_pooler
     major=${server_version%%.*}
     if [[ $postgres_mode != direct ]]; then
         use_tool pg_dump
@@ -72,29 +70,28 @@ choose_client() {
 postgresql-client-$major, as a deploy does"
 }
 
-# Behind a pooler two sessions, one after the other, are the same process of the server: what a backup sets in
-# its session would go on in the app's.
-refuse_pooler() {
-    local seen
-    case $server_mode in
-        direct) seen=$(two_sessions_of_one_psql) ;;
-        container) seen=$(two_sessions) ;;
-        compose) return ;;
-    esac
-    seen=$(sort --unique <<<"$seen" | wc --lines)
-    (( seen != 1 )) || die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
+# Its version, in the first of two sessions. Behind a pooler these, one after the other, are the same process of
+# the server: what a backup sets in its session would go on in the app's.
+ask_server() {
+    local answer first second
+    answer=$(two_sessions 2>"$run_dir/psql.err") || return
+    { IFS= read -r server_version && IFS= read -r first && IFS= read -r second; } <<<"$answer"
+    server_version=${server_version%% *}
+    [[ $first != "$second" || $server_mode == compose ]] ||
+        die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
 backups would change the app's sessions: name the server itself in \
 backup_postgres_host and backup_postgres_port"
 }
 
-two_sessions_of_one_psql() {
-    printf '%s\n' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' 'SELECT pg_backend_pid();' |
-        query_text "$postgres_database" 2>/dev/null
-}
-
+# The server's version, and the process of each of two sessions; of one psql, where it may be told to connect anew.
 two_sessions() {
-    query "$postgres_database" 'SELECT pg_backend_pid()'
-    query "$postgres_database" 'SELECT pg_backend_pid()'
+    local -a first=('SHOW server_version;' 'SELECT pg_backend_pid();')
+    if [[ $server_mode == direct ]]; then
+        printf '%s\n' "${first[@]}" '\connect -reuse-previous=on' "${first[1]}" | query_text "$postgres_database"
+    else
+        printf '%s\n' "${first[@]}" | query_text "$postgres_database" &&
+            query_text "$postgres_database" <<<"${first[1]}"
+    fi
 }
 
 version_in() { sed -nE '1 s/[^0-9]*([0-9.]+).*/\1/p'; }

@@ -10,15 +10,28 @@ rights_sql() { # ACL KIND OWNER
           FROM aclexplode(coalesce($1, acldefault('$2', $3)))) each)"
 }
 
-# What is ours in a database: not PostgreSQL's own, nor what comes with an extension.
+# What goes along with an object that is dropped, or that is left out: what is its own, and of a schema all.
+readonly what_goes_along="pg_depend d ON d.refclassid = l.classid AND d.refobjid = l.objid
+       AND (d.deptype IN ('a', 'i', 'P', 'S')
+            OR d.deptype = 'n' AND l.classid = 'pg_namespace'::regclass AND d.classid <> 'pg_extension'::regclass)"
+
+# What the session was told that the dump leaves out: see exclude.sh. A restore was told nothing.
+readonly left_out_sql="
+left_out AS (
+    SELECT split_part(root, ':', 1)::regclass::oid AS classid, split_part(root, ':', 2)::oid AS objid
+      FROM unnest(string_to_array(nullif(current_setting('backup.left_out', true), ''), ' ')) root
+    UNION SELECT d.classid, d.objid FROM left_out l JOIN $what_goes_along
+)"
+
+# What is ours in a database: not PostgreSQL's own, nor what comes with an extension, nor what is left out.
 # What a failed CREATE INDEX CONCURRENTLY leaves behind, pg_dump leaves out (its getIndexes).
 readonly ours_sql="
-ours AS (
+$left_out_sql, member AS (
+    SELECT classid, objid FROM pg_depend WHERE deptype = 'e' UNION ALL SELECT classid, objid FROM left_out
+), ours AS (
     SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
      WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
-       AND ('pg_namespace'::regclass, oid) NOT IN (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
-), member AS (
-    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+       AND ('pg_namespace'::regclass, oid) NOT IN (SELECT classid, objid FROM member)
 ), unfinished AS (
     SELECT indexrelid FROM pg_index i JOIN pg_class t ON t.oid = indrelid
      WHERE NOT (indisready AND (indisvalid OR t.relkind = 'p'))
@@ -26,6 +39,7 @@ ours AS (
     SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
      WHERE ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+       AND ('pg_type'::regclass, c.reltype) NOT IN (SELECT classid, objid FROM member)    -- of composite types
        AND c.oid NOT IN (SELECT indexrelid FROM unfinished)
 )"
 
@@ -38,7 +52,7 @@ ours AS (
 # places, so they are left out of those.
 objects_sql() { # COLUMNS THAT ARE WANTED OF object, line
     cat <<SQL
-WITH $ours_sql, definition AS (
+WITH RECURSIVE $ours_sql, definition AS (
     SELECT format('schema %I', nspname) AS object,
            concat_ws(' ', pg_get_userbyid(nspowner), $(rights_sql nspacl n nspowner)) AS line FROM ours
     UNION ALL
@@ -137,6 +151,7 @@ WITH $ours_sql, definition AS (
            concat_ws(' ', regexp_replace(pg_get_statisticsobjdef(s.oid), $loose, '', 'g'),
                pg_get_userbyid(stxowner))
       FROM pg_statistic_ext s JOIN ours n ON n.oid = stxnamespace
+     WHERE ('pg_statistic_ext'::regclass, s.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
     SELECT format('collation %I.%I', nspname, collname),
            concat_ws(' ', to_jsonb(c) - '{oid,collnamespace,collowner,collversion}'::text[],
@@ -183,7 +198,8 @@ WITH $ours_sql, definition AS (
     SELECT format('publication %I', pubname),
            concat_ws(' ', to_jsonb(p) - '{oid,pubowner}'::text[], pg_get_userbyid(pubowner), (
                SELECT string_agg(prrelid::regclass::text, ',' ORDER BY prrelid::regclass::text COLLATE "C")
-                 FROM pg_publication_rel WHERE prpubid = p.oid))
+                 FROM pg_publication_rel WHERE prpubid = p.oid
+                  AND ('pg_class'::regclass, prrelid) NOT IN (SELECT classid, objid FROM member)))
       FROM pg_publication p
     UNION ALL
     SELECT format('default privileges of %I%s on %s', pg_get_userbyid(defaclrole), ' in ' || n.nspname,
@@ -220,7 +236,7 @@ count_sql() { # CONDITION ON table_name
     cat <<SQL
 \set ON_ERROR_STOP off
 SAVEPOINT counted;
-WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
+WITH RECURSIVE $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
 SELECT 'SAVEPOINT counting',
        format('SELECT json_build_array(''rows'', %L, (SELECT count(*) FROM ONLY %s))', table_name,
            table_name),
@@ -229,7 +245,7 @@ SELECT 'SAVEPOINT counting',
 \gexec
 ROLLBACK TO SAVEPOINT counted;
 SELECT json_build_array('asked', json_agg(name)) FROM (
-    WITH $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
+    WITH RECURSIVE $ours_sql, counted AS (SELECT name AS table_name FROM relation WHERE relkind = 'r')
     SELECT table_name AS name FROM counted WHERE ($1)) each;
 ROLLBACK TO SAVEPOINT counted;
 \set ON_ERROR_STOP on
@@ -237,11 +253,14 @@ SQL
 }
 
 # The same for the server that is backed up, by COPY as pg_dump reads a table: that plans nothing, and refuses a
-# view that has taken the table's name. The statements come from the server, as one line of JSON. Without a
-# backslash of our own: see postgres-in-container.sh; so a table with one in its name is told and not counted.
+# view that has taken the table's name. The statements come from the server, as one line of JSON. Not those that
+# are dumped without their rows. Without a backslash of our own: see postgres-in-container.sh; so a table with one
+# in its name is told and not counted.
 counting_sql() { # CONDITION ON table_name
     cat <<SQL
-WITH $ours_sql, counted AS (SELECT oid, name AS table_name FROM relation WHERE relkind = 'r')
+WITH RECURSIVE $ours_sql, counted AS (
+    SELECT oid, name AS table_name FROM relation WHERE relkind = 'r'
+       AND NOT coalesce(nullif(current_setting('backup.emptied', true), ''), '[]')::jsonb ? name)
 SELECT to_json(concat_ws(chr(10), chr(92) || 'set ON_ERROR_STOP off',
     string_agg(format('SAVEPOINT counting;%sCOPY %s %s TO STDOUT %sg /dev/null%s'
         'SELECT json_build_array(''rows'', %L, :ROW_COUNT);%s'
@@ -272,7 +291,7 @@ SELECT json_build_array('value', 'encoding', (
 # make, and what only a superuser can load. Objects of the first superuser stand in no list of dependencies.
 # shellcheck disable=SC2034  # what a backup asks for, too
 readonly needs_sql="
-WITH $ours_sql, owned AS (
+WITH RECURSIVE $ours_sql, owned AS (
     SELECT nspowner AS owner FROM ours WHERE oid >= 16384
     UNION SELECT relowner FROM relation
     UNION SELECT proowner FROM pg_proc p JOIN ours n ON n.oid = pronamespace
@@ -362,10 +381,11 @@ readonly contents_program='
         elif $line[0] == "private" then .
         elif $line[0] == "rows" then .tables[$line[1]] = $line[2]
         elif $line[0] == "asked" then .uncounted = (($line[1] // []) - (.tables | keys))
-        else .[$line[1]] = $line[2] end)'
+        else .[$line[1]] = $line[2] end)
+    | .left_out = ([$ARGS.named.excluded // [] | .[] | (.gone // [])[], (.emptied // [])[]])'
 
-contents_in() { # FILE
-    jq --null-input --compact-output "$contents_program" "$1"
+contents_in() { # FILE JQ-ARGUMENT...
+    jq --null-input --compact-output "${@:2}" "$contents_program" "$1"
 }
 
 # Sequences know no snapshot: a dump may have any value from before to after it. As text, since jq 1.6 rounds

@@ -69,6 +69,7 @@ dump_to() { # PART SNAPSHOT
     local -a pg_dump=(
         "${gently[@]}" "${tool[@]}" --no-password --snapshot="$2"
         --lock-wait-timeout="${backup_lock_wait_seconds}s" --dbname="$(conninfo "$database")"
+        "${exclude_options[@]}"
     )
     mkfifo "$run_dir"/{rows,watched,packed,copy}
     case $backup_format in
@@ -106,8 +107,9 @@ await_dump() {
         die "$why: $(advice_for "$why")"
     fi
     # It may have left something out and call that a warning: subscriptions, rows of its own choice.
-    warnings=$(grep -hv '^$' "$run_dir/pg_dump.err" | tr '\n' ' ' || true)
-    [[ -z $warnings ]] || warn "pg_dump: $warnings"
+    local said
+    said=$(grep -hv '^$' "$run_dir/pg_dump.err" | tr '\n' ' ' || true)
+    [[ -z $said ]] || add_warning "pg_dump: $said"
 }
 
 readonly globals_trailer='-- PostgreSQL database cluster dump complete'

@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034  # they are read by who compares
 readonly few_rows=100
 
-# One name a line, as the manifest writes them: with a schema.
+# One name a line, as the manifest writes them: with a schema. What is left out on purpose stands there, too.
 volatile_ones() {
     local name
     for name in "${backup_volatile_tables[@]}"; do printf '%s\n' "$name" "public.$name"; done
@@ -14,8 +14,8 @@ volatile_ones() {
 
 # shellcheck disable=SC2016,SC2034  # jq's own names
 readonly losses_program='
-    .content as $was | $now[0] as $is | ($explained | split("\n")) as $volatile
-    | ($was.tables // {} | keys) as $had
+    .content as $was | $now[0] as $is | (($explained | split("\n")) + ($is.left_out // [])) as $volatile
+    | ($was.tables // {} | keys - $volatile) as $had
     | if ($had | length) > 0 and ($is.objects | length) > 0
          and ([$is.objects | keys[] | select(test("^(partitioned )?table "))] == [])
       then "no table is left of \($had | length); "

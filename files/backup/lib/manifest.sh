@@ -13,7 +13,8 @@ write_manifest() { # FINAL
         --arg globals "$globals" --arg server_version "$server_version" \
         --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
         --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
-        --arg suspect "$suspicion" --arg role "$dump_role" --arg warnings "$warnings" \
+        --slurpfile excluded "$run_dir/excluded.json" --arg suspect "$suspicion" --arg role "$dump_role" \
+        --arg warnings "$warnings" \
         "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
@@ -24,15 +25,19 @@ sum_of_objects() {
 }
 
 # shellcheck disable=SC2016  # jq's own names
-readonly manifest_program=". as \$found | $named_values | del(.schema_sha256, .before)"'
-    + {sequences_before: $before[0], sequences_after: $found.sequences_after,
+readonly manifest_program='. as $found
+    | ($excluded[0].gone // [] | map({key: ., value: true}) | from_entries) as $gone
+    | def dumped: with_entries(select($gone[.key] | not));
+    '"$named_values"' | del(.schema_sha256, .before, .excluded)
+    + {sequences_before: ($before[0] | dumped), sequences_after: ($found.sequences_after | dumped),
+       left_out: ($excluded[0].entries // []),
        empty: ([$found.objects | keys[] | select(test("^(partitioned )?table "))] == []),
        needs: $found.needs, properties: $found.properties,
        content: ($found | del(.sequences_after, .needs, .properties) + {$schema_sha256})}'
 
 # All of it is too much for a variable.
 read_contents() {
-    contents_in "$run_dir/contents" >"$run_dir/contents.json" ||
+    contents_in "$run_dir/contents" --slurpfile excluded "$run_dir/excluded.json" >"$run_dir/contents.json" ||
         die "what is in $database cannot be read: run this again"
 }
 
@@ -51,14 +56,18 @@ $(reason_in "$run_dir/session.err")"
 }
 
 # Half of the usual may be a table that was lost; twice as much is only worth a word. Of unsuspicious dumps
-# alone: two small ones would soon be what is usual. A size that is explained by volatile tables says nothing.
+# alone, that leave out the same: two small ones would soon be what is usual. A size that is explained by volatile tables says nothing.
 compare_size() {
-    local median path change what
+    local median path change what left_out
     local -a paths=() usual=()
     mapfile -t paths < <(all_dumps "$prefix")
     load_suspicions "${paths[@]}"
+    left_out=$(excluded '.entries // [] | tojson')
     for path in "${paths[@]}"; do
-        if (( ${#usual[@]} < 7 )) && ! is_suspect "$path"; then usual+=("${json[$path.json bytes]:-}"); fi
+        if (( ${#usual[@]} < 7 )) && has_manifest "$path" && ! is_suspect "$path" &&
+            [[ ${json[$path.json left_out]:-[]} == "$left_out" ]]; then
+            usual+=("${json[$path.json bytes]:-}")
+        fi
     done
     median=$(printf '%s\n' "${usual[@]}" | sort --numeric-sort |
         awk '$1 > 0 { sizes[++n] = $1 } END { print sizes[int((n + 1) / 2)] }')

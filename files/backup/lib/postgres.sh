@@ -55,6 +55,13 @@ conninfo_value() {
 sql_name() { printf '"%s"' "${1//\"/\"\"}"; }
 sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
 
+# As SQL: a list of texts, never empty.
+sql_list() { # TEXT...
+    local text list='NULL'
+    for text in "$@"; do list+=", $(sql_text "$text")"; done
+    printf '%s' "$list"
+}
+
 use_pgpass() {
     # Whatever a person's shell has set would win over the configuration above. What it says of TLS stays where
     # the settings say nothing of it: without a word a connection would be less than was asked for.
@@ -114,7 +121,8 @@ advice_for() { # ERROR TEXT
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)
-            printf 'GRANT CONNECT ON DATABASE to %s' "$(sql_name "$server_user")" ;;
+            printf 'GRANT CONNECT ON DATABASE %s TO %s' "$(sql_name "${database:-$postgres_database}")" \
+                "$(sql_name "$server_user")" ;;
         *'permission denied for large object'*)
             printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
 have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
@@ -148,7 +156,7 @@ advice_for_restore() { # ERROR TEXT
         *'already exists'*)
             printf 'restore into an empty database, such as --into %s_check' "$app_name" ;;
         *'violates foreign key'*)
-            printf 'the rows that these refer to are not there: restore those tables too, or all' ;;
+            printf 'the rows that these refer to are not there: restore those tables first, then these' ;;
         *'No space left'* | *'could not extend file'*)
             printf "make room on the server's disk" ;;
         *)  printf 'restore into an empty database when that is put right: %s' "$(advice_for "$1")" ;;

@@ -7,7 +7,7 @@ days_of() { # TIER
     printf '%s' "${!days}"
 }
 
-# Removes what is older than the tier's days, and only after a good dump: never the newest good ones of the
+# Removes what is ours and older than the tier's days, and only after a good dump: never the newest good ones of the
 # tier's minimum, nor the newest that was restored as a test, and nothing while the clock may have leapt.
 prune() { # TIER DAYS
     local kind=$1 days=$2 now cutoff path proven good=0 removed=0 ahead i
@@ -39,8 +39,10 @@ until $minimum good ones follow. See that the clock is right"
             if may_be_good "$path"; then good=$(( good + 1 )); fi
         else
             good=$(( minimum + 1 ))    # enough of them: no earlier leap matters
-            # One that somebody else has put there is his to remove.
-            if (( seconds[i] < cutoff )) && [[ $path != "$proven" && -O $path ]]; then old+=("$path"); fi
+            # One that somebody else has put there is his to remove; so is one of which no manifest tells.
+            if (( seconds[i] < cutoff )) && [[ $path != "$proven" && -O $path ]] && has_manifest "$path"; then
+                old+=("$path")
+            fi
         fi
     done
     for path in "${old[@]}"; do

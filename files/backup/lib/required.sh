@@ -32,6 +32,7 @@
 : "${backup_include_globals?}"
 : "${backup_count_tables[@]?}"
 : "${backup_volatile_tables[@]-}"
+: "${backup_exclude[@]-}"
 : "${backup_lock_wait_seconds?}"
 : "${backup_size_change_percent?}"
 : "${backup_maximum_age_hours?}"

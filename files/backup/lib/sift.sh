@@ -6,7 +6,8 @@
 # wanted.
 # It reads as psql does: what stands in quotes, in a function's body or in a table's rows is no statement. A
 # command of psql's own (\! runs a program) has no place in a dump: it ends there.
-#   owners=keep|drop|FILE  what names an owner is kept, left out, or written to FILE; grants go with "drop"
+#   owners=keep|drop|FILE  what names an owner is kept, left out, or written to FILE; grants likewise, to
+#                          FILE.acl: an owner's own rights can be taken from him once he is the owner
 #   data=1                 rows alone          tables=a,b schemas=c   of these alone: NAME or SCHEMA.NAME
 #   comments=drop          no comments on extensions: an administrator made those, who alone may
 read -r -d '' sift_program <<'PERL' || true
@@ -16,9 +17,10 @@ read -r -d '' sift_program <<'PERL' || true
     my $part = %tables || %schemas;
     my ($type, $name, $schema) = ("", "", "");
     my ($open, $text, $rows, %waiting, %mine) = ("", "", 0);
-    my $aside;
+    my ($aside, $rights);
     if (($want{owners} // "keep") !~ /^(keep|drop)$/) {
         open($aside, ">", $want{owners}) or die "$want{owners}: $!\n";
+        open($rights, ">", "$want{owners}.acl") or die "$want{owners}.acl: $!\n";
     }
 
     sub is_wanted_table { return $tables{$_[1]} || $tables{"$_[0].$_[1]"} }
@@ -73,6 +75,7 @@ read -r -d '' sift_program <<'PERL' || true
             if ($type =~ /ACL/) {    # who granted it: a superuser alone may become him that way
                 $statement =~ s/RESET SESSION AUTHORIZATION;/RESET ROLE;/;
                 $statement =~ s/SET SESSION AUTHORIZATION/SET ROLE/;
+                if ($rights) { print {$rights} $statement; return }
             }
         }
         return if ($want{comments} // "") eq "drop" && $bare =~ /\ACOMMENT ON EXTENSION /;
@@ -125,5 +128,5 @@ read -r -d '' sift_program <<'PERL' || true
     }
     print $text if $text =~ /\S/ && is_wanted($text);
     close(STDOUT) or die "writing: $!\n";
-    if ($aside) { close($aside) or die "writing: $!\n" }
+    for my $file (grep { $_ } $aside, $rights) { close($file) or die "writing: $!\n" }
 PERL

@@ -105,10 +105,10 @@ all_dumps() { # PREFIX
 }
 
 # The one that `latest` points to was made last, whatever the clock said; without it, the newest by name, but
-# for those whose time is still to come. Of these the first that is neither suspect nor without a table: a
-# server that was just made has been backed up, too.
+# for those whose time is still to come. Of these the first that is neither suspect nor without a table (a
+# server that was just made has been backed up, too); one of unknown quality only where there is no such one.
 newest_dump() { # PREFIX
-    local link path
+    local link path unknown=''
     local -a paths=()
     for link in "$backup_dir/$1"_latest.*; do
         if [[ -e $link && $link != *.part ]]; then paths+=("$(readlink --canonicalize "$link")"); fi
@@ -119,11 +119,14 @@ newest_dump() { # PREFIX
     load_suspicions "${paths[@]}"
     for path in "${paths[@]}"; do
         if ! is_suspect "$path" && [[ ${json[$path.json empty]:-} != true ]]; then
-            printf '%s' "$path"
-            return
+            if has_manifest "$path"; then
+                printf '%s' "$path"
+                return
+            fi
+            unknown=${unknown:-$path}
         fi
     done
-    printf '%s' "${paths[0]}"
+    printf '%s' "${unknown:-${paths[0]}}"
 }
 
 # Of paths, one a line, those whose time is not still to come: a clock that was ahead gave the others.
@@ -154,13 +157,26 @@ load_verdicts() { # TIER...
     done
 }
 
+# Made and verified by these scripts. One without, such as the handbook's, is of unknown quality: it proves
+# nothing, and is nobody's to remove.
+has_manifest() { # DUMP
+    [[ -e $1.json ]]
+}
+
+with_manifest() { # of paths, one a line
+    local path
+    while IFS= read -r path; do
+        if has_manifest "$path"; then printf '%s\n' "$path"; fi
+    done
+}
+
 is_suspect() { # DUMP
     [[ -n ${json[$1.json suspect]:-} && ! -e $1.accepted.json ]]
 }
 
 # Reads what there is to know of these dumps at once.
 load_suspicions() { # DUMP...
-    load_json 'suspect bytes empty started' "${@/%/.json}"
+    load_json 'suspect bytes empty started left_out' "${@/%/.json}"
 }
 
 stamp_of() { # PATH

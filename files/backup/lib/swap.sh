@@ -13,6 +13,9 @@ within_a_name() { # NAME ENDING
 # What would keep the swap from happening is said now, and not after hours of loading.
 check_swap() {
     local others
+    [[ $'\n'$(needed extensions)$'\n' != *$'\n'pg_cron$'\n'* ]] ||
+        die "pg_cron can be made in one database of a server alone, the one that cron.database_name names, and so \
+not beside it: ALTER DATABASE $(sql_name "$target") RENAME first, then --into '$target' without --overwrite" "$EXIT_USAGE"
     if [[ -n $administrator ]]; then return; fi
     [[ $(query postgres 'SELECT rolsuper OR rolcreatedb FROM pg_roles
         WHERE rolname = current_user') == t ]] ||
@@ -36,6 +39,7 @@ replace() {
     restored=$(within_a_name "$target" "_restored_$(wall_clock)")
     create_database "$restored"
     scratch=$restored
+    mark_unfinished "$restored"
     fill "$scratch"
     step=swap
     swap_names "$old" "$restored"
@@ -73,19 +77,10 @@ run_swap() { # SQL
 }
 
 # What an earlier --overwrite has kept, or one that was killed has left, with its age.
-list_kept_databases() {
-    local name stamp what now
-    now=$(seconds_of "$(wall_clock)")
+list_leftovers() {
     run_dir=$(mktemp --directory)
     trap 'rm -rf -- "$run_dir"' EXIT
     use_pgpass
-    while IFS= read -r name; do
-        [[ $name =~ _(before|restored)_($stamp_regex)$ ]] || continue
-        what='kept by --overwrite'
-        if [[ ${BASH_REMATCH[1]} == restored ]]; then what='left by a restore that was cut off'; fi
-        stamp=${BASH_REMATCH[2]}
-        printf 'database %s: %s %s h ago; DROP DATABASE %s takes it away\n' "$name" "$what" \
-            "$(( (now - $(seconds_of "$stamp")) / 3600 ))" "$(sql_name "$name")"
-    done < <(query postgres "SELECT datname FROM pg_database
-        WHERE datname ~ '_(before|restored)_[0-9_-]+\$' ORDER BY 1" 2>/dev/null || true)
+    # Where the server does not answer, the dumps are listed all the same.
+    { query postgres "$(leftovers_sql)" 2>/dev/null || printf '[]'; } | tell_leftovers | cut -f 2-
 }

@@ -49,13 +49,6 @@ needed() { # KEY of needs
         "$file.json" 2>/dev/null || true
 }
 
-# As SQL: a list of texts, never empty.
-sql_list() { # TEXT...
-    local text list='NULL'
-    for text in "$@"; do list+=", $(sql_text "$text")"; done
-    printf '%s' "$list"
-}
-
 untrusted_extensions() {
     jq --raw-output '.needs.extensions // {} | to_entries[] | select(.value.trusted | not) | .key' \
         "$file.json" 2>/dev/null || true

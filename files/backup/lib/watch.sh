@@ -7,7 +7,7 @@ readonly words=(OK WARNING CRITICAL)
 severity=0
 findings=()
 figures=()
-overdue=()    # of these, what a run of a tier would mend
+overdue=()    # of these, what a run of a tier would mend, or only a person can: accept
 
 find_out() { # SEVERITY FINDING [TIER]
     findings+=("$2")
@@ -23,7 +23,7 @@ check_freshness() {
     return "$severity"
 }
 
-# For the deploy, which makes the runs that are due: the tier and the reason, a line each.
+# For the deploy, which makes the runs that are due and tells the rest: the tier and the reason, a line each.
 list_overdue() {
     look_at_everything
     if (( ${#overdue[@]} > 0 )); then printf '%s\n' "${overdue[@]}"; fi
@@ -40,14 +40,16 @@ look_at_everything() {
     else
         for name in "${backup_databases[@]}"; do names+=("$(prefix_of "$name")"); done
     fi
-    load_json 'state step message' "$backup_state_dir"/status*.json
+    load_json 'state step message leftovers' "$backup_state_dir"/status*.json
     load_verdicts daily weekly
     for name in "${names[@]}"; do
         check_dumps_of "$name"
         check_last_run_of "$name"
         check_weekly_of "$name"
         check_restore_test_of "$name"
+        name_unknown_of "$name"
     done
+    name_leftovers
 }
 
 # Only a dump with a manifest was verified; one whose time is still to come proves that the clock is wrong.
@@ -60,7 +62,7 @@ check_dumps_of() { # PREFIX
         [[ -e $path.json ]] || continue
         if is_suspect "$path"; then
             find_out 1 "$1: ${path##*/} is suspect: ${json[$path.json suspect]}. Was it intended? Then: \
-backup-database.sh --accept ${path##*/}"
+backup-database.sh --accept ${path##*/}" accept
         fi
         age=$(age_of "$path")
         if (( age < -3600 )); then
@@ -100,8 +102,8 @@ run it again" "$kind"
 # A tier that has runs of its own and makes none is no better than one that fails.
 check_weekly_of() { # PREFIX
     local newest days
-    newest=$(dumps_in weekly "$1" | that_are_past | sed -n 1p)
-    newest=${newest:-$(dumps_in daily "$1" | tail -n 1)}
+    newest=$(dumps_in weekly "$1" | with_manifest | that_are_past | sed -n 1p)
+    newest=${newest:-$(dumps_in daily "$1" | with_manifest | tail -n 1)}
     [[ -n $newest ]] || return 0
     days=$(( ($(seconds_of "$(wall_clock)") - $(seconds_of "$(stamp_of "$newest")")) / 86400 ))
     if (( days > 7 + backup_maximum_age_hours / 24 )); then
@@ -127,18 +129,43 @@ check_restore_test_of() { # PREFIX
                 find_out 2 "$1: the restore test failed: ${json[$path.restore-test.json message]:-}"
                 return ;;
         esac
-    done < <(all_dumps "$1" | that_are_past)
+    done < <(all_dumps "$1" | with_manifest | that_are_past)
     if (( ${age:-0} > backup_restore_test_maximum_age_days )); then
         find_out 1 "$1: no dump was ever restored: run restore-database.sh --test"
     fi
 }
 
+# What others have made here, such as the handbook's script before us: they prove nothing, and are not ours.
+name_unknown_of() { # PREFIX
+    local path number=0
+    while IFS= read -r path; do
+        if ! has_manifest "$path"; then number=$(( number + 1 )); fi
+    done < <(all_dumps "$1")
+    if (( number > 0 )); then
+        find_out 0 "$1: $number dump(s) of unknown quality, without a manifest, stay until somebody removes them"
+    fi
+}
+
+# As the last run of the app's own database has seen them on the server.
+name_leftovers() {
+    local told state sentence
+    told=${json[$(status_file_of "$app_name" daily) leftovers]:-}
+    [[ -n $told && $told != '[]' ]] || return 0
+    while IFS=$'\t' read -r state sentence; do
+        case $state in
+            'cut off') find_out 1 "$sentence" ;;
+            kept) find_out 0 "$sentence" ;;
+        esac
+    done < <(tell_leftovers <<<"$told")
+}
+
 # --- The status file: written before the dump starts and after it ends ----------------------------------
 
-# One for each database and tier: a daily run that is well must not hide a weekly one that failed.
+# One for each database and tier: a daily run that is well must not hide a weekly one that failed. A dot in a
+# database's name is spelt: "x.weekly" is not the weekly run of "x".
 status_file_of() { # PREFIX TIER
     local name=status
-    if [[ $1 != "$app_name" ]]; then name+=-$1; fi
+    if [[ $1 != "$app_name" ]]; then name+=-${1//./%2e}; fi
     if [[ $2 != daily ]]; then name+=.$2; fi
     printf '%s/%s.json' "$backup_state_dir" "$name"
 }
@@ -153,6 +180,15 @@ note_databases() { # NAME...
     done >"$backup_state_dir/databases.part" && mv "$backup_state_dir"/databases{.part,}
 }
 
+# Of a database with a dot in its name, as it was called before dots were spelt: nobody would write it again.
+remove_former_status() {
+    local former=$backup_state_dir/status-$prefix.json
+    [[ $prefix == *.* ]] || return 0
+    if [[ $tier != daily ]]; then former=${former%.json}.$tier.json; fi
+    [[ $(json_value "$former" database) != "$database" || $(json_value "$former" tier) != "$tier" ]] ||
+        rm -f -- "$former"
+}
+
 write_status() { # STATE EXIT CODE MESSAGE
     local finished=''
     # A host without the directory still gets its dump: `prepare` warns of that.
@@ -163,5 +199,6 @@ write_status() { # STATE EXIT CODE MESSAGE
         --argjson exit_code "$2" --argjson pid $$ --arg started "$began_utc" --arg ended "$finished" \
         --argjson seconds "$SECONDS" --arg dump "$published" --arg suspect "$suspicion" \
         --arg warnings "$warnings" --arg role "$dump_role" --arg role_reason "$dump_role_reason" \
-        "$named_values"
+        --argjson leftovers "$leftovers" "$named_values"
+    remove_former_status
 }
