@@ -94,12 +94,14 @@ is_our_server() { # CONNINFO
 # --- How it is run --------------------------------------------------------------------------------------
 
 # A session's SQL: psql obeys what begins with a backslash, so no line has one but for these, whole, which do
-# no harm wherever they stand.
+# no harm wherever they stand. A session that is cut short must not end well.
 # shellcheck disable=SC2016  # Perl's own names
 readonly sql_program='
     BEGIN { $| = 1; $known{$_} = 1 for "\\set ON_ERROR_STOP off\n", "\\set ON_ERROR_STOP on\n", "\\gexec\n" }
-    !/\\/ || $known{$_} || m{^[^\\]* \\g /dev/null\n$}
-        or die "a line with a backslash is not what the backup scripts say: it was not run\n";
+    if (/\\/ && !$known{$_} && !m{^[^\\]* \\g /dev/null\n$}) {
+        print "\\set ON_ERROR_STOP on\nSELECT refused_a_line_with_a_backslash;\n";
+        die "a line with a backslash is not what the backup scripts say: it was not run\n";
+    }
     print'
 
 # A dump's SQL: psql obeys no line until it is told a word that nobody can know; one that does not know that

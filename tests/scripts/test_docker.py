@@ -99,6 +99,16 @@ def test_dump_from_a_container_restores_equal_to_the_source(host: Host, mode: st
     assert not [form for form in ("p@ss", "p%40ss", "PGPASSWORD") if form in said]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_custom_dump_is_restored_without_owners_through_a_containers_standard_input(host: Host, mode: str) -> None:
+    in_docker(host, mode, backup_format="custom")
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    restored = host.restore("--into", target, "--no-owner")
+    assert restored.returncode == 0, restored.stderr
+    assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", ["absent", "stopped mid-dump", "docker missing"])
@@ -211,7 +221,7 @@ def test_a_call_with_anything_else_runs_nothing(host: Host, good: str) -> None:
 def test_no_text_is_a_command_of_psqls(host: Host, good: str, program: str) -> None:
     for text in HOSTILE_TEXTS:
         done = called(host, ["7", program, *QUIET, good], spelt(text, host, good) + "\nSELECT 'went on';\n")
-        assert "went on" not in done.stdout and done.stderr, (text, done)
+        assert "went on" not in done.stdout and done.stderr and done.returncode, (text, done)
         assert not (host.directory / "state/mark").exists(), text
 
 
