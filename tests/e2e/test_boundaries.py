@@ -11,13 +11,17 @@ from tests.e2e.operator import Operator
 PROGRAMS = "/usr/local/lib/medaction"
 # Each user of ours, where it is, and where it may write.
 MAY_WRITE = {
-    "medaction-backup": ("db1", r"/opt/medaction/backups|/var/lib/medaction-backup|/var/log/medaction"),
+    "medaction-backup": (
+        "db1",
+        r"/opt/medaction/backups|/var/lib/medaction-backup|/var/log/medaction|/etc/medaction/pgpass",
+    ),
     "medaction-restore-test": ("db1", r"(?!)"),
     "medaction": ("app1", r"/opt/medaction(/lib(/security)?)?"),
 }
 EVERYBODYS = r"/tmp|/var/tmp|/run/lock|/dev/shm|/dev/mqueue"
 # Not into other file systems: /proc and /sys hold each user's own processes.
 WRITABLE = "find / -xdev \\( -type f -o -type d \\) -writable -print 2>/dev/null; true"
+READ = "if [ -d {0} ]; then ls {0}; else cat {0}; fi"
 SECRET = {
     "db1": [
         "/etc/medaction/pgpass", "/etc/medaction/dump-role.sql", "/opt/medaction/backups",
@@ -51,7 +55,7 @@ def test_nobody_else_reads_a_dump_a_password_or_a_variable(deployed: Operator, h
     for user in users:
         for path in SECRET[host]:
             deployed.read(host, f"test -e {path}")  # so that a refusal below is one
-            assert as_user(deployed, host, user, f"cat {path} || ls {path}")[0] != 0, f"{user} reads {path}"
+            assert as_user(deployed, host, user, READ.format(path))[0] != 0, f"{user} reads {path}"
 
 
 @pytest.mark.parametrize("host", ["app1", "db1", "redis1"])
@@ -75,7 +79,7 @@ def test_the_backup_user_becomes_nobody_else(deployed: Operator) -> None:
                     "systemctl start medaction-restore-test@medaction.service"):  # fmt: skip
         assert as_user(deployed, "db1", "medaction-backup", command)[0] != 0, command
     for path in ("/etc/shadow", "/root", "/var/lib/postgresql/17/main", "/etc/medaction/dump-role.sql"):
-        assert as_user(deployed, "db1", "medaction-backup", f"cat {path} || ls {path}")[0] != 0, path
+        assert as_user(deployed, "db1", "medaction-backup", READ.format(path))[0] != 0, path
 
 
 def test_no_unit_of_ours_holds_more_than_it_needs(deployed: Operator) -> None:

@@ -37,10 +37,11 @@ def test_no_secret_is_shown_while_everything_is_written_anew(deployed: Operator)
         done = deployed.run(
             sys.executable, "-m", "pyinfra", "inventories/sandbox.py", "deploy.py", "-y", "-vvv", "--diff", "--debug"
         )
-        deployed.read("db1", NIGHT)
+        night = deployed.on("db1", NIGHT, timeout=600)
     finally:
         watched = {host: deployed.read(host, "rm /run/e2e-watch; cat /run/e2e-watched") for host in HOSTS}
     assert done.returncode == 0, done.stdout
+    assert night.returncode == 0, night.stderr
     assert all("sleep 0.3171" in text for text in watched.values()), "a watch saw nothing"
     assert "backup-database.sh" in watched["db1"], "the watch saw nothing of the deploy"
     seen = ("PGPASSFILE=/etc/medaction/pgpass", "pg_dump", "restore-test.sh", "dump-role.sql")

@@ -176,16 +176,14 @@ def good(host: Host) -> str:
     host.good_backup()
     said = (host.directory / "state/docker-said").read_text()
     (host.directory / "state/docker-said").unlink()
-    found = re.search(
-        r"--dbname=user='medaction' dbname='\w+' application_name=medaction-backup-\d+([a-z0-9_= ]*)", said
-    )
+    found = re.search(r"--dbname=user='[\w-]+' dbname='\w+' application_name=medaction-backup-\d+([a-z0-9_= ]*)", said)
     assert found
     return re.sub(r"backup-\d+", "backup-7", found[0]).removesuffix(" ")
 
 
 def spelt(argument: str, host: Host, good: str) -> str:
     variants = {
-        "@good@": good, "--dbname=@as_postgres@": good.replace("'medaction'", "'postgres'", 1),
+        "@good@": good, "--dbname=@as_postgres@": re.sub("user='[^']*'", "user='postgres'", good),
         "--dbname=@other_host@": good.replace("--dbname=", "--dbname=host='127.0.0.2' port=5432 "),
         "--dbname=@with_options@": f"{good} options='-c x.y=z'",
         "--dbname=@with_newline@": good.replace(" application_name", "\n application_name"),

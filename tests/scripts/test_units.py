@@ -14,7 +14,7 @@ from provision.backup import layout as backup
 from provision.debian.entries import Entry, File
 from provision.redis import layout as redis
 from provision.settings import SECRET_SETTINGS, Settings
-from provision.settings.render import TEMPLATES
+from provision.settings.render import TEMPLATES, render
 from provision.vault import layout as vault
 from provision.vault.sources import Vault
 from tests.sandbox import packages
@@ -25,6 +25,7 @@ ENTRIES: list[Entry] = [
     *vault.outbox_files(SETTINGS, "db1", [Vault("vault1", "medaction-at-vault1", "ssh-ed25519 AAAA", "age1")]),
     *vault.vault_files(SETTINGS, "medaction-at-vault1", [], "ssh-ed25519 AAAA"),
     *redis.script_watch(SETTINGS),
+    File(f"/etc/systemd/system/{SETTINGS.redis_firewall_unit}", render("redis/firewall.service.j2", SETTINGS)),
 ]
 SERVICES = {Path(each.path).name: each for each in ENTRIES if isinstance(each, File) and each.path.endswith(".service")}
 
@@ -34,10 +35,11 @@ def test_every_service_is_looked_at() -> None:
     templates = {path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.glob("*/*.service.j2")}
     assert templates == {
         "backup/restore-test@.service.j2", "vault/program.service.j2", "redis/count-scripts.service.j2",
+        "redis/firewall.service.j2",
     }  # fmt: skip
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
-        "medaction-redis-scripts.service",
+        "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
     }  # fmt: skip
 
 
