@@ -18,6 +18,7 @@ from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, dump_role, require_client_package
 from provision.postgres.role import postgres_client
 from provision.record.role import begin, record
+from provision.redis.admission import admitted
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.vault import keys, offline, sources
@@ -25,6 +26,7 @@ from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors
 from provision.vault.role import first_fetch, offsite, vault, vault_keys
+from provision.windows.facts import Knocks as WindowsKnocks
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
@@ -34,6 +36,7 @@ with one_host(host, state):
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
+        wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()
@@ -60,7 +63,9 @@ with one_host(host, state):
     else:
         begin(settings=settings)
         if "redis" in member.groups:
-            redis_server(settings=settings, system=system, site=site, app_is_here="app" in member.groups)
+            redis_server(
+                settings=settings, system=system, site=site, wall=wall, app_is_here="app" in member.groups
+            )  # fmt: skip
         if "app" in member.groups:
             app(settings=settings)
         if "backup" in member.groups:

@@ -18,7 +18,7 @@ stand above it here (`tests/unit/test_map.py`):
                      the server that is dumped, who reads it, and the client that fits it
     app          dotenv clients layout operations role
                      the app's directory, its `.env`, its limiters
-    redis        running existing external facts scripts layout operations preflight role
+    redis        running existing firewall external facts scripts layout operations admission preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves

@@ -228,9 +228,9 @@ make_dump() {
 leave_tier() {
     local path to=$backup_dir/${final##*/}
     if [[ $to != "$final" ]]; then
-        for path in "$final.part" "$final".*.part; do
-            if [[ -e $path ]]; then mv --no-target-directory "$path" "$backup_dir/${path##*/}"; fi
-        done
+        while IFS= read -r path; do
+            mv --no-target-directory "$path" "$backup_dir/${path##*/}"
+        done < <(printf '%s\n' "$final.part"; parts_beside "$final")
         final=$to
     fi
 }

@@ -78,6 +78,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/documented.sh"
 # shellcheck source=lib/restoretest.sh
 . "$here/lib/restoretest.sh"
+# shellcheck source=lib/container.sh
+. "$here/lib/container.sh"
 # shellcheck source=lib/isolation.sh
 . "$here/lib/isolation.sh"
 
@@ -288,7 +290,7 @@ fill() { # DATABASE
 
 main() {
     read_arguments "$@"
-    if [[ $action == test && -z $backup_restore_test_host && $postgres_mode == direct ]]; then
+    if [[ $action == test && -z $backup_restore_test_host ]]; then
         isolated_tests
         return
     fi

@@ -75,6 +75,8 @@ main() {
     test_dir=$1
     trap tell_verdict EXIT
     stop_on_signals
+    server_mode=direct    # whatever the real one's is
+    if [[ $postgres_mode != direct ]]; then programs_in_container; fi
     run_dir=$(mktemp --directory)
     find_offered
     test_dump

@@ -28,9 +28,23 @@ if command -v docker >/dev/null; then
   docker ps --filter "publish=$port" --format 'published {{.Names}} ({{.Image}})'
   docker ps -a --filter "name=^/$container\$" --format 'container {{.Names}}'
 fi
+# What root's `docker compose` reads there is root's: of the Compose files that others own, none takes the
+# place of ours once it is there. Where one was there before us, the people decided that.
+is_roots() { [ -f "$1" ] && [ "$(stat -c %U -- "$1")" = root ]; }    # a link's own owner, not its end's
+is_ours() { is_roots "$1" && head -n 1 "$1" | grep -q '^# Managed by the deploy'; }
+entry='' override=''
 for file in compose.yaml compose.yml docker-compose.yml docker-compose.yaml; do
-  if [ ! -e "$dir/$file" ]; then continue; fi
-  if head -n 1 "$dir/$file" | grep -q '^# Managed by the deploy'; then echo entry
-  elif grep -q 'compose\.redis\.yaml' "$dir/$file"; then echo "including $dir/$file"
-  else echo "own $dir/$file"; fi
+  path=$dir/$file
+  if [ ! -e "$path" ] && [ ! -L "$path" ]; then continue; fi
+  if is_ours "$path"; then entry=ours; echo entry
+  elif ! is_roots "$path" && [ -n "$entry" ]; then echo "shadowed $path"
+  else
+    is_roots "$path" || override=theirs
+    if [ -f "$path" ] && grep -q 'compose\.redis\.yaml' "$path"; then echo "including $path"
+    else echo "own $path"; fi
+  fi
 done
+for name in compose.override docker-compose.override; do for file in $name.yml $name.yaml; do
+  if is_roots "$dir/$file" && ! is_ours "$dir/$file"; then override=roots; fi
+done; done
+[ -z "$override" ] || echo "override $override"

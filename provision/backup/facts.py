@@ -45,6 +45,31 @@ class BackupsDue(Fact[dict[str, str]]):
         return {reason: tier for tier, _, reason in told if reason}
 
 
+class RoomForTests(Fact[dict[str, tuple[int, int]]]):
+    """Given where dumps and restore tests lie, return by newest dump the bytes free for its test, and those it needs.
+
+    It is read as the backup user, whose directory may hold anything; nothing where there is no such user yet.
+    """
+
+    @override
+    def command(self, user: str, backup_dir: str, test_dir: str, reserve_mb: int) -> StringCommand:
+        shell = f"setpriv --reuid {user} --regid {user} --init-groups sh -c"
+        reserve = str(reserve_mb << 20)
+        return asked(
+            program("backup/room-for-test.sh", backup_dir, test_dir, reserve, shell=shell), "2>/dev/null; true"
+        )
+
+    @staticmethod
+    @override
+    def default() -> dict[str, tuple[int, int]]:
+        return {}
+
+    @override
+    def read(self, lines: list[str]) -> dict[str, tuple[int, int]]:
+        told = (line.split(" ", 2) for line in lines)
+        return {name: (int(free), int(needed)) for free, needed, name in told}
+
+
 @dataclass(frozen=True)
 class OtherBackup:
     """A line of somebody's crontab that makes backups beside ours: its file, its number, when it runs, and what."""

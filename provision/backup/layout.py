@@ -11,6 +11,7 @@ from provision.settings.render import FILES, plain, render
 # The handbook's names, and what a person finds behind them.
 _HANDBOOKS = ("backup-database.sh", "restore-database.sh", "setup-cron.sh")
 _PROGRAMS = (*_HANDBOOKS, "restore-test.sh")
+_FOR_CONTAINERS = ("in-test-container.sh", "postgres-in-container.sh", "test-container.sh")
 
 
 def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
@@ -45,6 +46,7 @@ def files(settings: Settings) -> list[Entry]:
         restore_test_unit(settings),
         File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
+        *((way_into_containers(settings),) if settings.postgres_mode != "direct" else ()),
     ]
 
 
@@ -55,6 +57,13 @@ def ping(settings: Settings) -> list[File]:
         File(f"{settings.backup_config_dir}/ping-url", address, "root", user, 0o640),
         File(program(settings, "ping.sh"), plain("backup/ping.sh"), mode=0o755),
     ]
+
+
+def way_into_containers(settings: Settings) -> File:
+    """What lets the backup user call the one program of root's that reaches PostgreSQL in a container."""
+    path = f"/etc/sudoers.d/{settings.app_name}-backup"
+    # A file that sudo cannot read takes sudo from everybody.
+    return File(path, render("backup/sudoers.j2", settings), mode=0o440, check="visudo -c -q -f")
 
 
 def restore_test_directory(settings: Settings) -> Directory:
@@ -85,7 +94,7 @@ def programs(settings: Settings) -> list[File]:
         *(File(f"{there}/{part}", plain(f"backup/{part}")) for part in parts),
         File(f"{there}/cannot-dump.sql", plain("postgres/cannot-dump.sql")),
         File(f"{there}/settings.sh", render("backup/settings.sh.j2", settings)),
-        *(File(program(settings, name), plain(f"backup/{name}"), mode=0o755) for name in _PROGRAMS),
+        *(File(program(settings, name), plain(f"backup/{name}"), mode=0o755) for name in _programs(settings)),
         *(
             File(
                 f"{settings.app_dir}/scripts/{name}",
@@ -95,6 +104,10 @@ def programs(settings: Settings) -> list[File]:
             for name in _HANDBOOKS
         ),
     ]
+
+
+def _programs(settings: Settings) -> tuple[str, ...]:
+    return _PROGRAMS if settings.postgres_mode == "direct" else (*_PROGRAMS, *_FOR_CONTAINERS)
 
 
 def program(settings: Settings, name: str) -> str:

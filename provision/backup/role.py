@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyinfra.api.deploy import deploy
+from pyinfra.context import host
 from pyinfra.operations import systemd
 
 from provision.backup import layout
 from provision.backup import operations as backups
+from provision.backup.facts import RoomForTests
 from provision.debian import files, packages, users
+from provision.engine.changes import warn
 from provision.postgres.operations import dump_role_made
 from provision.settings import Settings
 
@@ -18,18 +21,24 @@ from provision.settings import Settings
 def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ()) -> None:
     backups.tell_of_others(settings)
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
+    in_container = settings.postgres_mode != "direct"
     packages.installed(
         name="Install cron, logrotate, jq and the compressor",
-        names=["cron", "logrotate", "jq", compressor, "util-linux", *(["curl"] if settings.backup_ping_url else [])],
+        names=[
+            "cron",
+            "logrotate",
+            "jq",
+            compressor,
+            "util-linux",
+            *(["curl"] if settings.backup_ping_url else []),
+            *(["sudo"] if in_container else []),
+        ],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
     users.service_user(
         name="Create the user that restores dumps to test them",
         user=settings.backup_restore_test_user, home=settings.backup_restore_test_dir,
     )  # fmt: skip
-    if settings.postgres_mode != "direct":
-        # Whoever may talk to Docker may become root there: that is what dumping from a container takes.
-        users.in_group(name="Let that user talk to Docker", user=settings.backup_user, group="docker")
     files.placed(
         name="Lay out the directories of the backups",
         entries=layout.directories(settings, app_is_here=app_is_here),
@@ -42,5 +51,23 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
         name="Make the database role that reads the dumps",
         differences=dump_role, file=settings.dump_role_file, port=settings.backup_postgres_port,
     )  # fmt: skip
+    # Version 1.0.0 put it there. Whoever may talk to Docker is root.
+    users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
     systemd.service(name="Run cron, now and after every boot", service="cron", running=True, enabled=True)
+    if not settings.backup_restore_test_host:
+        _tell_where_a_test_has_no_room(settings)
     backups.made(name="Make a backup where there is no fresh one", settings=settings)
+
+
+def _tell_where_a_test_has_no_room(settings: Settings) -> None:
+    rooms = host.get_fact(
+        RoomForTests, user=settings.backup_user, backup_dir=settings.backup_dir,
+        test_dir=settings.backup_restore_test_dir, reserve_mb=settings.backup_reserve_mb,
+    )  # fmt: skip
+    for dump, (free, needed) in rooms.items():
+        if free < needed:
+            warn(
+                host,
+                f"backup_restore_test_dir = '{settings.backup_restore_test_dir}' has {free / 1e9:.1f} GB free, and the"
+                f" restore test of {dump} needs {needed / 1e9:.1f} GB: make room there, or name a larger disk",
+            )

@@ -25,7 +25,8 @@ class Directory:
 
 @dataclass(frozen=True)
 class File:
-    """A text file, whole: its content ends with a line break."""
+    """A text file, whole: its content ends with a line break. `check` is a command that must accept it, given its path
+    aside, before it is put in place."""
 
     path: str
     content: str
@@ -33,6 +34,7 @@ class File:
     group: str = "root"
     mode: int = 0o644
     keep_previous: bool = False
+    check: str = ""
 
     def __post_init__(self) -> None:
         if not self.content.endswith("\n"):

@@ -151,7 +151,8 @@ def _mend(entry: Entry) -> StringCommand:
 def _write(file: File) -> StringCommand:
     keep = "keep" if file.keep_previous else "replace"
     owner, mode = f"{file.user}:{file.group}", f"{file.mode:04o}"
-    write = program("debian/write.sh", file.path, str(file.size_bytes), owner, mode, keep)
+    check = [file.check] if file.check else []
+    write = program("debian/write.sh", file.path, str(file.size_bytes), owner, mode, keep, *check)
     return StringCommand(write, _stdin=PrivateInput(file.content))
 
 

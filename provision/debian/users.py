@@ -79,3 +79,11 @@ def in_group(user: str, group: str) -> Generator[StringCommand, None, None]:
     if group not in host.get_fact(GroupsOf, user=user):
         note(host, f"{user} is not in the group {group}")
         yield StringCommand("usermod --append --groups", QuoteString(group), "--", QuoteString(user))
+
+
+@operation()
+def not_in_group(user: str, group: str) -> Generator[StringCommand, None, None]:
+    """The user is not in this group; its others stay."""
+    if group in host.get_fact(GroupsOf, user=user):
+        note(host, f"{user} is in the group {group}")
+        yield StringCommand("gpasswd --delete", QuoteString(user), QuoteString(group))

@@ -37,7 +37,8 @@ class Site:
     `redis_conf` is Debian's /etc/redis/redis.conf: missing, ours, as Debian ships it, or changed by somebody.
     `published_by` are the containers, as "name (image)", that publish the port; `containers` has ours when it is
     there, running or not. `compose_files` are a person's own Compose files in the app's directory, with
-    whether they include ours.
+    whether they include ours; `shadowed` are those of others that Compose does not read, since ours is the first.
+    `has_override` tells of an override that root has made, or that goes with a Compose file of others.
     """
 
     listeners: tuple[Listener, ...] = ()
@@ -51,6 +52,8 @@ class Site:
     has_container: bool = False
     has_compose_entry: bool = False
     compose_files: tuple[tuple[str, bool], ...] = ()
+    shadowed: tuple[str, ...] = ()
+    has_override: bool = False
 
 
 Holder = Literal["nobody", "package", "compose", "debian", "stranger"]

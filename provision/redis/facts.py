@@ -6,13 +6,15 @@ import shlex
 from collections.abc import Sequence
 from typing import Literal
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import Host, QuoteString, StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine.facts import Fact, YesOrNo, asked
 from provision.redis.existing import OPERATOR, Listener, Site
+from provision.redis.firewall import Before, Client, Knock, Visitors, normal
 from provision.redis.running import Live, quoted, refusal, users
+from provision.settings import Settings
 
 _MARK = "--8<--"
 
@@ -112,7 +114,7 @@ def login(operator_password: str) -> str:
 # The first words of what files/redis/existing.sh prints, and what it may say of redis.conf.
 _WORDS = {
     "address", "listener", "conf", "user", "service", "docker", "compose", "published", "container", "entry",
-    "including", "own",
+    "including", "own", "shadowed", "override",
 }  # fmt: skip
 _CONF: dict[str, Literal["missing", "ours", "debian", "changed"]] = {
     "missing": "missing", "ours": "ours", "debian": "debian", "changed": "changed",
@@ -155,6 +157,8 @@ class RedisSite(Fact[Site]):
                 *((path, True) for path in found.get("including", [])),
                 *((path, False) for path in found.get("own", [])),
             ),
+            shadowed=tuple(found.get("shadowed", [])),
+            has_override="override" in found,
         )  # fmt: skip
 
 
@@ -203,3 +207,132 @@ class UnreadUnits(YesOrNo):
             f"{show} NeedDaemonReload 2>/dev/null; for p in", *(QuoteString(path) for path in drop_ins),
             f"; do {show} DropInPaths 2>/dev/null | tr ' ' '\\n' | grep -qxF -e \"$p\" || echo yes; done; true",
         )  # fmt: skip
+
+
+class Knocks(Fact[Knock]):
+    """How a host reaches a Redis, and what that says to a login by a name that nobody has."""
+
+    @override
+    def command(self, server: str, port: int, caller: str) -> StringCommand:
+        return asked(program("redis/knock.sh", server, str(port), caller, shell="bash -c"))
+
+    @staticmethod
+    @override
+    def default() -> Knock:
+        return Knock()
+
+    @override
+    def read(self, lines: list[str]) -> Knock:
+        found: dict[str, list[str]] = {"route": [], "said": []}
+        for line in lines:
+            word, _, rest = line.strip().partition(" ")
+            found[word].append(rest)
+        routes = (line.partition(" ")[::2] for line in found["route"])
+        return Knock(tuple((normal(there), own and normal(own)) for there, own in routes), "".join(found["said"]))
+
+
+class RedisVisitors(Fact[Visitors]):
+    """Who is connected to the server on a loopback port, and from where somebody tried to log in.
+
+    Call with `_stdin=PrivateInput(who_visits(password))`. `names` are those that were tried.
+    """
+
+    @override
+    def command(self, port: int, names: Sequence[str]) -> StringCommand:
+        return asked(f"echo {','.join(names)}; redis-cli -h 127.0.0.1 -p {port} 2>/dev/null || true")
+
+    @staticmethod
+    @override
+    def default() -> Visitors:
+        return Visitors()
+
+    @override
+    def read(self, lines: list[str]) -> Visitors:
+        if not lines:
+            return Visitors()
+        names, answers = lines[0].split(","), lines[1:]
+        at = answers.index(_MARK) if _MARK in answers else len(answers)
+        listed = [dict(word.partition("=")[::2] for word in line.split()) for line in answers[:at]]
+        clients = [
+            Client(_without_port(each["addr"]), each.get("user", ""), each.get("name", ""))
+            for each in listed
+            if ":" in each.get("addr", "") and not each["addr"].startswith("/")
+        ]
+        # Others choose what stands here besides our names, which they cannot guess.
+        log, seen = answers[at:], {}
+        for number, line in enumerate(log):
+            if line in names and log[number - 1] == "username":
+                about = log[number + 1 :][: log[number + 1 :].index("client-info") + 2][-1]
+                seen[line] = _without_port(dict(word.partition("=")[::2] for word in about.split())["addr"])
+        return Visitors(tuple(clients), seen)
+
+
+def who_visits(operator_password: str) -> str:
+    """What to send on standard input for `RedisVisitors`."""
+    return login(operator_password) + f"CLIENT LIST\nECHO {_MARK}\nACL LOG 128\n"
+
+
+def _without_port(address: str) -> str:
+    return normal(address.rpartition(":")[0].strip("[]"))
+
+
+class Walled(Fact[Before]):
+    """What a Redis host lets in now, whom it refuses, and who is connected."""
+
+    @override
+    def command(self, port: int, file: str, table: str, container: str) -> StringCommand:
+        return asked(program("redis/wall.sh", str(port), file, table, container))
+
+    @staticmethod
+    @override
+    def default() -> Before:
+        return Before()
+
+    @override
+    def read(self, lines: list[str]) -> Before:
+        found: dict[str, list[str]] = {word: [] for word in ("host", "up", "refused", "peer", "inside")}
+        for line in lines:
+            word, _, rest = line.strip().partition(" ")
+            found[word].append(rest)
+        hosts: dict[str, tuple[str, ...]] = {}
+        for name, _, address in (each.partition(" ") for each in found["host"]):
+            hosts[name] = (*hosts.get(name, ()), normal(address))
+        return Before(
+            hosts, bool(found["up"]), tuple(map(normal, found["refused"])), tuple(map(normal, found["peer"])),
+            tuple(found["inside"]),
+        )  # fmt: skip
+
+
+def wall_before(host: Host, settings: Settings) -> Before:
+    """What a Redis host's firewall is as it stands."""
+    return host.get_fact(
+        Walled, port=settings.redis_port, file=settings.redis_firewall_file, table=settings.redis_firewall_table,
+        container=settings.redis_container,
+    )  # fmt: skip
+
+
+class HasWall(YesOrNo):
+    """Whether a host has a firewall of ours for Redis, of this deploy or an earlier one."""
+
+    @override
+    def command(self, file: str) -> StringCommand:
+        return asked("[ ! -e", QuoteString(file), "] || echo yes")
+
+
+class WallUnlike(Fact[list[str]]):
+    """What of the loaded firewall and of its unit differs from the file: "table", "unit"; nothing where all is well."""
+
+    @override
+    def command(self, file: str, table: str, unit: str, drop_in: str) -> StringCommand:
+        return asked(program("redis/wall-loaded.sh", file, table, unit, drop_in))
+
+    @staticmethod
+    @override
+    def default() -> list[str]:
+        return []
+
+    @override
+    def read(self, lines: list[str]) -> list[str]:
+        if unknown := set(lines) - {"table", "unit"}:
+            raise ValueError(f"{len(unknown)} unknown words")
+        return lines

@@ -6,6 +6,7 @@ import posixpath
 
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File
+from provision.redis.firewall import Wall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
@@ -60,6 +61,18 @@ def unit(settings: Settings) -> list[Entry]:
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 
 
+def firewall(settings: Settings, wall: Wall) -> list[Entry]:
+    """The firewall's table, the unit that loads it, and what loads it again after somebody else's rules."""
+    table = render("redis/firewall.nft.j2", settings, hosts=wall.hosts, networks=wall.networks)
+    return [
+        Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
+        File(settings.redis_firewall_file, table, mode=0o600),
+        File(f"/etc/systemd/system/{settings.redis_firewall_unit}", render("redis/firewall.service.j2", settings)),
+        Directory(posixpath.dirname(settings.redis_firewall_drop_in)),
+        File(settings.redis_firewall_drop_in, render("redis/nftables.conf.j2", settings)),
+    ]
+
+
 def script_watch(settings: Settings) -> list[Entry]:
     """What keeps when Redis last ran a script: see `provision.redis.scripts`."""
     directory, unit = posixpath.dirname, f"/etc/systemd/system/{script_timer(settings).removesuffix('.timer')}"
@@ -69,7 +82,15 @@ def script_watch(settings: Settings) -> list[Entry]:
         Directory(directory(settings.redis_script_state), mode=0o700),
         File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
         File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),
-        File(f"{unit}.service", render("redis/count-scripts.service.j2", settings)),
+        File(
+            f"{unit}.service",
+            render(
+                "redis/count-scripts.service.j2",
+                settings,
+                writable=[directory(settings.redis_script_state)],
+                capabilities="",
+            ),
+        ),
         File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
     ]
 
@@ -81,6 +102,12 @@ def script_timer(settings: Settings) -> str:
 def compose_entry(settings: Settings) -> File:
     """What `docker compose` finds in the app's directory where nobody has a Compose file of their own."""
     return File(f"{settings.app_dir}/compose.yaml", render("redis/compose.yaml.j2", settings))
+
+
+def no_override(settings: Settings) -> File:
+    """The first of the names that Compose looks for an override by: where it is root's, no other one is read."""
+    path = f"{settings.app_dir}/compose.override.yml"
+    return File(path, render("redis/compose.override.yml.j2", settings), keep_previous=True)
 
 
 def kernel(settings: Settings) -> File:

@@ -6,21 +6,34 @@ server is asked what it runs with, so whatever was left undone is found by the n
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
+from pyinfra import logger
 from pyinfra.api import QuoteString, StringCommand, operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.private import PrivateInput
-from provision.redis.facts import BrokenAof, Container, Redis, UnreadUnits, compose, login, question
+from provision.redis.facts import (
+    BrokenAof,
+    Container,
+    Knocks,
+    Redis,
+    UnreadUnits,
+    WallUnlike,
+    compose,
+    login,
+    question,
+    wall_before,
+)
 from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
 from provision.redis.running import refusal as meaning_of
+from provision.settings import Settings
 
 
 @operation()
@@ -32,6 +45,53 @@ def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
     if differ or host.get_fact(UnreadUnits, drop_ins=drop_ins):
         note(host, "systemd has not read what its units say now")
         yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringCommand, None, None]:
+    """The firewall is loaded as its file says, now and before every boot's network. Its old table holds until then."""
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    (file,), (drop_in,) = ([each.path for each in entries if each.path.endswith(end)] for end in (".nft", ".conf"))
+    changed = [entry.path for entry in entries if any(differences(entry, found.get(entry.path)))]
+    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit, drop_in=drop_in)
+    if changed or "table" in unlike:
+        note(host, f"Redis' firewall (nftables, table inet {table}) is not loaded as it should be")
+    if changed or "unit" in unlike:
+        note(host, f"{unit} is not what brings it up at a boot")
+    if changed or unlike:
+        # To enable again brings links that a new version of the unit asks for.
+        yield StringCommand(f"systemctl daemon-reload && systemctl reenable -q {unit} && systemctl restart {unit}")
+
+
+@operation()
+def unwalled(paths: Sequence[str], table: str, unit: str) -> Generator[StringCommand, None, None]:
+    """There is no firewall of ours: Redis listens on loopback alone, or everybody may reach it."""
+    note(host, "Redis needs no firewall any more: ours goes")
+    yield StringCommand(f"systemctl disable -q --now {unit} || true")
+    # The table's file last: as long as it lies there, a deploy that was cut off is seen.
+    yield StringCommand(f"nft delete table inet {table} 2>/dev/null || true")
+    yield StringCommand("rm -f --", *(QuoteString(path) for path in reversed(paths)))
+    yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generator[StringCommand, None, None]:
+    """The firewall lets in these app hosts, whose addresses Redis had not yet seen when it was made."""
+    for name, (server, port) in doors.items():
+        caller = state.inventory.get_host(name)
+        if caller.get_fact(Knocks, server=server, port=port, caller="deploy-afterwards").said:
+            continue
+        refused = wall_before(host, settings).refused
+        if refused:
+            yield refusal(
+                f"{name} does not reach Redis at {server}:{port}: the firewall here lets in its own address, and has"
+                f" refused {', '.join(refused)} just now, as it would behind NAT. Deploy again: that looks closer"
+            )
+            return
+        if state.is_executing:
+            logger.warning(
+                f"{host.print_prefix}{name} does not reach Redis at {server}:{port}; no firewall of ours did that"
+            )
 
 
 @operation()

@@ -12,11 +12,14 @@ from provision.debian.system import System
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
 from provision.redis.existing import Site
+from provision.redis.facts import HasWall
+from provision.redis.firewall import Wall
 from provision.settings import Settings
 
 
 @deploy("Redis")
-def redis_server(settings: Settings, system: System, site: Site, *, app_is_here: bool) -> None:
+def redis_server(settings: Settings, system: System, site: Site, wall: Wall | None, *, app_is_here: bool) -> None:
+    _firewall(settings, wall)
     seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
     allow_eval = scripts.are_allowed(settings, seen)
     acl = layout.users(settings, allow_eval=allow_eval)
@@ -26,6 +29,26 @@ def redis_server(settings: Settings, system: System, site: Site, *, app_is_here:
     else:
         _from_the_distribution(settings, system, site, acl, entries)
     _watch_scripts(settings, seen, allow_eval=allow_eval)
+    if wall is not None and wall.unseen:
+        redis.reached(name="See the app's hosts reach it", doors=wall.unseen, settings=settings)
+
+
+def _firewall(settings: Settings, wall: Wall | None) -> None:
+    """Before Redis is there: nobody shall reach it in between. Without a `wall` it stays as it is."""
+    table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
+    if wall is not None:
+        entries = layout.firewall(settings, wall)
+        packages.installed(name="Install nftables", names=["nftables"])
+        files.placed(name="Write who may reach Redis' port", entries=entries)
+        redis.walled(
+            name="Let nobody else reach it, now and from the start of every boot",
+            entries=entries,
+            table=table,
+            unit=unit,
+        )
+    elif not settings.redis_needs_firewall and host.get_fact(HasWall, file=settings.redis_firewall_file):
+        paths = [entry.path for entry in layout.firewall(settings, Wall()) if isinstance(entry, File)]
+        redis.unwalled(name="Remove the firewall that Redis needs no longer", paths=paths, table=table, unit=unit)
 
 
 def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:
@@ -69,6 +92,13 @@ def _in_a_container(
         files.absent(
             name="Leave `docker compose` to the Compose file of a person",
             paths=[layout.compose_entry(settings).path],
+        )
+    if app_is_here and not site.has_override:
+        entries.append(layout.no_override(settings))
+    for path in site.shadowed:
+        logger.warning(
+            f"{host.print_prefix}{path} is not root's, so root's `docker compose` goes on reading compose.yaml: see who"
+            f" wrote it; if it is yours, give it to root (chown -h root {path}), and deploy again"
         )
     for path, includes_ours in site.compose_files:
         if not includes_ours:

@@ -23,6 +23,8 @@ _OF_THE_SYSTEM = re.compile(
     r"|/var/(backups|cache|lock|mail|opt|run|spool|tmp)|/usr/(include|share|src)|/run/lock|/dev/shm"
 )
 
+APP_HOSTS = "app"  # in a list of who may reach Redis: the inventory's app hosts
+
 
 def matching(pattern: str, sentence: str) -> AfterValidator:
     """Text that is all of this pattern; the sentence says what would be right."""
@@ -72,6 +74,26 @@ def _bind_address(value: str) -> str:
     except ValueError:
         raise ValueError("must be an IP address, with a leading '-' when it may be missing") from None
     return value
+
+
+def _allowed_from(value: str) -> str:
+    """`app`, or an address or network, with a leading "!" where it is refused; as ipaddress writes it."""
+    if value == APP_HOSTS:
+        return value
+    text, mark = value.removeprefix("!"), "!" if value.startswith("!") else ""
+    if "%" in text:
+        raise ValueError("must be without an interface (what follows the '%')")
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"must be '{APP_HOSTS}', an IP address or a network such as 10.0.0.0/24, with a leading '!' to refuse it"
+        ) from None
+    if ipaddress.ip_interface(text).ip != network.network_address:
+        raise ValueError(f"is an address within a network: write {mark}{network}, or the address alone")
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
+        raise ValueError(f"is an IPv4 address in IPv6's clothes: write {mark}{network.network_address.ipv4_mapped}")
+    return mark + (str(network.network_address) if network.num_addresses == 1 else str(network))
 
 
 def _age_recipient(value: str) -> str:
@@ -125,5 +147,6 @@ Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
 Time = Annotated[str, AfterValidator(_time_of_day)]
 Weekday = Annotated[str, AfterValidator(_weekday)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
+AllowedFrom = Annotated[str, AfterValidator(_allowed_from)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]

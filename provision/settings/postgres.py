@@ -94,6 +94,11 @@ class PostgresSettings(BaseModel):
     postgres_compose_service: Line = Field(
         "postgres", description="Mode compose: the name of PostgreSQL's service in `postgres_compose_file`."
     )
+    postgres_compose_project: Line | Literal[""] = Field(
+        "",
+        description="Mode compose: the project's name, as `docker compose ls` shows it. Empty: the project that was"
+        " started in the directory of `postgres_compose_file`.",
+    )
     postgres_image: Line = Field(
         "postgres:16-alpine",
         description="Mode container: the image whose pg_dump is used; of the server's major version.",

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from provision.settings.app import AppSettings
-from provision.settings.fields import BindAddress, Days, Host, Port, Secret, User, matching
+from provision.settings.fields import APP_HOSTS, AllowedFrom, BindAddress, Days, Host, Port, Secret, User, matching
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Image = Annotated[str, matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
 
 
@@ -32,6 +33,12 @@ class RedisSettings(AppSettings):
         description="The addresses that Redis listens on; by default loopback, and `redis_host` where that is an"
         " address. A leading `-`: the host may lack it.",
         examples=[["127.0.0.1", "-::1", "10.0.0.5"]],
+    )
+    redis_allow_from: list[AllowedFrom] = Field(
+        [APP_HOSTS],
+        description="Who may reach Redis' port: `app` (the app hosts' addresses, as Redis sees them), addresses and"
+        " networks; a leading `!` refuses one. Loopback and the hosts of `redis` always may.",
+        examples=[["app", "10.0.7.0/24", "!10.0.7.9"]],
     )
     redis_tls: Annotated[bool, Field(strict=True)] = Field(
         False, description="Mode external: whether Redis is reached over TLS (`rediss://`)."
@@ -61,6 +68,54 @@ class RedisSettings(AppSettings):
         14,
         description="With `redis_allow_eval = 'auto'`: after how many days without a script the app loses that right.",
     )
+
+    @property
+    def redis_allows_app_hosts(self) -> bool:
+        """Whether the inventory's app hosts may reach Redis by being that."""
+        return APP_HOSTS in self.redis_allow_from
+
+    @property
+    def redis_allowed_networks(self) -> list[Network]:
+        """The networks that may reach Redis besides the inventory's hosts."""
+        named = [each for each in self.redis_allow_from if each != APP_HOSTS and not each.startswith("!")]
+        return [ipaddress.ip_network(each) for each in named]
+
+    @property
+    def redis_refused_networks(self) -> list[Network]:
+        """The networks that may not, whatever else allows them."""
+        return [ipaddress.ip_network(each[1:]) for each in self.redis_allow_from if each.startswith("!")]
+
+    @property
+    def redis_needs_firewall(self) -> bool:
+        """Whether Redis listens where not everybody may reach it: elsewhere than on loopback."""
+        listens = [ipaddress.ip_address(each.removeprefix("-")) for each in self.redis_listens_on]
+        is_open = {"0.0.0.0/0", "::/0"} <= set(self.redis_allow_from) and not self.redis_refused_networks
+        return self.redis_mode != "external" and not is_open and not all(each.is_loopback for each in listens)
+
+    @property
+    def redis_firewall_ports(self) -> list[int]:
+        """The ports that the firewall guards."""
+        return [self.redis_port]
+
+    @property
+    def redis_firewall_table(self) -> str:
+        """The name of our own nftables table, of the family inet."""
+        return f"{self.app_name}-redis"
+
+    @property
+    def redis_firewall_file(self) -> str:
+        """Our nftables table as nft reads it."""
+        return f"/etc/{self.app_name}-redis/firewall.nft"
+
+    @property
+    def redis_firewall_unit(self) -> str:
+        """The unit that loads it, before Redis and before the network."""
+        return f"{self.app_name}-redis-firewall.service"
+
+    @property
+    def redis_firewall_drop_in(self) -> str:
+        """What loads it again when nftables.service loads the rules of the host."""
+        return f"/etc/systemd/system/nftables.service.d/{self.app_name}-redis.conf"
 
     @property
     def redis_script_watch(self) -> str:

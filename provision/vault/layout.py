@@ -45,7 +45,12 @@ def outbox_files(settings: Settings, source_name: str, vaults: Sequence[Vault]) 
             ),
         ),
         File(f"{there}/offsite.sh", plain("vault/offsite.sh"), mode=0o755),
-        *units(settings, "offsite", "offsite.sh", "*:0/10", "encrypted copies for the vaults"),
+        *units(
+            settings, "offsite", "offsite.sh", "*:0/10", "encrypted copies for the vaults",
+            writable=[settings.backup_outbox, settings.backup_outbox_work],
+            # It looks what dumps there are, reads them as their owner, and gives copies to the vaults' group.
+            capabilities="CAP_CHOWN CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID",
+        ),
         File(f"/etc/systemd/system/{log_mount(settings)}", render("vault/dev-log.mount.j2", settings)),
     ]  # fmt: skip
 
@@ -68,14 +73,23 @@ def log_mount(settings: Settings) -> str:
     return "".join(c if c.isalnum() or c in "_.:" else "-" if c == "/" else f"\\x{ord(c):02x}" for c in path) + ".mount"
 
 
-def units(settings: Settings, name: str, program: str, calendar: str, what: str) -> list[Entry]:
-    """A service that runs a program once, and the timer that starts it."""
+def units(
+    settings: Settings, name: str, program: str, calendar: str, what: str, writable: Sequence[str], capabilities: str
+) -> list[Entry]:
+    """A service that runs a program once, writing below these directories alone, and the timer that starts it."""
     unit, description = f"/etc/systemd/system/{settings.app_name}-{name}", f"{settings.app_name}: {what}"
     path = f"{settings.backup_program_dir}/{program}"
     return [
         File(
             f"{unit}.service",
-            render("vault/program.service.j2", settings, description=description, program=path),
+            render(
+                "vault/program.service.j2",
+                settings,
+                description=description,
+                program=path,
+                writable=writable,
+                capabilities=capabilities,
+            ),
         ),
         File(
             f"{unit}.timer",
@@ -118,7 +132,22 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
         File(f"{there}/vault.sh", plain("vault/vault.sh"), mode=0o755),
         File(f"{settings.vault_config_dir}/known_hosts", hosts or "# no backup host\n"),
         File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
-        *units(settings, "vault", "vault.sh", "hourly", "fetch and prove the backups"),
+        *units(
+            settings,
+            "vault",
+            "vault.sh",
+            "hourly",
+            "fetch and prove the backups",
+            writable=[
+                settings.vault_dir,
+                settings.vault_proof_dir,
+                settings.backup_state_dir,
+                settings.backup_restore_test_dir,
+                *([settings.backup_metrics_dir] if settings.backup_metrics_dir else []),
+            ],
+            # It takes what the fetching user has brought, hands it to the restoring one, and ends their processes.
+            capabilities="CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETUID CAP_SETGID CAP_KILL",
+        ),
     ]
 
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from provision.backup.facts import Report
 from provision.engine.facts import Fact
+from provision.redis.firewall import Knock, normal
 from provision.windows import snippets
 from provision.winssh import powershell
 
@@ -98,6 +99,19 @@ class PostgresClients(_Script[dict[str, int]]):
     def understood(self, answered: dict[str, Any]) -> dict[str, int]:
         majors = {path: re.search(r"\) (\d+)", version) for path, version in answered.items()}
         return {path: int(match[1]) for path, match in majors.items() if match}
+
+
+class Knocks(_Script[Knock]):
+    """How the host reaches a Redis, and what that says to a login by a name that nobody has."""
+
+    script_name = "knock"
+
+    def command(self, server: str, port: int, caller: str) -> StringCommand:
+        return self._ask(server=server, port=port, caller=caller)
+
+    @override
+    def understood(self, answered: dict[str, Any]) -> Knock:
+        return Knock(tuple((normal(there), normal(own)) for there, own in answered["routes"]), str(answered["said"]))
 
 
 class NewestBackup(_Script[dict[str, Any]]):

@@ -29,6 +29,7 @@ from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
 from provision.record import layout as record_layout
 from provision.redis import layout as redis_layout
+from provision.redis.firewall import Wall
 from provision.redis.running import directives
 from provision.settings import Settings
 from provision.settings.project import version
@@ -56,11 +57,15 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
             f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
         ],
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
+        "redis/knock.sh": [f"route 10.0.0.5 {ADDRESS}"],
         "--overdue": ["daily\t/opt/medaction/backups holds no backup yet"],
         "dump-role-lacks.sh": [f"started={STARTED}", "lacks=there is no role medaction_backup"],
         "for k in ssh sign": [f"{kind}={key}" for kind, key in KEYS.items()],
         "--due": ["a run is due"],
     }  # fmt: skip
+
+
+ADDRESS = "10.0.0.77"  # of every host, on its way to Redis
 
 
 @dataclass
@@ -109,6 +114,7 @@ class Fleet:
             name = member.name.removeprefix("@fake/")
             self.answers[name] = deployed(
                 member.settings, self.groups_of(name), name=member.name,
+                callers=sorted(each.name for each in members if each != member and {"app", "redis"} & set(each.groups)),
                 vaults=sources.vaults(self.environment, members), fetched=sources.sources(self.environment, members),
             )  # fmt: skip
 
@@ -159,6 +165,7 @@ def deployed(
     name: str = "",
     vaults: Sequence[sources.Vault] = (),
     fetched: Sequence[sources.Source] = (),
+    callers: Sequence[str] = (),
 ) -> Answers:
     """What a Debian host says after a deploy: everything is there, and nothing is to be done."""
     entries: list[Entry] = []
@@ -167,7 +174,11 @@ def deployed(
             *redis_layout.files(settings, app_is_here="app" in groups),
             redis_layout.kernel(settings),
         ]
-        entries += [redis_layout.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        if settings.redis_mode == "compose":
+            entries.append(redis_layout.compose_entry(settings))
+            entries += [redis_layout.no_override(settings)] if "app" in groups else []
+        if settings.redis_needs_firewall:
+            entries += redis_layout.firewall(settings, Wall(dict.fromkeys(callers, (ADDRESS,))))
     if "app" in groups:
         entries += app_layout.files(settings)
         entries.append(File(app_layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
@@ -186,8 +197,8 @@ def deployed(
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [
-        "age", "openssh-client", "redis-server", "redis-tools", "cron", "logrotate", "jq", "isal", "util-linux",
-        "postgresql-client-15",
+        "age", "openssh-client", "redis-server", "redis-tools", "nftables", "cron", "logrotate", "jq", "isal",
+        "util-linux", "postgresql-client-15",
         "postgresql-15",
     ]  # fmt: skip
     return {
@@ -203,6 +214,8 @@ def deployed(
         "UnitFileState redis-server.service": ["Id=redis-server.service", "UnitFileState=enabled"],
         "SubState cron.service": ["Id=cron.service", "SubState=running"],
         "UnitFileState cron.service": ["Id=cron.service", "UnitFileState=enabled"],
+        "redis/wall.sh": ["up", *(f"host {caller} {ADDRESS}" for caller in callers)],
+        "echo deploy-": ["deploy-x", "OK"],
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["is running redis 0123", "wanted redis 0123"],
         "--overdue": [],

@@ -15,6 +15,12 @@ from tests.deploy.fake import Fleet, commands, debian, stat_lines
 Fleets = Callable[[str], Fleet]
 ENVIRONMENTS = ["local", "sandbox", "staging", "production"]
 
+WALL = [
+    "Redis | Install nftables",
+    "Redis | Write who may reach Redis' port",
+    "Redis | Let nobody else reach it, now and from the start of every boot",
+]
+SEEN = "Redis | See the app's hosts reach it"
 REDIS = [
     "Redis | Install Redis from the distribution",
     "Redis | Let the kernel give Redis memory to fork",
@@ -51,6 +57,7 @@ BACKUP = [
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
     "Backup | Make the database role that reads the dumps",
+    "Backup | Keep the user that owns the dumps from Docker",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",
 ]
@@ -87,14 +94,23 @@ WRITES = (
 )  # fmt: skip
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
-# No change by themselves: a step that several hosts come to, and keys that a stage before has made.
-STILL = ("Have every copy ready before a vault fetches", "Vault keys | Make the vault's key pairs, in a stage before")
+# No change by themselves: a step that several hosts come to, keys that a stage before has made, what only a host of
+# version 1.0.0 may need, and a look.
+STILL = (
+    SEEN,
+    "Have every copy ready before a vault fetches",
+    "Vault keys | Make the vault's key pairs, in a stage before",
+    "Backup | Keep the user that owns the dumps from Docker",
+)
 
 
 def steps_of(role: str, hosts: Fleet, name: str) -> list[str]:
     in_container = role == "redis" and hosts.data[name].get("redis_mode") == "compose"
     fetched = role == "backup" and hosts.groups["vault"]
-    return CONTAINER if in_container else [*STEPS[role], *(OFFSITE if fetched else [])]
+    steps = CONTAINER if in_container else [*STEPS[role], *(OFFSITE if fetched else [])]
+    # Where it listens on loopback alone there is nothing to guard.
+    guarded = role == "redis" and hosts.environment in ("sandbox", "production")
+    return [*WALL, *steps, SEEN] if guarded else steps
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -158,6 +174,17 @@ def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):
     assert (outcome.exit_code, sent, [step.name for step in outcome.steps if step.changes]) == (0, [], [])
 
 
+def test_a_disk_that_is_too_small_for_a_restore_test_is_told_and_is_no_change(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.deploy_already()
+    room = ["1000000000 2500000000 medaction_2026-06-14_02-00-00.sql.gz", "900 800 medaction-audit.sql.gz"]
+    hosts.answers["db1.example.com"]["backup/room-for-test.sh"] = room
+    outcome = hosts.run("--dry")
+    assert [step.name for step in outcome.steps if step.changes] == []
+    (told,) = outcome.warnings
+    assert "has 1.0 GB free, and the restore test of medaction_2026-06-14_02-00-00.sql.gz needs 2.5 GB" in told
+
+
 def test_a_limit_leaves_the_other_hosts_alone(fleet: Fleets):
     hosts = fleet("production")
     outcome = hosts.run("--dry", "--limit", "@fake/db1.example.com")
@@ -183,7 +210,8 @@ def test_a_failure_on_one_host_does_not_stop_the_others(fleet: Fleets):
 def test_a_container_is_not_asked_to_change_its_kernel(fleet: Fleets):
     hosts = fleet("sandbox")
     hosts.answers["redis1"] = {"uname -s": debian()["uname -s"][:-1]}
-    assert hosts.steps(hosts.run("--dry"), "redis1") == [step for step in REDIS if "kernel" not in step] + RECORD
+    steps = [step for step in [*WALL, *REDIS, SEEN] if "kernel" not in step]
+    assert hosts.steps(hosts.run("--dry"), "redis1") == steps + RECORD
 
 
 def test_a_client_that_the_release_lacks_comes_from_postgresqls_own_repository(
@@ -305,7 +333,7 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [
-        ("cron", ("SubState", "dead"), BACKUP[6]),
+        ("cron", ("SubState", "dead"), BACKUP[-2]),
         ("redis-server", ("SubState", "failed"), REDIS[6]),
         ("redis-server", ("UnitFileState", "disabled"), REDIS[6]),
     ],
@@ -344,7 +372,7 @@ def test_a_restart_that_a_cut_deploy_left_undone_is_found(deployed: Fleet):
 def test_each_reason_that_the_script_gives_is_told_and_each_tier_is_run_once(deployed: Fleet):
     due = {"the newest is 27 h old": "daily", "crm: there is none": "daily", "the last weekly run failed": "weekly"}
     answers(deployed)["--overdue"] = [f"{tier}\t{reason}" for reason, tier in due.items()]
-    assert pending(deployed) == [(BACKUP[7], tuple(due))]
+    assert pending(deployed) == [(BACKUP[-1], tuple(due))]
     deployed.run("-y")
     runs = [command for command in commands() if command.startswith("runuser")]
     assert [re.search(r"--tier (\w+) >> (\S+)", run).groups() for run in runs] == [

@@ -56,6 +56,11 @@ ANSWERS = {
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
     "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
+    "Knocks": ["route 10.0.0.5 10.0.0.11", "said -WRONGPASS"],
+    "RedisVisitors": ["a,b", "OK", "id=1 addr=10.0.0.11:4000 user=x", "--8<--"],
+    "Walled": ["host app1 10.0.0.11", "up"],
+    "HasWall": ["yes"],
+    "WallUnlike": ["table"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Listed": ["{}", "==journal==", "a line"],
     "UnreadUnits": ["yes"],
@@ -64,10 +69,11 @@ ANSWERS = {
     "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
+    "RoomForTests": ["1000000 2000000 medaction_2026-06-14_02-00-00.sql.gz"],
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due"}
+LENIENT = {"BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors"}
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from provision.settings import secrets
-from tests.e2e.operator import Operator
+from tests.e2e.operator import Done, Operator
 from tests.e2e.tables import contents
 
 pytestmark = pytest.mark.docker1
@@ -63,8 +64,14 @@ wait $run
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[None]:
-    """The sample database in a container on docker1, and one beside it to restore into."""
+    """The sample database in a container on docker1."""
     operator = Operator()
+    start_database(operator)
+    yield
+    operator.read("docker1", IN_PROJECT + "docker compose down --volumes && rm -r /srv/medaction")
+
+
+def start_database(operator: Operator) -> None:
     password = secrets.read("postgres_password", None, "sandbox").get_secret_value()
     operator.read("docker1", "mkdir -p /srv/medaction/backups")
     operator.on("docker1", "umask 077; cat > /srv/medaction/password", PrivateInput(password))
@@ -73,8 +80,6 @@ def database() -> Iterator[None]:
     operator.read("docker1", IN_PROJECT + "install -m 0640 /dev/null .env && echo SECRET=1 > .env")
     operator.read("docker1", IN_PROJECT + "docker compose up -d --wait postgres")
     ask(operator, (PROJECT / "tests/sandbox/medaction.sql").read_text(encoding="utf-8"))
-    yield
-    operator.read("docker1", IN_PROJECT + "docker compose down --volumes && rm -r /srv/medaction")
 
 
 def ask(operator: Operator, sql: str, database: str = "medaction") -> str:
@@ -183,3 +188,185 @@ def test_handbooks_own_docker_commands_make_dumps_that_restore(database: None, o
             f"{IN_PROJECT} gunzip -c {dump} | docker compose exec -T postgres psql -q -U medaction -d medaction_test",
         )
         require_equal_to_the_source(operator, "medaction_test")
+
+
+# --- Who may what: the backup user has one way into the container, and a dump none out of it -----------------
+
+AS_BACKUP = "cd / && runuser -u medaction-backup -- "
+WAY = "/usr/local/lib/medaction/postgres-in-container.sh"
+MARK = "/tmp/hostile"
+OPTIONS = (
+    "--no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse"
+    " --set=SHOW_CONTEXT=never"
+)
+# The line of the scripts' own, with which hostile ones differ in one thing. $db and $user may be overridden.
+DATABASE = (
+    "{place}user='{user}' dbname='{name}' application_name=medaction-backup-7 connect_timeout=10 keepalives_idle=30"
+    " keepalives_interval=10 keepalives_count=3"
+)
+
+
+def conninfo(mode: str, user: str = "medaction", name: str = "medaction") -> str:
+    place = "host='postgres' port=5432 " if mode == "container" else ""
+    return shlex.quote(f"--dbname={DATABASE.format(place=place, user=user, name=name)}")
+
+
+def hostile_calls(mode: str) -> dict[str, tuple[str, str]]:
+    """By name, what the backup user tells sudo, and what comes on standard input."""
+    psql, load = (f"7 {program} {OPTIONS} {conninfo(mode)}" for program in ("psql", "load"))
+    return {
+        "another program": (f"7 sh -c 'touch {MARK}'", ""),
+        "psql's shell as a command": (psql + rf" '--command=\! touch {MARK}'", ""),
+        "psql's copy as a command": (psql + rf""" "--command=\copy (SELECT 1) TO PROGRAM 'touch {MARK}'" """, ""),
+        "psql's shell as text": (psql, rf"\! touch {MARK}"),
+        "psql's shell in a dump": (load, rf"\! touch {MARK}"),
+        "a pipe after a query": (psql, rf"SELECT 1 \g |touch {MARK}"),
+        "a backquote": (load, f"\\set x `touch {MARK}`"),
+        "another role as text": (load, "\\connect - postgres\nCREATE TABLE hostile()"),
+        "another role": (f"7 psql {OPTIONS} {conninfo(mode, user='postgres')} '--command=SELECT 1'", ""),
+        "another host": (psql + " --host=127.0.0.2 '--command=SELECT 1'", ""),
+        "options of a server": (psql + " '--set=x=1' '--command=SELECT 1'", ""),
+        "a name with a line break": (
+            f"7 psql {OPTIONS} {conninfo(mode, name='x' + chr(10) + 'y')} '--command=SELECT 1'",
+            "",
+        ),
+        "a file of psql's": (psql + " --file=/etc/passwd", ""),
+        "a file of pg_dump's": (f"7 pg_dump {conninfo(mode)} --file={MARK}", ""),
+        "a file of pg_restore's": (f"7 pg_restore --file={MARK}", ""),
+        "a short option": (f"7 pg_dump {conninfo(mode)} -f{MARK}", ""),
+        "an end of everything": ("'7 --filter name=postgres' end", ""),
+    }
+
+
+@pytest.fixture
+def in_mode(database: None, project_copy: Operator, mode: str) -> Operator:
+    backs_up(project_copy, mode)
+    # As version 1.0.0 left it.
+    project_copy.read("docker1", "id medaction-backup >/dev/null 2>&1 && usermod -aG docker medaction-backup || true")
+    project_copy.deploy("docker1")
+    return project_copy
+
+
+@pytest.mark.parametrize("mode", IN_CONTAINERS)
+def test_the_backup_user_has_one_way_into_the_container_and_no_other(in_mode: Operator, mode: str) -> None:
+    assert "docker" not in in_mode.read("docker1", "id -nG medaction-backup").split()
+    assert in_mode.on("docker1", f"{AS_BACKUP}docker ps").returncode != 0
+    allowed = in_mode.read("docker1", "sudo -l -U medaction-backup | sed -n 's/^ *(root) NOPASSWD: //p'").split("\n")
+    assert allowed == [WAY, ""]
+    said = in_mode.read("docker1", f"visudo -c && stat -c %U:%G:%a {WAY} /etc/sudoers.d/medaction-backup")
+    assert said.split()[-2:] == ["root:root:755", "root:root:440"]
+    listed = json.loads(in_mode.read("docker1", "cat /var/lib/medaction-deploy/host.json"))
+    assert {WAY, "/etc/sudoers.d/medaction-backup"} <= set(listed["files"])
+
+    def call(arguments: str, text: str, before: str = "") -> Done:
+        return in_mode.on("docker1", f"{AS_BACKUP}{before}sudo -n {WAY} {arguments}", PrivateInput(text))
+
+    good = f"7 psql {OPTIONS} {conninfo(mode)}"
+    assert call(f"{good} '--command=SELECT 6 * 7'", "").stdout == "42\n"
+    assert call(good, "SELECT 6 * 7").stdout == "42\n"
+    assert call(good.replace(" psql ", " load "), "SELECT 6 * 7").stdout == "42\n"
+    clean = f"rm -rf {MARK}; cd /srv/medaction; docker compose exec -T postgres rm -rf {MARK}"
+    left = f"ls {MARK} 2>/dev/null; cd /srv/medaction; docker compose exec -T postgres ls {MARK} 2>/dev/null; true"
+    in_mode.read("docker1", clean)
+    for name, (arguments, text) in hostile_calls(mode).items():
+        done = call(arguments, f"{text}\nSELECT 'went on'\n")
+        assert done.returncode != 0 and "went on" not in done.stdout and done.stderr, (name, done)
+        assert in_mode.read("docker1", left) == "", name
+    assert ask(in_mode, "SELECT count(*) FROM pg_class WHERE relname = 'hostile'") == "0"
+    # What sudo lets through of a caller's environment is nothing.
+    evil = "env PGOPTIONS='-c statement_timeout=1' PGUSER=postgres LD_PRELOAD=/tmp/evil.so PATH=/tmp/evil:$PATH"
+    evil += " BASH_ENV=/tmp/evil.sh DOCKER_HOST=tcp://127.0.0.2:1 COMPOSE_FILE=/tmp/evil.yml PERL5OPT=-Mevil "
+    in_mode.read(
+        "docker1",
+        f"mkdir -p /tmp/evil; echo 'touch {MARK}' | tee /tmp/evil.sh > /tmp/evil/docker; chmod +x /tmp/evil/*",
+    )
+    assert call(good, "SELECT 6 * 7", evil).stdout == "42\n"
+    assert in_mode.read("docker1", left) == ""
+    assert in_mode.on("docker1", f"{AS_BACKUP}sudo -n PGUSER=x {WAY} 7 psql --version").returncode != 0
+
+
+@pytest.mark.parametrize("mode", IN_CONTAINERS)
+def test_a_file_of_the_apps_changes_no_container_of_ours(in_mode: Operator, mode: str) -> None:
+    """Neither a Compose file, nor an override, nor an .env, is read by a backup: what root has written down is."""
+    hostile = 'services: {postgres: {image: "nothing:like-it", command: "touch /tmp/hostile", privileged: true}}'
+    names = ["docker-compose.yml", "compose.override.yml", "docker-compose.override.yml"]
+    in_mode.read("docker1", "cp -a /srv/medaction /srv/kept")
+    try:
+        for name in names:
+            in_mode.on("docker1", f"cat > /srv/medaction/{name}", PrivateInput(hostile))
+        in_mode.read("docker1", "printf 'COMPOSE_PROJECT_NAME=other\nCOMPOSE_FILE=/nowhere\n' > /srv/medaction/.env")
+        in_mode.read("docker1", "/opt/medaction/scripts/backup-database.sh")
+    finally:
+        in_mode.read("docker1", "rm -rf /srv/medaction && mv /srv/kept /srv/medaction")
+
+
+# The restored role is a superuser, as an image makes it: what a dump holds runs with all that a server has.
+PLANT = """
+CREATE FUNCTION planted(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+  IF current_database() LIKE 'restore_test%' THEN EXECUTE $c$COPY (SELECT 1) TO PROGRAM '{program}'$c$; END IF;
+  RETURN true; END$$;
+CREATE TABLE trap (i int CHECK (planted(i))); INSERT INTO trap VALUES (1);
+"""
+REACH = " || ".join([
+    "cat /etc/medaction/pgpass", "ls /opt/medaction", "ls /var/run/docker.sock", "touch /etc/x", "touch /x",
+    "touch $(ls -d /var/lib/medaction-restore-test/.test.*)/dump/x", "ls /var/lib/medaction-restore-test/.lock",
+    "bash -c \"exec 3<>/dev/tcp/127.0.0.1/22\"", "bash -c \"exec 3<>/dev/tcp/10.213.86.41/22\"",
+    "bash -c \"exec 3<>/dev/tcp/postgres/5432\"", "setpriv --reuid 0 id", "[ $(id -u) = 0 ]",
+    "grep -q CapEff:.*[1-9a-f] /proc/self/status", "grep -q NoNewPrivs:.0 /proc/self/status",
+])  # fmt: skip
+NO_MORE = "DROP TABLE IF EXISTS trap; DROP FUNCTION IF EXISTS planted"
+LEFT = (
+    "docker ps --all --format '{{.Names}}' | grep restore-test;"
+    " systemctl list-units --all --plain --no-legend 'medaction-restore-test@*';"
+    " find /var/lib/medaction-restore-test -mindepth 1 ! -name .lock; ps -o pid= -u medaction-restore-test; true"
+)
+TEST, BACKUP = "/opt/medaction/scripts/restore-database.sh --test", "/opt/medaction/scripts/backup-database.sh"
+
+
+@pytest.mark.parametrize("mode", IN_CONTAINERS)
+def test_what_a_dump_runs_in_a_restore_test_reaches_nothing(in_mode: Operator, mode: str) -> None:
+    def verdict() -> dict:
+        return json.loads(in_mode.read("docker1", "cat /var/lib/medaction-backup/restore-test.json"))
+
+    try:
+        ask(in_mode, PLANT.format(program=f"! {{ {REACH}; }}"))
+        in_mode.read("docker1", BACKUP)
+        done = in_mode.on("docker1", TEST)
+        assert done.returncode == 0 and verdict()["verdict"] == "ok", done.stderr
+        assert in_mode.read("docker1", LEFT) == ""
+        # It did run: else this would show nothing.
+        ask(in_mode, f"{NO_MORE};" + PLANT.format(program="false"))
+        in_mode.read("docker1", BACKUP)
+        done = in_mode.on("docker1", TEST)
+        assert done.returncode == 1 and 'program "false" failed' in verdict()["message"], done.stderr
+        assert in_mode.read("docker1", LEFT) == ""
+    finally:
+        ask(in_mode, NO_MORE)
+    in_mode.read(
+        "docker1", f"{BACKUP}; {BACKUP} --accept $(readlink -f /opt/medaction/backups/*_latest.sql.gz) || true"
+    )
+    in_mode.read("docker1", TEST)
+
+
+@pytest.mark.parametrize("mode", ["compose"])
+def test_a_killed_restore_test_leaves_nothing_after_the_next(in_mode: Operator, mode: str) -> None:
+    for victim in ("[r]estore-database.sh --test", "[t]est-container.sh", "[r]estore-test.sh"):
+        in_mode.on("docker1", f"setsid {TEST} >/dev/null 2>&1 </dev/null &")
+        in_mode.read("docker1", f"for _ in $(seq 300); do pgrep -f '{victim}' && break; sleep 0.1; done >/dev/null")
+        in_mode.on("docker1", f"pgrep -f '{victim}' | xargs -r kill -9")
+        in_mode.on("docker1", "timeout 60 sh -c 'while pgrep -f [r]estore-database.sh >/dev/null; do sleep 0.1; done'")
+    done = in_mode.on("docker1", TEST)
+    assert done.returncode == 0, done.stderr
+    assert in_mode.read("docker1", LEFT) == ""
+
+
+@pytest.mark.parametrize("mode", IN_CONTAINERS)
+def test_a_custom_dump_is_restored_in_part_from_a_container(in_mode: Operator, mode: str) -> None:
+    """The container's pg_restore has the dump on its standard input alone."""
+    name = in_mode.checkout / "inventories/sandbox.py"
+    name.write_text(name.read_text() + '_docker1[1]["backup_format"] = "custom"\n')
+    in_mode.deploy("docker1")
+    in_mode.read("docker1", BACKUP)
+    in_mode.read("docker1", "/opt/medaction/scripts/restore-database.sh --into in_part --no-owner 2>&1")
+    require_equal_to_the_source(in_mode, "in_part")
+    in_mode.read("docker1", TEST)

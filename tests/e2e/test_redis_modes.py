@@ -146,6 +146,78 @@ def test_a_compose_file_of_a_person_stays_and_is_told_what_to_include(deployed: 
         deployed.deploy("docker1")
 
 
+# What an app may write where root calls `docker compose`: it would have the whole host.
+HOSTILE = """
+services:
+  redis: {privileged: true, volumes: ["/:/host"], command: [sleep, "99"]}
+  hostile: {image: "redis:7.2-alpine", profiles: [cache], privileged: true, volumes: ["/:/host"]}
+"""
+OVERRIDES = [
+    "compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml",
+    "compose.yml", "docker-compose.yml", "docker-compose.yaml",
+]  # fmt: skip
+AS_APP = "setpriv --reuid medaction --regid medaction --init-groups "
+
+
+@pytest.fixture
+def app_on_docker1(project_copy: Operator) -> Iterator[Operator]:
+    inventory = project_copy.checkout / "inventories/sandbox.py"
+    inventory.write_text(inventory.read_text() + '\napp.append(next(each for each in redis if each[0] == "docker1"))\n')
+    project_copy.deploy("docker1")
+    yield project_copy
+    # As it was: a host without the app.
+    project_copy.read("docker1", "cd /opt/medaction && rm -rf .env* lib *compose*.y*ml*; userdel medaction")
+    Operator().deploy("docker1")
+
+
+def assert_no_hostile_container(operator: Operator) -> None:
+    """Root's own command, as the handbook has it, and then what Docker says runs."""
+    operator.read("docker1", f"{COMPOSE_UP}; cd /opt/medaction && docker compose --profile cache up -d")
+    said = operator.read(
+        "docker1", "docker inspect $(docker ps -q) -f '{{.Name}} {{.HostConfig.Privileged}} {{.Mounts}}'"
+    )
+    assert "true" not in said and " / " not in said and "hostile" not in said
+    until_it_answers(operator, "docker1")
+
+
+@pytest.mark.docker1
+def test_no_compose_file_of_the_apps_reaches_roots_compose(app_on_docker1: Operator) -> None:
+    app_on_docker1.on("docker1", "cat > /tmp/hostile.yml; chmod 644 /tmp/hostile.yml", PrivateInput(HOSTILE))
+    for name in OVERRIDES:
+        write = f"{AS_APP}cp /tmp/hostile.yml /opt/medaction/{name}"
+        assert (app_on_docker1.on("docker1", write).returncode == 0) == (name != "compose.override.yml")
+        assert_no_hostile_container(app_on_docker1)
+    for in_the_way in ("mv compose.override.yml x", "rm -f compose.override.yml", "mv compose.yaml x", "rm -f .env"):
+        assert app_on_docker1.on("docker1", f"cd /opt/medaction && {AS_APP}{in_the_way}").returncode != 0
+    done = app_on_docker1.deploy("docker1")
+    assert "/opt/medaction/docker-compose.yml is not root's" in " ".join(done.stdout.split())
+    assert app_on_docker1.plan("docker1").returncode == 0
+    assert_no_hostile_container(app_on_docker1)
+
+
+@pytest.mark.docker1
+def test_overrides_that_an_app_wrote_before_the_first_deploy_are_not_merged(app_on_docker1: Operator) -> None:
+    again = "docker rm -f medaction-redis; rm -rf /opt/medaction; install -d -o medaction -g medaction /opt/medaction"
+    app_on_docker1.read("docker1", again)
+    app_on_docker1.on("docker1", "cat > /tmp/hostile.yml; chmod 644 /tmp/hostile.yml", PrivateInput(HOSTILE))
+    for name in OVERRIDES[:4]:
+        app_on_docker1.read("docker1", f"{AS_APP}cp /tmp/hostile.yml /opt/medaction/{name}")
+    app_on_docker1.deploy("docker1")
+    assert_no_hostile_container(app_on_docker1)
+    assert "hostile" in app_on_docker1.read("docker1", "cat /opt/medaction/compose.override.yml.previous")
+
+
+@pytest.mark.docker1
+def test_an_override_of_roots_own_is_merged_as_before(app_on_docker1: Operator) -> None:
+    own = 'services: {redis: {labels: {"mine": "yes"}}}'
+    app_on_docker1.on("docker1", "cat > /opt/medaction/compose.override.yml", PrivateInput(own))
+    app_on_docker1.deploy("docker1")
+    app_on_docker1.read("docker1", COMPOSE_UP)
+    assert app_on_docker1.read("docker1", "docker inspect medaction-redis -f '{{.Config.Labels.mine}}'") == "yes\n"
+    assert app_on_docker1.read("docker1", "cat /opt/medaction/compose.override.yml") == own
+    app_on_docker1.read("docker1", "rm /opt/medaction/compose.override.yml")
+
+
 @pytest.mark.docker1
 def test_an_env_that_compose_cannot_read_is_no_obstacle(deployed: Operator) -> None:
     deployed.read("docker1", "printf 'what is this\\n\\x01=\"' > /opt/medaction/.env; docker rm -f medaction-redis")

@@ -83,7 +83,7 @@ def test_plan_names_what_an_upgrade_changes_and_afterwards_nothing(upgrade: Upgr
 
 def test_no_dump_is_lost_and_backups_are_well(upgrade: Upgrade, upgraded: Operator) -> None:
     assert upgrade.dumps.count(".sql.gz\n") >= 2 and "./weekly/" in upgrade.dumps
-    assert _lost(upgrade.dumps, upgraded.read("db1", DUMPS)) == []
+    assert lost(upgrade.dumps, upgraded.read("db1", DUMPS)) == []
     upgraded.read("db1", "/opt/medaction/scripts/backup-database.sh --check")
 
 
@@ -92,13 +92,13 @@ def test_dump_of_version_1_restores(upgrade: Upgrade, upgraded: Operator) -> Non
     assert upgrade.latest.rpartition("/")[2] in tested
 
 
-def test_no_line_of_env_is_lost(upgrade: Upgrade, upgraded: Operator) -> None:
+def test_no_line_of_env_islost(upgrade: Upgrade, upgraded: Operator) -> None:
     assert upgraded.read("app1", "tail -n 2 /opt/medaction/.env") == MINE
     assert {"REDIS_URL=", "DATABASE_URL=", "NEXT_PUBLIC_NAME="} <= set(upgrade.variables.split())
-    assert _lost(upgrade.variables, upgraded.read("app1", VARIABLES)) == []
+    assert lost(upgrade.variables, upgraded.read("app1", VARIABLES)) == []
 
 
-def test_no_counter_is_lost(upgraded: Operator) -> None:
+def test_no_counter_islost(upgraded: Operator) -> None:
     counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"PTTL {COUNTER}", user="medaction").split()[1:]
     assert counted == "4" and 0 < int(left) <= 900_000
 
@@ -116,6 +116,42 @@ def _has_no_history() -> bool:
     return shallow.returncode != 0 or shallow.stdout.strip() == "true"
 
 
-def _lost(before: str, after: str) -> list[str]:
+def lost(before: str, after: str) -> list[str]:
     there = after.splitlines()
     return [line for line in before.splitlines() if line not in there]
+
+
+# --- An app that owned its directory before the first deploy, and runs in it ---------------------------------
+
+# What the app does all day: it reads its .env and its module, and writes beside them.
+APP_RUNS = """
+cd /opt/medaction && . ./.env && test -n "$DATABASE_URL" && test -r lib/security/rate-limiter-redis.ts
+date > tmp/now && date > .next-build && rm .next-build && echo line >> app.log && echo x > lib/new.ts && rm lib/new.ts
+"""
+
+
+@pytest.mark.prove
+@pytest.mark.servers
+def test_an_app_that_owns_its_directory_goes_on(version_1: Operator, operator: Operator) -> None:
+    operator.bare("app1")
+    as_app = "cd / && setpriv --reuid medaction --regid medaction --init-groups "
+    version_1.read(
+        "app1", "useradd --system --user-group medaction && install -d -o medaction -g medaction /opt/medaction"
+    )
+    mine = (
+        "mkdir -p lib/security tmp node_modules/x && echo mine > lib/mine.ts && echo A=1 > .env && echo log > app.log"
+    )
+    mine += " && echo {} > package.json && ln -s ../lib/mine.ts tmp/link && echo x > node_modules/x/index.js"
+    version_1.read("app1", f"{as_app}sh -c 'cd /opt/medaction && {mine}'")
+    version_1.deploy("app1")
+    version_1.read("app1", f"{as_app}sh -ec '{APP_RUNS}'")
+    files = "cd /opt/medaction && find . -name .env -prune -o -name rate-limit\\* -prune"
+    files += " -o -printf '%p %u %g %m %l\\n' | sort"
+    before, variables = version_1.read("app1", files), version_1.read("app1", VARIABLES)
+
+    operator.deploy("app1")
+    assert operator.plan("app1").stdout == "sandbox: nothing to do on 1 host(s)\n"
+    assert lost(before, operator.read("app1", files)) == []
+    assert lost(variables, operator.read("app1", VARIABLES)) == []
+    assert operator.read("app1", "grep -c ^A=1 /opt/medaction/.env; cat /opt/medaction/lib/mine.ts") == "1\nmine\n"
+    operator.read("app1", f"{as_app}sh -ec '{APP_RUNS}'")

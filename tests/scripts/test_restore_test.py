@@ -7,13 +7,18 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from provision.settings.project import PROJECT
+
 from .host import Host, ended, processes, until
-from .unprivileged import give_to_user
+from .unprivileged import PREFIX, give_to_user
 
 Change = Callable[[bytes], bytes]
 
@@ -222,3 +227,24 @@ def test_another_server_is_used_when_named_and_its_scratch_database_dropped(host
         assert "medaction_restore_test" not in host.cluster.ask("postgres", "SELECT datname FROM pg_database")
     finally:
         host.cluster.ask("postgres", "ALTER ROLE medaction NOCREATEDB")
+
+
+@pytest.mark.parametrize("there", ["", "yet/to/be/made"])
+def test_room_that_a_test_needs_is_told_from_the_newest_dump(host: Host, there: str) -> None:
+    """What a plan asks a host, by the newest manifest alone, and of damaged ones nothing."""
+    dump = host.good_backup()
+    odd = {"medaction-odd": '{"database_bytes": "a[$(touch x)]"}', "medaction-cut": "{", "medaction-none": "{}"}
+    for name, manifest in odd.items():
+        path = host.backups / f"{name}_2026-06-14_02-00-00.sql.gz"
+        path.write_text("")
+        Path(f"{path}.json").write_text(manifest)
+        (host.backups / f"{name}_latest.sql.gz").symlink_to(path.name)
+    asked = ["sh", "-c", (PROJECT / "files/backup/room-for-test.sh").read_text(), "-"]
+    done = subprocess.run(
+        [*PREFIX, *asked, str(host.backups), str(host.test_dir / there), "1000000"],
+        capture_output=True, text=True, check=True, cwd="/",
+    )  # fmt: skip
+    free, needed, name = done.stdout.removesuffix("\n").split(" ")
+    assert name == dump.name
+    assert int(needed) == host.manifest(dump)["database_bytes"] * 6 // 5 + dump.stat().st_size + 1000000
+    assert abs(int(free) - shutil.disk_usage(host.test_dir).free) < 1e9

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from .host import Host
+from .unprivileged import AS_ROOT, give_to_user
 
 NOON = datetime(2026, 6, 15, 12, 0, 0)
 
@@ -90,6 +92,75 @@ def test_what_others_put_there_stays(host: Host) -> None:
     host.good_backup(before=at(NOON))
     assert all((host.backups / name).exists() for name in names)
     assert f"medaction_{stamp(60)}.sql.gz" not in host.dumps()
+
+
+OLD = f"medaction_{stamp(40)}.sql.gz"  # a dump that goes
+GONE = f"medaction_{stamp(41)}.sql.gz"  # one that is gone, and somebody remembers it
+THEIRS = {
+    "notes beside a dump": [f"{OLD}.notes", f"{OLD}.txt/read.me", f"{OLD}.json.bak", f"{OLD}.part.mine", f"{OLD}."],
+    "notes of a dump that is gone": [f"{GONE}.notes.json", f"{GONE}.json.orig", f"weekly/{GONE}.json~"],
+    "names that begin like ours": [
+        "medaction.part/keep", "medaction-notes.part", "medaction2.part", "medaction_notes.json",
+        f"medaction2_{stamp(40)}.sql.gz.json", f"medaction_{stamp(40)}.zip.json", f"medaction_{stamp(40)}.part",
+        "medaction_2026-13-45_02-00-00.sql.gz.json", "medaction_2026-11-24_24-00-00.sql.gz.part",
+        f"medaction_{stamp(40)}.sql.gz.globals.gz.old",
+    ],
+    "our very names elsewhere": [
+        f"archive/{OLD}.part", f"archive/{GONE}.json", f"archive/{OLD}", f"weekly/old/{OLD}.part",
+    ],
+    "hidden ones": [".run.mine/x", ".run.d/keep", ".run.1234567/x", ".run.abcdef", ".medaction.part"],
+    "a directory by the name of a file": [f"medaction_{stamp(42)}.sql.gz/keep", f"medaction_{stamp(43)}.dump/keep"],
+    "a file by the name of a directory": [f"medaction_{stamp(42)}.dir"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", THEIRS)
+def test_what_others_call_like_ours_is_theirs(host: Host, kind: str) -> None:
+    """All of it belongs to the backup user, too: it is the name that tells."""
+    host.plant(*(stamp(day) for day in (1, 2, 3, 40)))
+    host.good_backup(before=at(NOON - timedelta(hours=1)), BACKUP_RETENTION_DAYS="99")  # there is a manifest
+    for name in THEIRS[kind]:
+        path = host.backups / name
+        for each in reversed([path, *path.parents][: len(Path(name).parts)]):
+            each.mkdir(exist_ok=True) if each != path else each.write_text("mine")
+            give_to_user(each)
+    host.good_backup(before=at(NOON))
+    assert not (host.backups / OLD).exists() and not (host.backups / f"{OLD}.json").exists()
+    assert [name for name in THEIRS[kind] if not (host.backups / name).exists()] == []
+
+
+def test_what_others_have_where_restore_tests_are_made_is_theirs(host: Host) -> None:
+    """backup_restore_test_dir may be named, and be a directory that is there already."""
+    host.good_backup()
+    theirs = [".test.mine/keep", ".said.mine/keep", ".test.file", ".test.a b/keep", ".said.é", "test.x/keep"]
+    for name in theirs:
+        path = host.test_dir / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("root's")
+    give_to_user(host.test_dir / ".test.file")
+    done = host.restore_test()
+    assert done.returncode == 0, done.stderr
+    assert [name for name in theirs if not (host.test_dir / name).exists()] == []
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs two users")
+def test_what_somebody_else_owns_is_his_by_our_very_names(host: Host) -> None:
+    host.plant(*(stamp(day) for day in (1, 2, 3)))
+    theirs = [OLD, f"{OLD}.json", f"{GONE}.json", f"medaction_{stamp(44)}.sql.gz.part", f"{GONE}.globals.gz.part"]
+    for name in theirs:
+        (host.backups / name).write_text("root's")
+    host.good_backup(before=at(NOON))
+    assert [name for name in theirs if not (host.backups / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["medaction_latest.sql.gz", "medaction_latest.dump"])
+def test_a_file_where_our_link_should_be_is_somebodys(host: Host, name: str) -> None:
+    (host.backups / name).write_text("mine")
+    done = host.backup()
+    assert (host.backups / name).read_text() == "mine"
+    assert len(host.dumps()) == 1
+    if name == host.latest.name:
+        assert done.returncode == 3 and "is no link of ours" in done.stderr, done.stderr
 
 
 @pytest.mark.fault

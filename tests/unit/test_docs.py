@@ -55,3 +55,17 @@ def test_every_file_of_the_project_that_a_page_names_exists(path: Path):
 
 def test_the_front_door_is_at_most_150_lines():
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_every_row_of_who_may_what_names_tests_that_exist():
+    text = (PROJECT / "docs/security.md").read_text(encoding="utf-8")
+    table = text.partition("## Who may what")[2].partition("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, f"no test shows: {row}"
+        for file, test in named:
+            assert re.search(rf"^def {test}\(", (PROJECT / file).read_text(encoding="utf-8"), re.MULTILINE), (
+                f"{file}::{test}"
+            )

@@ -136,13 +136,15 @@ def test_a_host_is_read_from_one_answer():
         "address 127.0.0.1", "address ::1", "user operator", "user a",
         "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
         "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
-        "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml",
+        "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml", "shadowed /opt/a/docker-compose.yaml",
+        "override roots",
     ])  # fmt: skip
     assert site == Site(
         listeners=(PROXY,), redis_conf="changed", service_is_on=True, docker_answers=True, compose_version=(2, 26, 1),
         addresses=frozenset({"127.0.0.1", "::1"}), users=frozenset({"operator", "a"}),
         published_by=("theirs (redis:7)",), has_container=True, has_compose_entry=True,
         compose_files=(("/opt/a/compose.yml", True), ("/opt/a/docker-compose.yml", False)),
+        shadowed=("/opt/a/docker-compose.yaml",), has_override=True,
     )  # fmt: skip
 
 

@@ -94,5 +94,12 @@ def app_hosts(targets: dict[str, Target]) -> list[Target]:
     return [target for target in targets.values() if "app" in target.member.groups and not target.member.is_windows]
 
 
+@pytest.fixture
+def strangers(targets: dict[str, Target]) -> list[Target]:
+    """The hosts that have no business with Redis."""
+    others = [target for target in targets.values() if not {"app", "redis"} & set(target.member.groups)]
+    return [target for target in others if not target.member.is_windows]
+
+
 offsite_host = pytest.fixture(_target, scope="session", name="offsite_host")
 vault_host = pytest.fixture(_target, scope="session", name="vault_host")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
+from provision.settings import Settings
 from tests.verify.target import Target
 
 
@@ -63,3 +65,50 @@ def test_refuses_writes_at_its_memory_limit_and_never_evicts(redis_host: Target)
 def test_its_users_file_is_private(redis_host: Target) -> None:
     file = redis_host.settings.redis_acl_file
     redis_host.expect(redis_host.run(f"runuser -u nobody -- cat {file}").returncode != 0, f"anybody can read {file}")
+
+
+def test_its_firewall_is_loaded_before_it(redis_host: Target) -> None:
+    settings = redis_host.settings
+    if not settings.redis_needs_firewall:
+        return
+    table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
+    rules = redis_host.run(f"nft list table inet {table}").stdout
+    guarded = all(f"hook {hook}" in rules for hook in ("prerouting", "input")) and "reject" in rules
+    redis_host.expect(guarded, f"Redis' firewall (nftables, table inet {table}) is not loaded: deploy again")
+    redis_host.expect(redis_host.host.service(unit).is_enabled, f"{unit} does not load it at a boot: deploy again")
+    server = "docker" if settings.redis_mode == "compose" else "redis-server"
+    before = redis_host.text(f"systemctl show -P Before {unit}").split()
+    redis_host.expect(f"{server}.service" in before, f"{unit} is not ordered before {server}: deploy again")
+
+
+def test_who_is_not_let_in_does_not_reach_it(redis_host: Target, strangers: list[Target]) -> None:
+    """Tried from the environment's other hosts, and from this machine where Redis' own address is reached from it."""
+    settings = redis_host.settings
+    if not settings.redis_needs_firewall:
+        return
+    known = redis_host.run(f"sed -n 's/^# host [^ ]* //p' {settings.redis_firewall_file}").stdout.split()
+    open_to = [*known, *(str(each) for each in settings.redis_allowed_networks)]
+    redis_host.expect(not reached_from_here(settings, open_to), _PORT_IS_OPEN.format("this machine"))
+    knock = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{settings.redis_host}/{settings.redis_port}'"
+    for other in strangers:
+        own = other.run(f"ip -o route get $(getent ahosts {settings.redis_host} | awk '{{print $1; exit}}')").stdout
+        address = own.partition(" src ")[2].partition(" ")[0]
+        if not settings.redis_is_local and not is_within(address, open_to):
+            got_in = other.run(f"{knock} 2>/dev/null && echo yes || echo no").stdout.strip()
+            redis_host.expect(got_in != "yes", _PORT_IS_OPEN.format(f"{other.member.name} ({address})"))
+
+
+_PORT_IS_OPEN = "its firewall lets {} reach Redis, which is no app host: deploy again, or see redis_allow_from"
+
+
+def reached_from_here(settings: Settings, open_to: list[str]) -> bool:
+    try:
+        with socket.create_connection((settings.redis_host, settings.redis_port), timeout=3) as connection:
+            address = connection.getsockname()[0]
+            return address != connection.getpeername()[0] and not is_within(address, open_to)
+    except OSError:
+        return False
+
+
+def is_within(address: str, networks: list[str]) -> bool:
+    return bool(address) and any(ipaddress.ip_address(address) in ipaddress.ip_network(each) for each in networks)

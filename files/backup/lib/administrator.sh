@@ -10,6 +10,9 @@ loader_pgpass=''
 # A password in an argument can be read by everybody on this host.
 use_administrator() { # URL
     local name
+    [[ $postgres_mode == direct ]] ||
+        die "--as-administrator goes with postgres_mode = 'direct': into a container there is the way of \
+$postgres_user alone; make what is missing there by hand, as root" "$EXIT_USAGE"
     [[ ! $1 =~ ://[^/@]*:[^/@]*@ && ! $1 =~ password= ]] ||
         die '--as-administrator: leave the password out of the URL and put it in PGPASSWORD or PGPASSFILE' \
             "$EXIT_USAGE"

@@ -74,30 +74,37 @@ postgresql-client-$major, as a deploy does"
 # the server: what a backup sets in its session would go on in the app's.
 ask_server() {
     local answer first second
-    answer=$(printf '%s\n' 'SHOW server_version;' 'SELECT pg_backend_pid();' '\connect -reuse-previous=on' \
-        'SELECT pg_backend_pid();' | query_text "$postgres_database" 2>"$run_dir/psql.err") || return
+    answer=$(two_sessions 2>"$run_dir/psql.err") || return
     { IFS= read -r server_version && IFS= read -r first && IFS= read -r second; } <<<"$answer"
     server_version=${server_version%% *}
-    [[ $first != "$second" || ( $server_mode != direct && $server_mode != container ) ]] ||
+    [[ $first != "$second" || $server_mode == compose ]] ||
         die "what answers at $server_host:$server_port is a pooler such as PgBouncer, and \
 backups would change the app's sessions: name the server itself in \
 backup_postgres_host and backup_postgres_port"
+}
+
+# The server's version, and the process of each of two sessions; of one psql, where it may be told to connect anew.
+two_sessions() {
+    local -a first=('SHOW server_version;' 'SELECT pg_backend_pid();')
+    if [[ $server_mode == direct ]]; then
+        printf '%s\n' "${first[@]}" '\connect -reuse-previous=on' "${first[1]}" | query_text "$postgres_database"
+    else
+        printf '%s\n' "${first[@]}" | query_text "$postgres_database" &&
+            query_text "$postgres_database" <<<"${first[1]}"
+    fi
 }
 
 version_in() { sed -nE '1 s/[^0-9]*([0-9.]+).*/\1/p'; }
 
 # Docker's client may be gone while what it started works on: end that too, and its sessions.
 end_in_containers() {
-    local ids
     case $postgres_mode in
         container)
-            ids=$(docker ps --quiet --filter "label=$app_name-backup=$$" || true)
-            if [[ -n $ids ]]; then
-                xargs docker rm --force <<<"$ids" >/dev/null 2>&1 || true
-            fi ;;
+            use_tool end
+            "${tool[@]}" >/dev/null 2>&1 || true ;;
         compose)
             query "$postgres_database" "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name = $(sql_text "$app_name-backup-$$") AND pid <> pg_backend_pid()" \
+                WHERE application_name = $(sql_text "$app_name-backup-$run_id") AND pid <> pg_backend_pid()" \
                 >/dev/null 2>&1 || true ;;
     esac
 }

@@ -219,7 +219,8 @@ SELECT $1 FROM definition ORDER BY object COLLATE "C";
 SQL
 }
 
-readonly loose="'[()]|::(text|character varying|bpchar|character|name)(\(\d+\))?(\[\])?'"
+# Without a backslash, as all of a session: see postgres-in-container.sh.
+readonly loose="'[()]|::(text|character varying|bpchar|character|name)([(][0-9]+[)])?([[][]])?'"
 
 # As the manifest keeps it: enough to tell that it differs. As a person is told of it: its beginning.
 # shellcheck disable=SC2034  # what a backup asks for
@@ -253,19 +254,22 @@ SQL
 
 # The same for the server that is backed up, by COPY as pg_dump reads a table: that plans nothing, and refuses a
 # view that has taken the table's name. The statements come from the server, as one line of JSON. Not those that
-# are dumped without their rows.
+# are dumped without their rows. Without a backslash of our own: see postgres-in-container.sh; so a table with one
+# in its name is told and not counted.
 counting_sql() { # CONDITION ON table_name
     cat <<SQL
 WITH RECURSIVE $ours_sql, counted AS (
     SELECT oid, name AS table_name FROM relation WHERE relkind = 'r'
        AND NOT coalesce(nullif(current_setting('backup.emptied', true), ''), '[]')::jsonb ? name)
-SELECT to_json(concat_ws(E'\n', E'\\\\set ON_ERROR_STOP off',
-    string_agg(format(E'SAVEPOINT counting;\nCOPY %s %s TO STDOUT \\\\g /dev/null\n'
-        'SELECT json_build_array(''rows'', %L, :ROW_COUNT);\n'
-        'ROLLBACK TO SAVEPOINT counting; RELEASE SAVEPOINT counting;', table_name, $narrowest_column_sql,
-        table_name), E'\n'),
-    format('SELECT json_build_array(''asked'', %L::json);', coalesce(json_agg(table_name), '[]')),
-    E'\\\\set ON_ERROR_STOP on'))
+SELECT to_json(concat_ws(chr(10), chr(92) || 'set ON_ERROR_STOP off',
+    string_agg(format('SAVEPOINT counting;%sCOPY %s %s TO STDOUT %sg /dev/null%s'
+        'SELECT json_build_array(''rows'', %L, :ROW_COUNT);%s'
+        'ROLLBACK TO SAVEPOINT counting; RELEASE SAVEPOINT counting;', chr(10), table_name,
+        $narrowest_column_sql, chr(92), chr(10), table_name, chr(10)), chr(10))
+        FILTER (WHERE strpos(table_name, chr(92)) = 0),
+    format('SELECT json_build_array(''asked'', to_json(ARRAY[%s]::text[]));',
+        string_agg(quote_literal(translate(table_name, chr(92), '?')), ', ')),
+    chr(92) || 'set ON_ERROR_STOP on'))
   FROM counted WHERE ($1);
 SQL
 }
@@ -400,8 +404,7 @@ readonly session_settings="
     SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off;
     SET xmloption = 'content';
     SET standard_conforming_strings = on; SET row_security = off; SET client_encoding = 'UTF8';
-    SELECT set_config(name, '0', false) FROM pg_settings
+    DO \$\$BEGIN PERFORM set_config(name, '0', false) FROM pg_settings
      WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
-                    'idle_session_timeout')
-    \g /dev/null
+                    'idle_session_timeout'); END\$\$;
 "

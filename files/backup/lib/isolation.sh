@@ -44,7 +44,7 @@ isolated_tests() {
 
 # Its exit code is that of the backup user's side, which knows why.
 isolated_test() { # DUMP
-    local name work
+    local name work said
     local -a ends
     name=$(test_name_of "$1")
     work=$backup_restore_test_dir/.test.$name
@@ -60,7 +60,13 @@ isolated_test() { # DUMP
         return
     fi
     : >"$backup_restore_test_dir/.said.$name"
-    run_unit "$app_name-restore-test@$name.service"
+    if [[ $postgres_mode == direct ]]; then
+        run_unit "$app_name-restore-test@$name.service"
+    elif said=$(start_test_container "$work" 2>&1); then
+        run_beside_container "$app_name-restore-test@$name.service"
+    else
+        test_result="its container did not start: ${said//$'\n'/ }"
+    fi
     head --bytes="$said_bytes" "$backup_restore_test_dir/.said.$name" |
         as_backup_user --test-record "$test_result" --from "$1"
 }
@@ -82,13 +88,37 @@ run_unit() { # UNIT
     systemctl reset-failed "$1" 2>/dev/null || true
 }
 
+# A unit whose server's container has gone would wait for it.
+run_beside_container() { # UNIT
+    local watcher
+    # shellcheck disable=SC2154  # container.sh's
+    { docker wait "$test_container" && systemctl stop "$1"; } >/dev/null 2>&1 9>&- &
+    watcher=$!
+    run_unit "$1"
+    kill "$watcher" 2>/dev/null || true
+}
+
 # Whatever a test that was cut off has left: the lock is ours, so none is to go on.
 remove_isolated() {
     local path
     systemctl stop "$app_name-restore-test@*.service" || true
+    if [[ $postgres_mode != direct ]]; then
+        remove_test_container
+        rm -f -- "$backup_restore_test_dir/.passwd"
+    fi
     for path in "$backup_restore_test_dir"/.test.* "$backup_restore_test_dir"/.said.*; do
-        if [[ -e $path || -L $path ]]; then rm -rf -- "$path"; fi
+        if is_of_a_test "$path"; then rm -rf -- "$path"; fi
     done
+}
+
+# The directory may be one where others have files too, whatever they call them.
+is_of_a_test() { # PATH
+    local made
+    made=$(stat --format '%F %U' -- "$1" 2>/dev/null) || return 1
+    case ${1##*/} in
+        .test.*) [[ $made == "directory $backup_restore_test_user" ]] ;;
+        .said.*) [[ $made == regular*' root' ]] ;;
+    esac && [[ ${1##*/} =~ ^\.(test|said)\.[A-Za-z0-9_-]{1,60}$ ]]
 }
 
 end_isolation() {

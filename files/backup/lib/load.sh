@@ -52,8 +52,13 @@ load_sql() { # DATABASE FILE
     else
         stages=(unpack)
         use_tool pg_restore
-        unpacker=("${tool[@]}" --file=- "$2")
-        from=/dev/null
+        unpacker=("${tool[@]}" --file=-)
+        if [[ $server_mode == direct ]]; then
+            unpacker+=("$2")
+            from=/dev/null
+        else
+            from=$2    # a container has it on its standard input alone
+        fi
     fi
     if (( $(digits "$(foreign_extensions "$1")") > 0 )); then comments=drop; fi
     if is_sifted; then
@@ -69,7 +74,7 @@ load_sql() { # DATABASE FILE
         start unpack "$from" "$run_dir/sql" "${unpacker[@]}"
     fi
     stages+=(guard psql)
-    use_tool psql
+    if [[ $server_mode == direct ]]; then use_tool psql; else use_tool load; fi
     choose_guard "$2"
     start guard "$run_dir/sql" "$run_dir/guarded" "${guard[@]}"
     start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
@@ -90,8 +95,13 @@ choose_guard() { # FILE
     version=$("${tool[@]}" --version </dev/null | sed -nE '1 s/[^0-9]*([0-9]+)\.([0-9]+).*/\1 \2/p')
     if knows_restrict "$version"; then
         guard=(perl -ne "$guard_program" "$(od -A n -N 16 -t x1 /dev/urandom | tr -d ' \n')")
+        # Root has said the word already: see postgres-in-container.sh.
+        if [[ $server_mode != direct ]]; then guard[3]=''; fi
         return
     fi
+    [[ $server_mode == direct ]] ||
+        die "psql ${version/ /.} in the container would run any program that a dump names: update the image, \
+or restore by hand as root, see docs/restore.md"
     [[ -e $1.json ]] ||
         die "psql ${version/ /.} would run any program that $1 names, and no manifest says that it is ours: \
 update postgresql-client"
@@ -107,7 +117,7 @@ knows_restrict() { # "MAJOR MINOR"
 
 # shellcheck disable=SC2016  # Perl's own names
 readonly guard_program='
-    BEGIN { my $word = shift @ARGV; $| = 0; print "\\restrict $word\n" }
+    BEGIN { my $word = shift @ARGV; $| = 0; print "\\restrict $word\n" if $word }
     if ($rows) { $rows = 0 if $_ eq "\\.\n" }
     elsif (/^COPY .* FROM stdin;$/) { $rows = 1 }
     elsif (/^\\(un)?restrict [A-Za-z0-9]+$/) { next }

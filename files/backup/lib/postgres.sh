@@ -11,27 +11,17 @@ server_host=$backup_postgres_host
 server_port=$backup_postgres_port
 server_user=$postgres_user
 
-compose=(docker compose --file "$postgres_compose_file" --project-directory "${postgres_compose_file%/*}")
-# Compose reads the .env beside its file, which may be the app's own and closed to the backups.
-if [[ -e ${postgres_compose_file%/*}/.env && ! -r ${postgres_compose_file%/*}/.env ]]; then
-    compose+=(--env-file /dev/null)
-fi
+run_id=$$    # what this run's sessions and containers are known by
 
-# Where PostgreSQL runs in a container, its own programs are used, so that they fit. No shell sees the
-# arguments, and the password goes by file.
+# Where PostgreSQL runs in a container, its own programs are used, so that they fit: by a program of root's
+# that runs these alone. No shell sees the arguments, and the password goes by file.
 use_tool() { # NAME
     case $server_mode in
         direct)
             tool=("$1")
             if [[ -x $pg_bin/$1 ]]; then tool=("$pg_bin/$1"); fi ;;
-        compose)
-            tool=("${compose[@]}" exec -T "$postgres_compose_service" "$1") ;;
-        container)
-            tool=(docker run --rm --interactive --network "$postgres_network" --label "$app_name-backup=$$"
-                --user "$(id -u):$(id -g)" --volume "$backup_pgpass_file:/run/pgpass:ro"
-                --env PGPASSFILE=/run/pgpass "$postgres_image" "$1") ;;
-        test-container)
-            tool=(docker exec --interactive "$app_name-restore-test" "$1") ;;
+        compose | container)
+            tool=(sudo --non-interactive "$here/postgres-in-container.sh" "$run_id" "$1") ;;
     esac
 }
 
@@ -41,11 +31,9 @@ conninfo() { # DATABASE
     case $server_mode in
         direct | container) printf 'host=%s port=%s ' "$(conninfo_value "$server_host")" "$server_port" ;;
         compose) ;;    # inside the server's own container there is its socket
-        # There too, but the server that an image makes its data with answers there for a moment first.
-        test-container) printf 'host=127.0.0.1 ' ;;
     esac
     printf 'user=%s dbname=%s application_name=%s' \
-        "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$$"
+        "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$run_id"
     conninfo_tls
     printf ' connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3'
 }
@@ -120,7 +108,9 @@ advice_for() { # ERROR TEXT
             printf 'put the right postgres_password where the project reads it, then deploy' ;;
         *'no such service'* | *'No such container'* | *'is not running'* | *'no configuration file'* | \
         *'No such image'* | *'docker daemon'* | *'docker.sock'* | *'network'*'not found'*)
-            printf 'see that Docker and the container run, and that %s may use Docker' "$backup_user" ;;
+            printf 'see that Docker and the container run' ;;
+        *'sudo: '*)
+            printf 'see that sudo is installed and that /etc/sudoers includes /etc/sudoers.d; then deploy' ;;
         *'Connection refused'* | *'timeout expired'* | *'No route to host'* | *'translate host'* | \
         *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'*)
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;

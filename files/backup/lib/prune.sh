@@ -39,13 +39,14 @@ until $minimum good ones follow. See that the clock is right"
             if may_be_good "$path"; then good=$(( good + 1 )); fi
         else
             good=$(( minimum + 1 ))    # enough of them: no earlier leap matters
-            if (( seconds[i] < cutoff )) && [[ $path != "$proven" ]] && has_manifest "$path"; then
+            # One that somebody else has put there is his to remove; so is one of which no manifest tells.
+            if (( seconds[i] < cutoff )) && [[ $path != "$proven" && -O $path ]] && has_manifest "$path"; then
                 old+=("$path")
             fi
         fi
     done
     for path in "${old[@]}"; do
-        rm -rf -- "$path" "$path".* || return 1
+        remove_dump "$path" || return 1
         info "removed $kind dump ${path##*/}"
         removed=$(( removed + 1 ))
     done

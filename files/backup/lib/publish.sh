@@ -51,21 +51,24 @@ check_part() { # PART
 # Gives the dump its final name, in an order that leaves all or nothing wherever the power is cut: first the
 # contents are on the disk, then what accompanies the dump is there, then its own name, then the link.
 publish() { # FINAL
-    local final=$1 companion kind
+    local final=$1 part kind
     local link=$backup_dir/${prefix}_latest$backup_suffix
-    find "$final.part" "$final".*.part -type f -print0 | xargs -0 sync ||
+    local -a parts
+    mapfile -t parts < <(parts_beside "$final")
+    find "$final.part" "${parts[@]}" -type f -print0 | xargs -0 sync ||
         die "cannot write $final.part to the disk: $(advice_for 'No space left')"
     ln -sfn "${final#"$backup_dir"/}" "$link.part" ||
         die "cannot prepare $link: $(advice_for 'No space left')"
-    for companion in "$final".*.part; do
-        rename_anew "$companion" "${companion%.part}"
-    done
+    for part in "${parts[@]}"; do rename_anew "$part" "${part%.part}"; done
     rename_anew "$final.part" "$final"
     sync "${final%/*}" || die "cannot write ${final%/*} to the disk: see the disk's health"
     trap '' HUP INT TERM    # between these two a signal would take away what `latest` points to
     # What is suspect takes no good one's place.
     if [[ -n $suspicion ]]; then
         rm -f -- "$link.part"
+    elif [[ -e $link && ! -L $link ]]; then
+        rm -f -- "$link.part"
+        leave_undone "$link is no link of ours and stays: move it away, then run this again"
     else
         keep_others_latest "$link"
         mv --no-target-directory "$link.part" "$link" ||
@@ -98,8 +101,20 @@ rename_anew() { # OLD NEW
 
 # What a run that failed has made, under whichever name.
 unpublish() { # FINAL
-    if [[ -n $1 && $1 != "$published" ]]; then rm -rf -- "$1" "$1".*; fi
+    local companion
+    if [[ -n $1 && $1 != "$published" ]]; then
+        for companion in "${companions[@]}"; do rm -f -- "$1$companion" "$1$companion.part"; done
+        rm -rf -- "$1" "$1.part"
+    fi
     rm -f -- "$backup_dir/${prefix}_latest$backup_suffix.part"
+}
+
+# What lies beside a dump that is being made, one path a line.
+parts_beside() { # FINAL
+    local companion
+    for companion in "${companions[@]}"; do
+        if [[ -e $1$companion.part ]]; then printf '%s\n' "$1$companion.part"; fi
+    done
 }
 
 # The first dump of a month and of a year is also one of those tiers: the same file, by a second name.
@@ -135,25 +150,42 @@ copy_linked() { # DUMP DIRECTORY
     sync "$2"
 }
 
-# The longer ending first: a verdict's name ends like a manifest's.
-readonly companions=(.restore-test.json .accepted.json .properties.json .globals.gz .json)
-
-# Left behind by runs that were killed. The lock is ours, so nobody is writing them.
+# Left behind by runs that were killed. The lock is ours, so nobody is writing them. A name is looked at as a
+# whole, and so is the owner: what others have put there is theirs.
 sweep() {
-    local path companion
-    for path in "$backup_dir"/.run.* "$backup_dir"/*.part "$backup_dir"/*/*.part; do
-        [[ -e $path || -L $path ]] || continue
-        [[ ${path##*/} == .run.* || ${path##*/} == "$app_name"* ]] || continue
-        rm -rf -- "$path" || die "cannot remove $path: remove it by hand"
-        info "removed ${path##*/}, left by an interrupted run"
+    local path kind
+    for path in "$backup_dir"/.run.??????; do
+        if [[ -d $path && ! -L $path && -O $path ]]; then sweep_away "$path"; fi
     done
-    for path in "$backup_dir"/{,*/}"$app_name"*{.json,.globals.gz}; do
-        for companion in "${companions[@]}"; do
-            [[ $path == *"$companion" ]] || continue
-            if [[ $path =~ _$stamp_regex\. && ! -e ${path%"$companion"} ]]; then
+    for path in "$backup_dir"/*_latest.*.part; do
+        if [[ -L $path ]]; then sweep_away "$path"; fi
+    done
+    for kind in "${tiers[@]}"; do
+        for path in "$(tier_dir "$kind")/$app_name"*.part; do
+            if [[ ! -L $path && -O $path ]] && is_our_name "${path##*/}"; then sweep_away "$path"; fi
+        done
+        for path in "$(tier_dir "$kind")/$app_name"*{.json,.globals.gz}; do
+            if is_left_over "$path"; then
                 rm -f -- "$path" || warn "cannot remove $path, whose dump is gone: remove it by hand"
             fi
-            break
         done
     done
+}
+
+sweep_away() { # PATH
+    rm -rf -- "$1" || die "cannot remove $1: remove it by hand"
+    info "removed ${1##*/}, left by an interrupted run"
+}
+
+# Whether it lay beside a dump that is gone.
+is_left_over() { # PATH
+    local companion
+    [[ -f $1 && ! -L $1 && -O $1 ]] && is_our_name "${1##*/}" || return 1
+    for companion in "${companions[@]}"; do
+        if [[ $1 == *"$companion" ]]; then
+            [[ ! -e ${1%"$companion"} ]]
+            return
+        fi
+    done
+    return 1
 }

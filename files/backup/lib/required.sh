@@ -22,6 +22,7 @@
 : "${postgres_database?}"
 : "${postgres_compose_file?}"
 : "${postgres_compose_service?}"
+: "${postgres_compose_project?}"
 : "${postgres_image?}"
 : "${postgres_network?}"
 : "${backup_databases[@]?}"

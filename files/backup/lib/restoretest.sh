@@ -62,10 +62,8 @@ test_dump() {
 # The data, the dump itself on its way to them, and what is to stay free.
 check_test_space() {
     local place=$backup_restore_test_dir free needed
-    # A container's data lie where Docker keeps them all.
-    if [[ $postgres_mode != direct ]]; then place=$(docker_root); fi
     if ! free=$(free_bytes "$place" 2>/dev/null); then
-        warn "cannot tell how much room there is in ${place:-the place where Docker keeps its data}"
+        warn "cannot tell how much room there is in $place"
         return
     fi
     needed=$(digits "$(json_value "$file.json" database_bytes)")
@@ -73,8 +71,6 @@ check_test_space() {
     (( free >= needed )) || [[ -n $backup_restore_test_host ]] ||
         die "$place has $(human_size "$free") free, the test needs $(human_size "$needed")"
 }
-
-docker_root() { docker info | sed -n 's/^ *Docker Root Dir: //p'; }
 
 # A server of the dump's own major version, in `test_dir`, without a network.
 start_test_server() {
@@ -85,10 +81,10 @@ start_test_server() {
     if [[ $encoding != UTF8 ]]; then locale=C; fi
     server_user=restore_test
     if [[ $postgres_mode == direct ]]; then
-        server_of_programs "$major" "$encoding" "$locale"
-    else
-        server_of_image "$encoding" "$locale"
+        choose_programs "$major"
+        preload_libraries
     fi
+    run_test_server "$encoding" "$locale"
     for _ in {1..120}; do
         if query template1 'SELECT 1' >/dev/null 2>&1; then break; fi
         sleep 0.5
@@ -100,7 +96,7 @@ start_test_server() {
     make_test_database
 }
 
-server_of_programs() { # MAJOR ENCODING LOCALE
+choose_programs() { # MAJOR
     local candidate on_path
     on_path=$(command -v initdb || true)
     for candidate in "/usr/lib/postgresql/$1/bin" "${on_path%/*}"; do
@@ -113,36 +109,29 @@ server_of_programs() { # MAJOR ENCODING LOCALE
     done
     [[ -n $pg_bin ]] ||
         die "a restore test needs a server's programs: install postgresql-$1, or set backup_restore_test_host"
-    server_mode=direct
     server_host=$run_dir    # its path is short enough for a socket
+}
+
+# The image's, in the container that root has started beside this unit; that has a /tmp of its own.
+programs_in_container() {
+    local name
+    export test_calls=$test_dir/calls TMPDIR=$test_dir/tmp
+    pg_bin=$test_dir/bin
+    server_host=/tmp
+    mkdir "$pg_bin" "$TMPDIR"
+    for name in initdb postgres psql pg_restore; do ln -s "$here/in-test-container.sh" "$pg_bin/$name"; done
+}
+
+run_test_server() { # ENCODING LOCALE
     "$pg_bin/initdb" --pgdata="$test_dir/data" --username="$server_user" --auth=trust \
-        --encoding="$2" --locale="$3" --no-sync >"$run_dir/initdb.out" 2>&1 ||
+        --encoding="$1" --locale="$2" --no-sync >"$run_dir/initdb.out" 2>&1 ||
         die "initdb failed: $(tail -n 3 "$run_dir/initdb.out")"
-    preload_libraries
     # What is in it can be lost at any moment, so nothing is ever flushed.
     start server /dev/null /dev/null setpriv --pdeathsig INT -- "$pg_bin/postgres" -D "$test_dir/data" \
-        -k "$run_dir" -p "$server_port" -c listen_addresses= -c fsync=off -c full_page_writes=off \
+        -k "$server_host" -p "$server_port" -c listen_addresses= -c fsync=off -c full_page_writes=off \
         "${preload[@]}" \
         -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off \
         -c maintenance_work_mem=128MB
-}
-
-server_of_image() { # ENCODING LOCALE
-    local image=$postgres_image
-    if [[ $postgres_mode == compose ]]; then    # what the service itself runs, so of its major version
-        image=$("${compose[@]}" images --quiet "$postgres_compose_service" | sed -n 1p) && [[ -n $image ]] ||
-            die "cannot tell which image the service $postgres_compose_service runs: see docker compose ps"
-    fi
-    server_mode=test-container
-    remove_test_container
-    start server /dev/null /dev/null docker run --rm --name "$app_name-restore-test" --network none \
-        --env POSTGRES_USER="$server_user" --env POSTGRES_HOST_AUTH_METHOD=trust \
-        --env POSTGRES_INITDB_ARGS="--encoding=$1 --locale=$2" "$image"
-}
-
-# With the volume that the image declares: it holds a copy of the data.
-remove_test_container() {
-    docker rm --force --volumes "$app_name-restore-test" >/dev/null 2>&1 || true
 }
 
 # Roles as they were; where they were not saved, at least the one that owns the app's data. Tablespaces too,
@@ -186,7 +175,6 @@ end_test() {
         query postgres "DROP DATABASE IF EXISTS $(sql_name "$test_database") WITH (FORCE)" ||
             warn "$test_database is left over on $server_host; the next test drops it"
     fi
-    if [[ $server_mode == test-container ]]; then remove_test_container; fi
     if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
     end_children
     if (( status != EXIT_BUSY )); then record_verdict || warn "cannot write the verdict beside $file"; fi
@@ -211,8 +199,8 @@ record_verdict() {
 # Left by a killed test of version 1.0.0, whose servers kept their data here; the lock is ours, so none runs.
 sweep_tests() {
     local path
-    for path in "$backup_dir"/.test.*; do
-        if [[ -d $path && -O $path ]]; then
+    for path in "$backup_dir"/.test.??????; do
+        if [[ -d $path && ! -L $path && -O $path ]]; then
             rm -rf -- "$path"
             info "removed $path, left by an interrupted test"
         fi

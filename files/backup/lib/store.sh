@@ -37,14 +37,54 @@ tier_dir() { # TIER
     if [[ $1 == daily ]]; then printf '%s' "$backup_dir"; else printf '%s/%s' "$backup_dir" "$1"; fi
 }
 
+# What lies beside a dump, by its name and one more ending: the longer ending first, since a verdict's name
+# ends like a manifest's.
+readonly companions=(.restore-test.json .accepted.json .properties.json .globals.gz .json)
+
 # Our dumps of a tier, newest first, one path a line. What others have put there is none of our business.
 dumps_in() { # TIER PREFIX
     local path kind
     for kind in "${suffixes[@]}"; do
         for path in "$(tier_dir "$1")/$2"_$stamp_pattern"$kind"; do
-            if [[ -e $path && ! -L $path ]] && is_a_time "$(stamp_of "$path")"; then printf '%s\n' "$path"; fi
+            if is_a_dump "$path" && is_a_time "$(stamp_of "$path")"; then printf '%s\n' "$path"; fi
         done
     done | sort --reverse
+}
+
+# A directory for that format alone, and a file for the others.
+is_a_dump() { # PATH
+    [[ ! -L $1 ]] || return 1
+    if [[ $1 == *.dir ]]; then [[ -d $1 ]]; else [[ -f $1 ]]; fi
+}
+
+# A name that no script but ours gives: a dump's, or what lies beside one, finished or not. What others call
+# their files is theirs, however much of our name it begins with.
+is_our_name() { # NAME
+    local name=${1%.part} ending
+    for ending in "${companions[@]}" ''; do
+        [[ $name == *"$ending" ]] || continue
+        name=${name%"$ending"}
+        break
+    done
+    [[ $name =~ ^$app_name(-[A-Za-z0-9.%-]+)?_($stamp_regex)(\.[a-z.]+)$ ]] || return 1
+    is_a_suffix "${BASH_REMATCH[3]}" && is_a_time "${BASH_REMATCH[2]}"
+}
+
+is_a_suffix() { # TEXT
+    local suffix
+    for suffix in "${suffixes[@]}"; do
+        if [[ $1 == "$suffix" ]]; then return; fi
+    done
+    return 1
+}
+
+# A dump with what lies beside it, and nothing else: "$path".* would be somebody's notes, too.
+remove_dump() { # DUMP
+    local companion
+    for companion in "${companions[@]}"; do
+        if [[ -f $1$companion && -O $1$companion ]]; then rm -f -- "$1$companion" || return; fi
+    done
+    rm -rf -- "$1"
 }
 
 # No calendar has 24:00 or the 31st of June: a name with such a time is somebody else's.

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -261,11 +262,27 @@ def run_backup(machine, request):
     path.with_name("status-daily.json").write_text(json.dumps(status))
 
 
+def knock(_, request):
+    """The same over this machine's own network."""
+    where = (request["server"], request["port"])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect(where)
+            routes = [[way.getpeername()[0], way.getsockname()[0]]]
+        with socket.create_connection(where, timeout=5) as client:
+            client.sendall(f"AUTH {request['caller']} none\r\n".encode())
+            return {"routes": routes, "said": client.recv(200).decode().strip()}
+    except socket.gaierror:
+        return {"routes": [], "said": ""}
+    except OSError:
+        return {"routes": routes, "said": ""}
+
+
 SCRIPTS = {
     "host": host, "paths": paths, "directory": directory, "empty-file": empty_file, "access": access,
     "accounts": accounts, "tasks": tasks, "task-register": task_register, "task-remove": task_remove,
     "postgres": postgres, "winget": winget, "newest-backup": newest_backup, "run-backup": run_backup,
-    "backup-report": backup_report,
+    "backup-report": backup_report, "knock": knock,
 }  # fmt: skip
 
 
