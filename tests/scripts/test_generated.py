@@ -122,8 +122,9 @@ def false_verdicts(host: Host, seed: int) -> Iterator[str]:
     """What is said of a database that is as it should be, and is wrong."""
     backed_up(host, random.Random(seed))
     manifest = host.manifest()
-    if manifest["content"]["uncounted"]:
-        yield f"not counted: {manifest['content']['uncounted']}"
+    # Of a name with a backslash in it nobody counts the rows, and says so with "?" in its place.
+    if uncounted := [each for each in manifest["content"]["uncounted"] if "?" not in each]:
+        yield f"not counted: {uncounted}"
     tested = host.restore_test()
     if tested.returncode != 0 or verdict(host)["verdict"] != "ok":
         yield f"test: {tested.stderr[-1500:]}"
@@ -189,11 +190,12 @@ def emptied(sql: str, chance: random.Random) -> tuple[str, str] | None:
 
 
 def other_owner(sql: str, chance: random.Random) -> tuple[str, str] | None:
-    found = list(re.finditer(r"^ALTER .* OWNER TO (.*);$", sql, re.MULTILINE))
-    if not found:
+    found = [each for each in re.finditer(r"^ALTER .* OWNER TO (.*);$", sql, re.MULTILINE)
+             if each[1] not in (ROLE, "postgres")]  # fmt: skip
+    if not found:  # what belongs to nobody is the database's owner's, who is the app's role
         return None
     one = chance.choice(found)
-    return "owner lost", sql[: one.start()] + sql[one.end() :] if one[1] != "restore_test" else sql
+    return "owner lost", sql[: one.start()] + sql[one.end() :]
 
 
 DAMAGES = (lost_entry, lost_entry, lost_entry, lost_row, emptied, other_owner)
