@@ -42,7 +42,7 @@ def new_host() -> Iterator[Host]:
 
 
 def lines_of_the_runbook() -> list[str]:
-    section = (PROJECT / "docs/restore.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
+    section = (PROJECT / "docs/restore.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n##")[0]
     return re.findall(r"^    (\S.*)$", section, re.MULTILINE)
 
 
