@@ -27,7 +27,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status unlock render secrets keys recover settings sandbox sandbox-down test test-windows \
+.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover settings sandbox sandbox-down test test-windows \
 	prove bench lint lock
 
 help: ## these lines
@@ -42,7 +42,7 @@ plan: .venv/.complete ## what a deploy would change: exit 0 nothing, 2 changes p
 verify: .venv/.complete ## prove on ENV's hosts that all is as described (WRITE=1: also what needs a write)
 	@$(PROVISION) verify $(NARROWED) $(if $(JUNIT),--junit '$(JUNIT)') $(if $(WRITE),--write-test)
 
-status: .venv/.complete ## one table: each host's Redis, last good backup, last restore test (JSON=1: for programs)
+status: .venv/.complete ## the fleet at a glance, the worst first, and what to do (JSON=1: for programs)
 	@$(PROVISION) status $(NARROWED) $(if $(JSON),--json)
 
 unlock: .venv/.complete ## let one client begin anew: LIMITER=login, the address or account on standard input
@@ -50,6 +50,9 @@ unlock: .venv/.complete ## let one client begin anew: LIMITER=login, the address
 
 render: .venv/.complete ## every file that a deploy would write, below OUT, touching no host
 	@$(PROVISION) render $(NARROWED) --out '$(OUT)'
+
+known-hosts: .venv/.complete ## show the SSH keys of ENV's hosts, and accept no others from then on
+	@$(PROVISION) known-hosts $(NARROWED)
 
 secrets: .venv/.complete ## generate the secrets that ENV lacks (COPY=, IDENTITY=: bring them back)
 	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)'

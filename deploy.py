@@ -9,6 +9,7 @@ from pyinfra import host, state
 from provision.app import layout as app_layout
 from provision.app.role import app
 from provision.backup.role import backup
+from provision.debian.lock import locked
 from provision.debian.preflight import platform
 from provision.engine import inventory
 from provision.engine.inventory import ROLES
@@ -33,6 +34,7 @@ with one_host(host, state):
     member = member_of(host, state)
     settings = member.settings
     system = platform(host)
+    locked(host)
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)

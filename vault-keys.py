@@ -7,6 +7,7 @@ What is built on these keys is rendered only afterwards, by deploy.py.
 from pyinfra import host, state
 from pyinfra.operations import python
 
+from provision.debian.lock import locked
 from provision.debian.preflight import platform
 from provision.engine import inventory
 from provision.engine.preflight import member as member_of
@@ -24,6 +25,7 @@ def keep_public_halves() -> None:
 with one_host(host, state):
     member = member_of(host, state)
     platform(host)
+    locked(host)
     if "vault" in member.groups:
         refuse_offline_key(host, member, found(host, member))
         begin(settings=member.settings)

@@ -5,12 +5,13 @@ stand above it here (`tests/unit/test_map.py`):
 
     winssh       connector powershell
                      Windows hosts over Windows' own OpenSSH: imports nothing of the project
-    settings     project schedule secrets fields app redis rate_limits postgres backup_content backup_watch backup
-                 vault windows render
+    settings     project schedule secrets fields deploy app redis rate_limits postgres backup_content backup_watch
+                 backup vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       interrupt speed private facts inside changes remarks claims inventory run preflight
+    engine       interrupt speed private shown hostkeys reach kept facts inside changes claims inventory
+                 run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries programs files packages users system tunnel preflight
+    debian       entries programs files packages users system tunnel lock preflight
                      what every Debian host has; knows no subject
     record       layout operations role history
                      the list, on each host, of what there came from us; who did what, and when
@@ -26,7 +27,8 @@ stand above it here (`tests/unit/test_map.py`):
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice verify secrets keys recover deploy plan status unlock render settings
+    commands     table choice verify secrets keys recover deploy plan health status unlock render known_hosts
+                 settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

@@ -7,17 +7,19 @@ import importlib
 import sys
 from typing import NoReturn
 
-from provision.engine import speed
+from provision.engine import hostkeys, speed
 from provision.engine.inventory import InventoryError
+from provision.engine.shown import line
 from provision.settings.secrets import SecretError
 
 COMMANDS = {
     "deploy": "bring the hosts to what the settings describe, verify them, print a summary",
     "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error",
     "verify": "prove on the hosts that everything is as described",
-    "status": "one table: each host's Redis, last good backup, last restore test",
+    "status": "the fleet at a glance, the worst first; exit 0 well, 1 warning, 2 critical, 3 a host was not asked",
     "unlock": "let one client of one limiter begin anew: --limiter login, who it is on standard input",
     "render": "write every file that a deploy would put on each host below --out",
+    "known-hosts": "ask the hosts for their SSH keys, show them, and accept no others from then on",
     "secrets": "generate the secrets that are missing",
     "keys": "make an offline key that opens what leaves the backup hosts, into the file --out",
     "recover": "bring the newest proven dumps of --host back to it from a vault",
@@ -57,16 +59,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     arguments = parser().parse_args()
-    command = importlib.import_module(f"provision.commands.{arguments.command}")
+    command = importlib.import_module(f"provision.commands.{arguments.command.replace('-', '_')}")
     try:
         code: int = command.run(arguments)
         return code
     except (InventoryError, SecretError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(line(f"error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again, it continues from here", file=sys.stderr)
         return 130
+    finally:
+        for sentence in hostkeys.accepted():
+            print(f"{sentence}; `make known-hosts` with this ENV pins the keys", file=sys.stderr)
 
 
 def console() -> NoReturn:

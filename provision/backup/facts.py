@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,11 +18,14 @@ from provision.debian.programs import program
 from provision.engine.facts import Fact, asked
 
 # What else lies beside a dump; the properties hold settings' values, which can be keys.
-_NO_MANIFESTS = ("*.restore-test.json", "*.properties.json", "*.accepted.json")
+_ACCEPTED = ".accepted.json"
+_PLACES = ("status", "restore-test", "daily", "weekly", "monthly", "yearly")
+_NO_MANIFESTS = ("*.restore-test.json", "*.properties.json", f"*{_ACCEPTED}")
 
 
 class BackupsDue(Fact[dict[str, str]]):
-    """Given the backup script and where dumps go, return why a run is due (in words), and of which tier.
+    """Given the backup script and where dumps go, return why a run is due (in words), and of which tier: of "accept"
+    where no run would help.
 
     The script itself says it, as it says it to monitoring; where there is none yet, a first run is due.
     """
@@ -43,6 +47,30 @@ class BackupsDue(Fact[dict[str, str]]):
     def read(self, lines: list[str]) -> dict[str, str]:
         told = (line.partition("\t") for line in lines)
         return {reason: tier for tier, _, reason in told if reason}
+
+
+class DumpRoleReason(Fact[str]):
+    """Given where runs write about themselves, return why the app's role made the last dump; "" where it did not.
+
+    The backup user has written it: it is shown as text of one line.
+    """
+
+    @override
+    def command(self, status_file: str) -> StringCommand:
+        file = QuoteString(status_file)
+        return asked(
+            "if [ -f", file, "] && [ ! -L", file, "]; then",
+            "jq -r '.role_reason // empty' --", file, "2>/dev/null | head -c 400; fi; true",
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> str:
+        return ""
+
+    @override
+    def read(self, lines: list[str]) -> str:
+        return "".join(each if each.isprintable() else "?" for each in " ".join(lines))
 
 
 class RoomForTests(Fact[dict[str, tuple[int, int]]]):
@@ -111,12 +139,15 @@ class OtherBackups(Fact[tuple[OtherBackup, ...]]):
 @dataclass(frozen=True)
 class Report:
     """A host's own words on its backups: its clock, each database's last run of each tier and last restore test, and
-    by tier the manifests of its dumps, the newest first."""
+    by tier the manifests of its dumps, the newest first. Each is what `_objects` lets through; `unread` counts, by
+    where they lie, the files that are something else; `accepted` names the suspect dumps that somebody has accepted."""
 
     now: datetime | None = None
     last_runs: tuple[dict[str, Any], ...] = ()
     restore_tests: tuple[dict[str, Any], ...] = ()
     manifests: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
+    accepted: frozenset[str] = frozenset()
 
 
 class BackupReport(Fact[Report]):
@@ -129,6 +160,8 @@ class BackupReport(Fact[Report]):
             parts += [*_each_file(kind, state_dir, f"{kind}*.json"), ";"]
         for tier, directory in tiers.items():
             parts += [*_each_file(tier, directory, "*.json", but=_NO_MANIFESTS), ";"]
+            parts += ["find", QuoteString(directory), "-maxdepth 1 -name", QuoteString(f"*{_ACCEPTED}")]
+            parts += ["-printf", QuoteString("accepted=%f\\n"), "2>/dev/null;"]
         return asked(*parts, "true")
 
     @staticmethod
@@ -142,32 +175,73 @@ class BackupReport(Fact[Report]):
         for key, _, value in (line.partition("=") for line in lines):
             found.setdefault(key, []).append(value)
         now = datetime.fromisoformat(found.pop("now")[0])
-        last_runs = _objects(found.pop("status", []), "database", "state")
-        tests = _objects(found.pop("restore-test", []), "database", "verdict", "tested")
-        manifests = {tier: _objects(texts, "database", "dump", "bytes", "started") for tier, texts in found.items()}
-        return Report(
-            now,
-            tuple(last_runs),
-            tuple(tests),
-            {
-                tier: tuple(sorted(each, key=lambda one: one["started"], reverse=True))
-                for tier, each in manifests.items()
-            },
-        )
+        accepted = frozenset(name.removesuffix(_ACCEPTED) for name in found.pop("accepted", []))
+        unread: dict[str, int] = {}
+        read = {place: _objects(place, texts, unread) for place, texts in found.items() if place in _PLACES}
+        last_runs, tests = read.pop("status", []), read.pop("restore-test", [])
+        manifests = {tier: newest_first(each) for tier, each in read.items()}
+        return Report(now, tuple(last_runs), tuple(tests), manifests, unread, accepted)
 
 
-def _objects(texts: Iterable[str], *names: str) -> list[dict[str, Any]]:
-    """The JSON objects among these texts that have all of these members.
+def newest_first(manifests: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(sorted(manifests, key=lambda one: str(one["started"]), reverse=True))
+
+
+def made_at(dump: object) -> datetime | None:
+    """When a dump was made, by its host's own clock, as its name says; None for what is no dump's name."""
+    stamp = re.search(r"_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(\.[\w.]+)?$", dump if isinstance(dump, str) else "", re.ASCII)
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(stamp[1], "%Y-%m-%d_%H-%M-%S") if stamp else None
+    return None
+
+
+def is_manifest(found: Mapping[str, Any]) -> bool:
+    """Whether these are the members that a dump's manifest has, each of its kind."""
+    size = found.get("bytes")
+    is_size = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**63
+    return (
+        is_size
+        and made_at(found.get("dump")) is not None
+        and _has_words(found, "database")
+        and _is_time(found, "started")
+    )
+
+
+def is_run(found: Mapping[str, Any]) -> bool:
+    """Whether these are the members that the status file of a run has."""
+    return _has_words(found, "database") and found.get("state") in ("ok", "failed", "running")
+
+
+def _is_test(found: Mapping[str, Any]) -> bool:
+    return _has_words(found, "database") and _is_time(found, "tested") and found.get("verdict") in ("ok", "failed", "")
+
+
+def _is_time(found: Mapping[str, Any], name: str) -> bool:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return bool(datetime.fromisoformat(found[name]))
+    return False
+
+
+def _has_words(found: Mapping[str, Any], *names: str) -> bool:
+    # PostgreSQL's names have 63 bytes; nobody reads a table with longer ones.
+    return all(isinstance(found.get(name), str) and 0 < len(found[name]) < 100 for name in names)
+
+
+def _objects(place: str, texts: Iterable[str], unread: dict[str, int]) -> list[dict[str, Any]]:
+    """The JSON objects among these texts that are what lies in that place; of the others their number is kept.
 
     A file that is damaged, or somebody else's, is as good as missing: what it should say is said to be unknown, and
     the next run writes it anew.
     """
+    is_one = {"status": is_run, "restore-test": _is_test}.get(place, is_manifest)
     found = []
     for text in texts:
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
             read = json.loads(text)
-            if isinstance(read, dict) and all(name in read for name in names):
+            if isinstance(read, dict) and is_one(read):
                 found.append(read)
+                continue
+        unread[place] = unread.get(place, 0) + 1
     return found
 
 
@@ -178,7 +252,7 @@ def _each_file(kind: str, directory: str, pattern: str, but: tuple[str, ...] = (
         *(word for name in but for word in ("! -name", QuoteString(name))),
         # Of a manifest all but the list of every object: nobody reads it here.
         "-exec sh -c", QuoteString(
-            f'for f; do printf "%s\\n" "{kind}=$(jq -c "del(.content.objects?)" "$f" 2>/dev/null'
-            ' || tr -d "\\n" < "$f")"; done'
+            f'for f; do printf "%s" "{kind}="; {{ jq -c "del(.content.objects?)" "$f" 2>/dev/null'
+            ' || cat "$f"; } | tr -d "\\n"; echo; done'
         ), "- {} + 2>/dev/null",
     ]  # fmt: skip

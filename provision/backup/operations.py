@@ -10,24 +10,24 @@ from pyinfra.context import host
 
 from provision.backup import layout
 from provision.backup.facts import BackupsDue, OtherBackups
-from provision.engine.changes import note
-from provision.engine.remarks import remark
+from provision.engine.changes import note, warn
+from provision.engine.reach import LONG
 from provision.settings import Settings
 
 
 def tell_of_others(settings: Settings) -> None:
     """Whoever comes from the handbook has its lines in a crontab, which would go on beside ours: theirs to take out."""
     for other in host.get_fact(OtherBackups, app_name=settings.app_name):
-        remark(host, other.sentence)
+        warn(host, other.sentence)
 
 
 @operation()
 def made(settings: Settings) -> Generator[StringCommand, None, None]:
     """Each database has a good dump that is fresh enough, and no tier's last run failed, or was interrupted."""
     due = host.get_fact(BackupsDue, script=_script(settings), backup_dir=settings.backup_dir)
-    for reason in due:
-        note(host, reason)
-    for tier in sorted(set(due.values())):
+    for reason, tier in due.items():
+        (warn if tier == "accept" else note)(host, reason)  # whether what a suspect dump lacks was meant a person knows
+    for tier in sorted(set(due.values()) - {"accept"}):
         yield _run(tier, settings)
 
 
@@ -38,7 +38,7 @@ def _run(tier: str, settings: Settings) -> StringCommand:
     run = f"{ping}{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
     return StringCommand(
         "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
-        "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }",
+        "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }", _timeout=LONG,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pyinfra.operations import systemd
 
 from provision.backup import layout
 from provision.backup import operations as backups
-from provision.backup.facts import RoomForTests
+from provision.backup.facts import DumpRoleReason, RoomForTests
 from provision.debian import files, packages, users
 from provision.engine.changes import warn
 from provision.postgres.operations import dump_role_made
@@ -47,6 +47,8 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
         name="Write the backup scripts, their password file and their schedule",
         entries=layout.files(settings),
     )
+    if in_container:
+        _tell_who_makes_the_dumps(settings)
     dump_role_made(
         name="Make the database role that reads the dumps",
         differences=dump_role, file=settings.dump_role_file, port=settings.backup_postgres_port,
@@ -71,3 +73,14 @@ def _tell_where_a_test_has_no_room(settings: Settings) -> None:
                 f"backup_restore_test_dir = '{settings.backup_restore_test_dir}' has {free / 1e9:.1f} GB free, and the"
                 f" restore test of {dump} needs {needed / 1e9:.1f} GB: make room there, or name a larger disk",
             )
+
+
+def _tell_who_makes_the_dumps(settings: Settings) -> None:
+    """The server in a container is asked by the backups alone; one on a host, by the preflight."""
+    reason = host.get_fact(DumpRoleReason, status_file=settings.backup_status_file)
+    if reason:
+        warn(
+            host,
+            f"dumps are made by {settings.postgres_user}, the app's own role, until {settings.postgres_backup_user} can"
+            f" make them: {reason}: an administrator of that server runs {settings.dump_role_file} of this host",
+        )

@@ -12,7 +12,6 @@ from argparse import Namespace
 from provision.commands import choice
 from provision.engine import inventory
 from provision.engine import run as runs
-from provision.engine.remarks import remarked
 
 NOTHING, ERROR, PENDING = 0, 1, 2
 
@@ -26,8 +25,6 @@ def run(arguments: Namespace) -> int:
         print("plan failed: the reason stands above; nothing was changed", file=sys.stderr)
         return ERROR
     pending = [step for step in outcome.steps if step.changes]
-    for name, sentence in [] if arguments.json else remarked():
-        print(f"{name}: {sentence}")
     if arguments.json:
         print(json.dumps([vars(step) for step in pending], indent=2))
     elif pending:

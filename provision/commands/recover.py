@@ -12,6 +12,7 @@ from provision.backup import layout as backup
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
+from provision.engine.shown import shown
 from provision.vault import keys, offline, recovery
 
 
@@ -95,7 +96,7 @@ def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Co
         link = f"{settings.backup_dir}/{offer.dump.rsplit('_', 2)[0]}_latest{ending}"
         recovery.point_latest(to, settings.backup_user, link, paths[-1])
         proven = "proven" if offer.signed else "NOT PROVEN"
-        print(f"{to.name}: {offer.database}: {paths[-1]}, {proven}, from {copies.name}")
+        print(shown(f"{to.name}: {offer.database}: {paths[-1]}, {proven}, from {copies.name}"))
     print("Go on with docs/restore.md: deploy, then restore-database.sh --list")
     return 0
 
@@ -106,7 +107,7 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
         if not named:
             raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
         if doubt := _doubt(named[0]):
-            print(f"warning: {named[0].dump}: {doubt}", file=sys.stderr)
+            print(shown(f"warning: {named[0].dump}: {doubt}"), file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
@@ -114,7 +115,7 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
         if taken and offer.dump > taken.dump and (doubt := _doubt(offer)):
-            print(f"not taken: {offer.dump}: {doubt}", file=sys.stderr)
+            print(shown(f"not taken: {offer.dump}: {doubt}"), file=sys.stderr)
     return chosen
 
 

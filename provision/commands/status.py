@@ -1,22 +1,27 @@
-"""`make status`: one table of the fleet: each host's Redis, last good backup, last restore test, next run."""
+"""`make status`: the fleet at a glance, the worst first, and what is wrong in words: Redis, backups, restore tests."""
 
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from gevent.pool import Pool
 from pyinfra.api import Host
 from pyinfra.context import ctx_host
 
 from provision.backup import layout as backup_layout
-from provision.backup.facts import BackupReport, Report
+from provision.backup.facts import BackupReport, Report, made_at
 from provision.commands import table
-from provision.engine import inventory
+from provision.commands.health import NOT_ASKED, WORDS, Health, Vault, databases, good, own
+from provision.engine import inventory, reach
 from provision.engine import run as runs
 from provision.engine.private import PrivateInput
+from provision.engine.shown import shown
 from provision.redis.facts import Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
@@ -25,74 +30,91 @@ from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
 
 NO_ANSWER = "could not be asked"
+_AT_ONCE = 50
+SCHEMA_VERSION = 1  # docs/status.md
 COLUMNS = (
+    "state",
     "host",
     "redis",
     "database",
-    "last good backup",
     "age",
-    "size",
-    "kept",
-    "last run",
     "restore test",
     "off-site",
+    "last run",
+    "last good backup",
+    "size",
+    "kept",
     "next run",
 )
 
-# What goes first where the table does not fit.
-DISPENSABLE = ("kept", "size", "next run", "database", "restore test", "age")
+# What goes first where the table does not fit. What is wrong stands below it in words.
+DISPENSABLE = ("kept", "next run", "last good backup", "size", "last run")
 
 
 def run(arguments: Namespace) -> int:
-    """Print the table, or with --json the same as JSON. Exit 1 when a host could not be asked."""
-    environment = inventory.Environment(arguments.env)
-    members = {member.name: member for member in environment.chosen(arguments.limit, arguments.skip)}
-    with runs.connected(environment, members) as hosts:
-        rows = [row for host in hosts for row in rows_of(members[host.name], *_ask(host, members[host.name]))]
-        add_off_site(rows, _ask_vaults(hosts, members))
+    """Print the fleet, or with --json the same for programs. Exit 0 all well, 1 warning, 2 critical, 3 not asked."""
+    try:
+        healths = _all(arguments)
+    except inventory.InventoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_ASKED
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(_document(arguments.env, healths), indent=2).replace("\x7f", "\\u007f"))
     else:
-        table.show(rows, COLUMNS, DISPENSABLE, "JSON=1 (--json) has them")
-    return 1 if any(row["redis"] == "unreachable" or row["last good backup"] == NO_ANSWER for row in rows) else 0
+        _show(healths)
+    return max(health.severity for health in healths)
 
 
-def _ask(host: Host, member: inventory.Member) -> tuple[str, Report | None]:
+def _all(arguments: Namespace) -> list[Health]:
+    """The worst first."""
+    environment = inventory.Environment(arguments.env)
+    members = environment.chosen(arguments.limit, arguments.skip)
+    with runs.connected(environment, [member.name for member in members]) as hosts:
+        pairs = list(zip(hosts, members, strict=True))
+        asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair), pairs)
+        vaults = [vault for vault in Pool(_AT_ONCE).map(lambda pair: _proven(*pair), pairs) if vault]
+    return sorted((replace(health, vaults=tuple(vaults)) for health in asked), key=lambda health: -health.severity)
+
+
+def _show(healths: list[Health]) -> None:
+    rows = [row for health in healths for row in rows_of(health)]
+    columns = [column for column in COLUMNS if any(row[column] for row in rows)]
+    dispensable = [column for column in DISPENSABLE if column in columns]
+    table.show(rows, columns, dispensable, "JSON=1 (--json) has them")
+    told = [(each, health.member.name) for health in healths for each in health.findings]
+    if told:
+        print()
+    for finding, host in sorted(told, key=lambda pair: -pair[0].severity):
+        subject = f"{host} {finding.database}".strip()
+        print(shown(f"{WORDS[finding.severity]} {subject}: {finding.what}; {finding.do}"))
+
+
+def health_of(host: Host, member: inventory.Member) -> Health:
+    """What a host says; one that cannot be asked, or gives no answer, is no end for the others."""
     if not host.connected:
-        return "unreachable", None
+        return Health(member, "it could not be connected to, why not stands above")
     settings = member.settings
     with ctx_host.use(host):
         redis, report = "", None
         if "redis" in member.groups and not member.is_windows:
             password = PrivateInput(question(settings.redis_operator_password.get_secret_value()))
-            live = host.get_fact(Redis, port=settings.redis_port, _stdin=password)
+            live = host.get_fact(Redis, port=settings.redis_port, _stdin=password, _ignore_errors=True)
             redis = in_words(live)
         if "backup" in member.groups:
             report = ask_backups(host, member)
-        return redis, report
+    lost = reach.why_lost(host)
+    return Health(member, lost) if lost else Health(member, redis=redis, report=report)
 
 
-def _ask_vaults(hosts: list[Host], members: dict[str, inventory.Member]) -> dict[str, list[dict[str, Any]]]:
-    """What each vault among these hosts has to report, by its name; nothing of one that did not answer."""
-    reports = {}
-    for host in hosts:
-        if "vault" in members[host.name].groups and host.connected:
-            program = backup_layout.program(members[host.name].settings, "vault.sh")
-            with ctx_host.use(host):
-                reports[host.name] = host.get_fact(VaultReport, program=program, _ignore_errors=True)
-    return reports
-
-
-def add_off_site(rows: list[dict[str, str]], reports: dict[str, list[dict[str, Any]]]) -> None:
-    """Say in each database's row how old the newest copy in each vault is that was proven and lacks nothing."""
-    for row in rows:
-        told = []
-        for vault, report in reports.items() if row["database"] else ():
-            own = [each for each in report if (each["host"], each["database"]) == (row["host"], row["database"])]
-            hours = own[0]["proven_hours"] if own else None
-            age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
-            told.append(f"{vault} {age}" if len(reports) > 1 else age)
-        row["off-site"] = ", ".join(told)
+def _proven(host: Host, member: inventory.Member) -> Vault | None:
+    """What a vault has of whom; None of a host that is no vault, or does not answer."""
+    if "vault" not in member.groups or not host.connected:
+        return None
+    program = backup_layout.program(member.settings, "vault.sh")
+    with ctx_host.use(host):
+        report = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+    proven = {(str(each["host"]), each["database"]): each["proven_hours"] for each in report}
+    return Vault(member.name, member.settings, proven)
 
 
 def ask_backups(host: Host, member: inventory.Member) -> Report:
@@ -114,47 +136,102 @@ def _directories(settings: Settings) -> dict[str, str]:
     return {"daily": settings.backup_dir, **{tier: f"{settings.backup_dir}/{tier}" for tier in longer}}
 
 
-def rows_of(member: inventory.Member, redis: str, report: Report | None) -> list[dict[str, str]]:
-    """A host's rows: one; with several databases, one for each of them."""
-    row = dict.fromkeys(COLUMNS, "") | {"host": member.name, "redis": redis}
-    if report is None:
+def rows_of(health: Health) -> list[dict[str, str]]:
+    """A host's rows: one; with several databases, one for each of them. The state is that of the row."""
+    member, report = health.member, health.report
+    row = dict.fromkeys(COLUMNS, "") | {"host": member.name, "redis": health.redis, "state": _state(health, "")}
+    if not health.asked:
         return [row]
-    if report.now is None:
-        return [row | {"last good backup": NO_ANSWER}]
-    schedules = (member.settings.backup_daily, member.settings.backup_weekly)
-    row["next run"] = f"{min(schedule.next_after(report.now) for schedule in schedules):%a %H:%M}"
-    return [row | _database_row(name, report, report.now) for name in _databases(member.settings, report)]
+    if report is None or report.now is None:
+        return [row | ({} if report is None else {"last good backup": NO_ANSWER})]
+    row["next run"] = f"{_next_run(member.settings, report.now):%a %H:%M}"
+    names = databases(member.settings, report)
+    return [
+        row
+        | {"state": _state(health, name), "off-site": _off_site(health, name)}
+        | _database_row(name, report, report.now)
+        for name in names
+    ]
 
 
-def _databases(settings: Settings, report: Report) -> list[str]:
-    """Those that are to be backed up; where that means all, those that were, the app's own first."""
-    if settings.backup_databases != "all":
-        return list(settings.backup_databases)
-    dumps = [manifest for manifests in report.manifests.values() for manifest in manifests]
-    seen = {each["database"] for each in (*dumps, *report.last_runs)} - {settings.postgres_database}
-    return [settings.postgres_database, *sorted(seen)]
+def _off_site(health: Health, database: str) -> str:
+    """How old the newest copy in each vault is that was proven and lacks nothing."""
+    told = []
+    for vault in health.vaults:
+        hours = vault.proven.get((health.member.name, database))
+        age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
+        told.append(f"{vault.name} {age}" if len(health.vaults) > 1 else age)
+    return ", ".join(told)
+
+
+def _state(health: Health, database: str) -> str:
+    found = [each.severity for each in health.findings if each.database in ("", database)]
+    return WORDS[max(found, default=0)]
+
+
+def _next_run(settings: Settings, now: datetime) -> datetime:
+    return min(schedule.next_after(now) for schedule in (settings.backup_daily, settings.backup_weekly))
 
 
 def _database_row(database: str, report: Report, now: datetime) -> dict[str, str]:
-    def own(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [entry for entry in entries if entry.get("database") == database]
-
-    tiers = {tier: own(manifests) for tier, manifests in report.manifests.items()}
-    # Those of the longer tiers are some of these by a second name.
-    made = sorted(tiers.get("daily", []) + tiers.get("weekly", []), key=lambda one: one["started"], reverse=True)
-    last_runs, tests = own(report.last_runs), own(report.restore_tests)
+    dumps, tests = good(database, report), own(database, report.restore_tests)
+    kept = {tier: len(own(database, manifests)) for tier, manifests in report.manifests.items()}
     row = {
         "database": database,
         "last good backup": "NONE",
-        "kept": ", ".join(f"{len(manifests)} {tier}" for tier, manifests in tiers.items() if manifests),
-        "last run": _worst(run["state"] for run in last_runs),
+        "age": "NONE",
+        "kept": ", ".join(f"{amount} {tier}" for tier, amount in kept.items() if amount),
+        "last run": _worst(run["state"] for run in own(database, report.last_runs)),
         "restore test": f"{tests[0]['verdict']} {tests[0]['tested'][:10]}" if tests else "never",
     }
-    if made:
-        row["last good backup"] = made[0]["dump"]
-        row["age"] = _age(now, made[0]["dump"])
-        row["size"] = _size(made[0]["bytes"]) + _trend(made)
+    if dumps:
+        row["last good backup"] = dumps[0]["dump"]
+        row["age"] = _age(now, dumps[0]["dump"])
+        row["size"] = _size(dumps[0]["bytes"]) + _trend(dumps)
     return row
+
+
+def _document(environment: str, healths: list[Health]) -> dict[str, Any]:
+    """What docs/status.md describes."""
+    return {
+        "version": SCHEMA_VERSION,
+        "environment": environment,
+        "asked": datetime.now(UTC).isoformat(timespec="seconds"),
+        "severity": max(health.severity for health in healths),
+        "hosts": [_of_host(health) for health in healths],
+    }
+
+
+def _of_host(health: Health) -> dict[str, Any]:
+    report = health.report
+    return {
+        "host": health.member.name,
+        "severity": health.severity,
+        "asked": health.asked,
+        "redis": health.redis or None,
+        "backups": [_of_database(name, health, report) for name in databases(health.member.settings, report)]
+        if report and report.now
+        else [],
+        "findings": [vars(finding) for finding in health.findings],
+    }
+
+
+def _of_database(name: str, health: Health, report: Report) -> dict[str, Any]:
+    dumps, runs_, tests = good(name, report), own(name, report.last_runs), own(name, report.restore_tests)
+    assert report.now is not None
+    made = made_at(dumps[0]["dump"]) if dumps else None
+    return {
+        "database": name,
+        "newest_good": dumps[0]["dump"] if dumps else None,
+        "made": made.isoformat() if made else None,
+        "age_seconds": int((report.now - made).total_seconds()) if made else None,
+        "bytes": dumps[0]["bytes"] if dumps else None,
+        "kept": {tier: len(own(name, manifests)) for tier, manifests in report.manifests.items()},
+        "last_run": _worst(run["state"] for run in runs_),
+        "restore_test": {"verdict": tests[0]["verdict"], "tested": tests[0]["tested"]} if tests else None,
+        "off_site": {vault.name: vault.proven.get((health.member.name, name)) for vault in health.vaults},
+        "next_run": _next_run(health.member.settings, report.now).isoformat(),
+    }
 
 
 def _worst(states: Iterable[str]) -> str:
@@ -164,8 +241,8 @@ def _worst(states: Iterable[str]) -> str:
 
 
 def _age(now: datetime, dump: str) -> str:
-    stamp = dump.rsplit("_", 2)[1:]  # NAME_YYYY-MM-DD_HH-MM-SS.sql.gz, by the host's own clock
-    made = datetime.strptime(f"{stamp[0]}_{stamp[1][:8]}", "%Y-%m-%d_%H-%M-%S")
+    made = made_at(dump)
+    assert made is not None
     hours = (now - made).total_seconds() / 3600
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} d"
 

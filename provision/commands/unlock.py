@@ -14,6 +14,7 @@ from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.facts import Fact, asked
 from provision.engine.private import PrivateInput
+from provision.engine.shown import shown
 from provision.redis.facts import login
 from provision.settings import Settings
 
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> int:
     with runs.connected(environment, members) as hosts:
         answers = {host.name: _delete(host, members[host.name].settings, key) for host in hosts}
     for name, answer in answers.items():
-        print(f"{name}: {_in_words(answer, arguments.limiter)}")
+        print(f"{name}: {shown(_in_words(answer, arguments.limiter))}")
     return 0 if all(answer in ("0", "1") for answer in answers.values()) else 1
 
 

@@ -17,6 +17,7 @@ from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.claims import made
 from provision.engine.facts import Fact, asked
+from provision.engine.reach import LONG
 
 # apt's own switch for scripts; conffiles that a person changed stay as they are.
 _APT = (
@@ -61,9 +62,10 @@ def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
     missing = [name for name in names if status.get(name) != "installed"]
     if "" in status or any(word in ("unpacked", "half-configured", "half-installed") for word in status.values()):
         note(host, "a package installation was interrupted")
-        yield program("debian/configure.sh")
+        yield StringCommand(program("debian/configure.sh"), _timeout=LONG)
     if missing:
         note(host, f"not installed: {', '.join(missing)}")
         yield from made("packages", missing)
-        yield StringCommand(f"{_APT} update")
-        yield StringCommand(f"{_APT} --no-install-recommends install", *(QuoteString(name) for name in missing))
+        yield StringCommand(f"{_APT} update", _timeout=LONG)
+        packages = [QuoteString(name) for name in missing]
+        yield StringCommand(f"{_APT} --no-install-recommends install", *packages, _timeout=LONG)

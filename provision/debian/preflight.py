@@ -6,7 +6,6 @@ from pyinfra.api import Host
 from pyinfra.connectors.ssh import SSHConnector
 
 from provision.debian.system import Platform, System
-from provision.engine import speed
 from provision.engine.preflight import PreflightError
 from provision.winssh.connector import is_windows, plain_ssh_to_windows
 
@@ -17,7 +16,6 @@ def platform(host: Host) -> System:
         return System(kernel="Windows", name="Windows")
     if told := _windows_behind_plain_ssh(host):
         raise PreflightError(f"{host.name}: {told}; no host was changed")
-    speed.send_at_once(host)
     system = host.get_fact(Platform)
     if not system.is_debian_family:
         raise PreflightError(

@@ -11,12 +11,15 @@ from pyinfra import logger
 from pyinfra.api import Host, State
 from pyinfra.context import ctx_state
 
+from provision.engine.shown import shown
+
 # Of each run (host name, operation hash) -> sentences, in the order in which they were found.
 _found: WeakKeyDictionary[State, dict[tuple[str, str | None], list[str]]] = WeakKeyDictionary()
 
 
 def note(host: Host, sentence: str) -> None:
     """Say one difference between the host and what it should be. Never name a secret's value."""
+    sentence = shown(sentence)  # it may quote what the host says
     found = _found.setdefault(ctx_state.get(), {})
     sentences = found.setdefault((host.name, host.current_op_hash), [])
     if sentence not in sentences:
@@ -37,6 +40,7 @@ _warned: WeakKeyDictionary[State, list[str]] = WeakKeyDictionary()
 def warn(host: Host, sentence: str) -> None:
     """Tell, in a plan and in a deploy, what only a person can change. Never name a secret's value."""
     told = _warned.setdefault(ctx_state.get(), [])
+    sentence = shown(sentence)
     line = f"{host.name}: {sentence}"
     if line not in told:
         told.append(line)

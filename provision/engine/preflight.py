@@ -15,11 +15,15 @@ from pyinfra.api import Host, State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_state
 
-from provision.engine import inventory
+from provision.engine import inventory, reach
+from provision.engine.shown import shown
 
 
 class PreflightError(PyinfraError):
     """The run stops before any change; the text names the host, the reason and the remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(shown(sentence))  # it may quote what a host says
 
 
 _members: WeakKeyDictionary[State, dict[str, inventory.Member]] = WeakKeyDictionary()  # of each run
@@ -31,7 +35,10 @@ def member(host: Host, state: State) -> inventory.Member:
     run = ctx_state.get()  # `state` itself is pyinfra's stand-in for it
     with _reading:
         if run not in _members:
+            reach.watched()
             _members[run] = {each.name: each for each in _all(host, state)}
+            for each in state.inventory:
+                reach.limit(each, _members[run][each.name].settings)
     return _members[run][host.name]
 
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import click
 import pyinfra as pyinfra_package
 import pyinfra_cli.cli as pyinfras
-from pyinfra.api import Config, Host, State
+from pyinfra.api import Config, Host, Inventory, State
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.output import set_echo, set_formatter
 from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
-from provision.engine import changes, interrupt, speed
-from provision.engine.inventory import Environment
+from provision.engine import changes, interrupt, kept, reach, speed
+from provision.engine.inventory import Environment, InventoryError
 from provision.settings.project import PROJECT
 
 INTERRUPTED = 130
+
+# Those of the run that this process is at; pyinfra tells its deploys nothing of them.
+_options: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class Outcome:
 
 def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") -> Outcome:
     """Run deploy.py on an environment, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+    global _options
     handlers = list(logging.getLogger("pyinfra").handlers)
     speed.look_up_no_source()
     interrupt.in_main_greenlet()
-    pyinfra_package.is_cli = True
-    set_formatter(click.style)
-    set_echo(click.echo)
+    reach.watched()
+    pyinfra_package.is_cli, _options = True, options
     arguments = [str(environment.path), script, "--chdir", str(PROJECT), *options]
     try:
         with _as_read(environment):
@@ -71,16 +74,22 @@ def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") 
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     finally:
+        kept.end_all()
         # Each run adds its own: the lines of a second one in this process would be printed twice.
         logging.getLogger("pyinfra").handlers[:] = handlers
     return _outcome(code)
+
+
+def is_dry() -> bool:
+    """Whether the present run only looks: one of `pyinfra` above, or of pyinfra's own command."""
+    return "--dry" in (sys.argv if _options is None else _options)
 
 
 @contextlib.contextmanager
 def _as_read(environment: Environment) -> Iterator[None]:
     """Have pyinfra's command take the inventory as it was read, where it would execute the files again."""
     make_inventory = pyinfras.make_inventory
-    pyinfras.make_inventory = lambda *_, **__: environment.fresh()
+    pyinfras.make_inventory = lambda *_, **__: _limited(environment)
     try:
         yield
     finally:
@@ -90,7 +99,8 @@ def _as_read(environment: Environment) -> Iterator[None]:
 @contextlib.contextmanager
 def connected(environment: Environment, names: Collection[str]) -> Iterator[list[Host]]:
     """These hosts of an environment, connected to side by side; one that was not reached says so by `.connected`."""
-    state, config, inventory = State(), Config(), environment.fresh()
+    reach.watched()
+    state, config, inventory = State(), Config(), _limited(environment)
     with ctx_state.use(state), ctx_config.use(config):
         hosts = [inventory.get_host(name) for name in names]
         state.init(inventory, config, initial_limit=hosts)
@@ -100,6 +110,15 @@ def connected(environment: Environment, names: Collection[str]) -> Iterator[list
             yield hosts
         finally:
             disconnect_all(state)
+
+
+def _limited(environment: Environment) -> Inventory:
+    """The inventory for one run, whose hosts have the limits of their settings."""
+    inventory = environment.fresh()
+    with contextlib.suppress(InventoryError):  # the preflight tells it, of all hosts
+        for member in environment.members:
+            reach.limit(inventory.get_host(member.name), member.settings)
+    return inventory
 
 
 def unreached(environment: Environment, names: Collection[str]) -> list[str]:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from pyinfra import logger
+import gevent
 from pyinfra.api import Host, State
 
+from provision.engine.changes import warn
 from provision.engine.facts import Fact
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
@@ -71,23 +72,27 @@ def admitted(
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
     known = wall_before(host, settings).hosts
     asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
-    knocked = [
-        _Caller(each, _knocks(state.inventory.get_host(each.name), each, settings, from_windows)) for each in asked
+    # Side by side: one that has to wait for its answer keeps no other waiting.
+    knocking = [
+        gevent.spawn(_knocks, state.inventory.get_host(each.name), each, settings, from_windows) for each in asked
     ]
+    knocked = [_Caller(each, job.get()) for each, job in zip(asked, knocking, strict=True)]
     names = [name for caller in knocked for _, name in caller.knocks]
     visitors, was = _visitors(host, settings, names), wall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
     unasked = [each for each in others if each not in asked]
     if unknown := _without_address(unasked, was, settings):
         if site.listeners and not was.hosts:
-            logger.warning(
-                f"{host.print_prefix}Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
-                " known. Deploy when they can be connected to, or name the addresses in redis_allow_from"
+            warn(
+                host,
+                f"Redis' port stays open to everybody: the addresses of {', '.join(unknown)} are not"
+                " known. Deploy when they can be connected to, or name the addresses in redis_allow_from",
             )
             return None
-        logger.warning(
-            f"{host.print_prefix}{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
-            " addresses: its firewall does not know them"
+        warn(
+            host,
+            f"{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
+            " addresses: its firewall does not know them",
         )
     wall = _wall(callers, unasked, was, settings)
     objections = [
@@ -204,9 +209,10 @@ def _refused_already(
                 f" that is {caller.name}, set {firewall.setting(settings, '(its address)' if more else address)}"
             )
         else:
-            logger.warning(
-                f"{host.print_prefix}{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
-                " see what lies between them"
+            warn(
+                host,
+                f"{caller.name} does not reach Redis at {where}, which is not this firewall's doing:"
+                " see what lies between them",
             )
 
 

@@ -10,15 +10,15 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from pyinfra import logger
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host, state
 
 from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
-from provision.engine.changes import note
+from provision.engine.changes import note, warn
 from provision.engine.private import PrivateInput
+from provision.engine.reach import LONG
 from provision.redis.facts import (
     BrokenAof,
     Container,
@@ -89,9 +89,7 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
             )
             return
         if state.is_executing:
-            logger.warning(
-                f"{host.print_prefix}{name} does not reach Redis at {server}:{port}; no firewall of ours did that"
-            )
+            warn(host, f"{name} does not reach Redis at {server}:{port}; no firewall of ours did that")
 
 
 @operation()
@@ -112,7 +110,7 @@ def accepted(config: File, acl: File, image: str = "") -> Generator[StringComman
         note(host, "the configuration is new: it is tried by a server of its own first")
         aside = f"docker run --rm -i --network none --user redis --entrypoint sh {image} -c" if image else "sh -c"
         candidate = f"{config.content}==users==\n{acl.content}"
-        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate))
+        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate), _timeout=LONG)
 
 
 @operation()
@@ -202,7 +200,7 @@ def composed(container: str, compose_file: str) -> Generator[StringCommand, None
         return
     outdated = ", not made from the Compose file as it is" if status and not is_current else ""
     note(host, f"Redis' container is {status or 'missing'}{outdated}")
-    yield StringCommand(f"{compose(compose_file)} up -d redis")
+    yield StringCommand(f"{compose(compose_file)} up -d redis", _timeout=LONG)  # it may pull an image
 
 
 @operation()
@@ -218,7 +216,7 @@ def configured(
         if live.said.startswith("BUSY"):
             yield _command(port, operator_password, "SCRIPT KILL\nFUNCTION KILL")
         elif live.said.startswith("LOADING"):
-            yield program("redis/loaded.sh", str(port))
+            yield StringCommand(program("redis/loaded.sh", str(port)), _timeout=LONG)
         else:
             yield StringCommand(server.restart)
     else:

@@ -9,6 +9,7 @@ from pyinfra.operations import server, systemd
 from provision.debian import files, packages, users
 from provision.debian.entries import Entry, File
 from provision.debian.system import System
+from provision.engine.changes import warn
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
 from provision.redis.existing import Site
@@ -127,7 +128,7 @@ def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: boo
     """While scripts are allowed until they are out of use, somebody has to look."""
     watch, timer = layout.script_watch(settings), layout.script_timer(settings)
     if allow_eval:
-        logger.warning(f"{host.print_prefix}{scripts.warning(settings, seen)}")
+        warn(host, scripts.warning(settings, seen))
     if allow_eval and settings.redis_allow_eval == "auto":
         files.placed(name="Lay out what keeps when Redis last ran a script", entries=watch)
         systemd.service(

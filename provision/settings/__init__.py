@@ -2,8 +2,8 @@
 
 `Settings` is what the rest of the project works with: complete, valid, secrets wrapped. Values come from
 `inventories/` (see `provision.engine.inventory`), secrets from where the inventory points (see
-`provision.settings.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `vault`, `windows`; the
-kinds of value: `fields`.
+`provision.settings.secrets`). The parts: `app`, `redis`, `rate_limits`, `postgres`, `backup`, `vault`, `windows`,
+`deploy`; the kinds of value: `fields`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import ConfigDict, SecretStr, ValidationError
 
 from provision.settings.app import AppSettings
 from provision.settings.backup import BackupSettings
+from provision.settings.deploy import DeploySettings
 from provision.settings.postgres import PostgresSettings
 from provision.settings.rate_limits import RateLimitSettings
 from provision.settings.redis import RedisSettings
@@ -26,7 +27,14 @@ from provision.settings.windows import WindowsSettings
 
 
 class Settings(
-    WindowsSettings, VaultSettings, BackupSettings, PostgresSettings, RateLimitSettings, RedisSettings, AppSettings
+    DeploySettings,
+    WindowsSettings,
+    VaultSettings,
+    BackupSettings,
+    PostgresSettings,
+    RateLimitSettings,
+    RedisSettings,
+    AppSettings,
 ):
     """All settings of one host, as a deploy uses them."""
 

@@ -14,6 +14,7 @@ from provision.engine import claims
 from provision.engine.changes import note
 from provision.engine.facts import Fact, YesOrNo, asked
 from provision.engine.private import PrivateInput
+from provision.engine.reach import LONG
 from provision.vault.facts import PublicKeys
 
 
@@ -123,7 +124,7 @@ def ran(path: str, service: str) -> Generator[StringCommand, None, None]:
         unit = QuoteString(service)
         yield StringCommand(
             "systemctl start", unit, '|| [ -z "$(', QuoteString(path), '--due)" ]',
-            "|| { journalctl --quiet --no-pager --lines=8 --output=cat -u", unit, ">&2; exit 1; }",
+            "|| { journalctl --quiet --no-pager --lines=8 --output=cat -u", unit, ">&2; exit 1; }", _timeout=LONG,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
-from provision.backup.facts import Report
+from provision.backup.facts import Report, is_manifest, is_run, made_at, newest_first
 from provision.engine.facts import Fact
 from provision.redis.firewall import Knock, normal
 from provision.windows import snippets
@@ -140,15 +140,18 @@ class BackupReport(_Script[Report]):
     def understood(self, answered: dict[str, Any]) -> Report:
         return Report(
             now=datetime.fromisoformat(answered["now"]),
-            last_runs=tuple(sorted(answered["last_runs"], key=lambda run: run["written"], reverse=True)),
+            last_runs=tuple(filter(is_run, sorted(answered["last_runs"], key=_written, reverse=True))),
             manifests={tier: _newest_first(dumps) for tier, dumps in answered["manifests"].items()},
         )
 
 
 def _newest_first(dumps: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """The dumps of a tier, each with when it was `started`, for which its name stands: there the time is in it."""
-    started = [{**dump, "started": dump["dump"]} for dump in dumps]
-    return tuple(sorted(started, key=lambda dump: dump["started"], reverse=True))
+    """The dumps of a tier, each with when it was `started`: the time in its name."""
+    return newest_first(filter(is_manifest, ({**dump, "started": str(made_at(dump["dump"]))} for dump in dumps)))
+
+
+def _written(run: dict[str, Any]) -> str:
+    return str(run["written"])
 
 
 def read_tasks(answered: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pyinfra.context import host
 from provision.app.dotenv import differing, merge
 from provision.engine.changes import note
 from provision.engine.inside import commands_of
+from provision.engine.reach import LONG
 from provision.windows import acl, snippets, task
 from provision.windows.facts import Accounts, NewestBackup, Paths, PostgresClients, ScheduledTasks
 from provision.winssh.connector import ANSWERED
@@ -208,7 +209,7 @@ def postgres_client(pg_dump: str, winget_package: str | None) -> Generator[Strin
             " windows_pg_dump at one, or set windows_allow_winget = True"
         )
     note(host, f"pg_dump.exe: is missing, winget installs {winget_package}")
-    yield _script("winget", package=winget_package)
+    yield StringCommand(_script("winget", package=winget_package), _timeout=LONG)
 
 
 def _sid(account: str) -> str:
@@ -240,7 +241,7 @@ def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[S
     if newest is None or not newest["complete"]:
         note(host, "no complete backup lies there yet" if not newest or newest["path"] is None else
              f"{newest['path']}: the newest backup is not complete")  # fmt: skip
-        yield _script("run-backup", script=script)
+        yield StringCommand(_script("run-backup", script=script), _timeout=LONG)
 
 
 def _written(entry: File) -> Generator[PyinfraCommand, None, None]:

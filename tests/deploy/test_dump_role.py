@@ -80,3 +80,14 @@ def test_an_old_server_is_told(asked: Any, postgresql: Callable[[int], None]):
     postgresql(13)
     mended, (warned,) = asked([OWN, "lacks=it is not in pg_read_all_data"])
     assert mended == [] and "PostgreSQL 13 has no pg_read_all_data" in warned
+
+
+def test_of_a_server_in_a_container_the_last_run_tells(fleet: Fleets):
+    """The preflight does not reach it; what the backup user has written is shown as text."""
+    hosts = fleet("production")
+    hosts.data[DB1]["postgres_mode"] = "compose"
+    hosts.deploy_already()
+    hosts.answers[DB1][".role_reason"] = ["password authentication failed \x1b[31m"]
+    (warned,) = hosts.run("--dry").warnings
+    assert "until medaction_backup can make them: password authentication failed ?[31m" in warned
+    assert "an administrator of that server runs /etc/medaction/dump-role.sql of this host" in warned

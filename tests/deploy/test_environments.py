@@ -412,3 +412,14 @@ def test_what_is_pending_makes_the_plan_end_with_2_and_nothing_with_0(
     deployed.write()
     assert plan.run(arguments) == 2
     assert "holds no backup yet" in capsys.readouterr().out
+
+
+def test_a_suspect_dump_is_one_line_of_the_plan_and_no_change(deployed: Fleet, capsys: pytest.CaptureFixture[str]):
+    suspect = "medaction: medaction_2026-06-15_02-00-01.sql.gz is suspect: table patients is gone. Was it intended?"
+    answers(deployed)["--overdue"] = [f"accept\t{suspect}"]
+    deployed.write()
+    assert plan.run(parser().parse_args(["plan", "--env", "staging"])) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "suspect" in line]
+    assert len(told) == 1 and told[0].startswith("warning: ") and told[0].endswith(suspect)
+    deployed.run("-y")
+    assert not [command for command in commands() if "--tier" in command]

@@ -76,7 +76,15 @@ def test_standard_input_is_taken_as_lines_and_shown_nowhere() -> None:
     assert "secret" not in shown
 
 
-UNDOCUMENTED = ("_inner", "_maybe_is_change", "current_op_hash", "current_op_global_arguments", "op_meta", "ops")
+UNDOCUMENTED = (
+    "_inner",
+    "_maybe_is_change",
+    "current_op_hash",
+    "current_op_global_arguments",
+    "op_meta",
+    "ops",
+    "executing_op_hash",
+)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -54,7 +54,7 @@ class Operator:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one of the project's commands in a process group of its own."""
-        self.touches()
+        self.touches(arguments[arguments.index("--limit") + 1] if "--limit" in arguments else ALL)
         return subprocess.Popen(
             [sys.executable, "-m", "provision", *arguments, "--env", self.environment],
             cwd=self.checkout, env={**self.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,

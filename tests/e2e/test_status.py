@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,16 @@ from tests.e2e.operator import Operator
 pytestmark = pytest.mark.servers
 
 
-def _status(operator: Operator) -> dict[str, dict[str, str]]:
-    done = operator.run("make", "-s", "status", "JSON=1", "LIMIT=app,redis1,db1,win1")
-    assert done.returncode == 0, done.stdout
-    return {row["host"]: row for row in json.loads(done.stdout[done.stdout.index("[\n") :])}
+def _status(operator: Operator, code: int = 0, limit: str = "app,redis1,db1,win1") -> dict[str, dict[str, Any]]:
+    """What is said of each host; the exit code is this."""
+    done = operator.run(sys.executable, "-m", "provision", "status", "--env", "sandbox", "--limit", limit, "--json")
+    assert done.returncode == code, done.stdout
+    return {host["host"]: host for host in json.loads(done.stdout[done.stdout.index("{\n") :])["hosts"]}
+
+
+def _backup(operator: Operator, host: str, code: int = 0) -> dict[str, Any]:
+    (backup,) = _status(operator, code)[host]["backups"]
+    return backup
 
 
 def test_restore_test_of_the_newest_dump_is_good_and_told(deployed: Operator) -> None:
@@ -23,10 +31,10 @@ def test_restore_test_of_the_newest_dump_is_good_and_told(deployed: Operator) ->
     for script in ("backup-database.sh", "restore-database.sh --test"):
         deployed.read("db1", f"cd /opt/medaction && ./scripts/{script}")
     deployed.postgres("REVOKE pg_read_all_settings FROM medaction")
-    row = _status(deployed)["db1"]
-    assert row["restore test"].startswith("ok ")
+    row = _backup(deployed, "db1")
+    assert row["restore_test"]["verdict"] == "ok"
     newest = deployed.read("db1", "readlink /opt/medaction/backups/medaction_latest.sql.gz").strip()
-    assert row["last good backup"] == newest.rpartition("/")[2]
+    assert row["newest_good"] == newest.rpartition("/")[2]
     # Whatever the test made is gone again: its server, its data.
     assert deployed.read("db1", "pgrep -u medaction-backup -c postgres || true").strip() == "0"
     assert deployed.read("db1", "find /opt/medaction/backups -name '.test*'") == ""
@@ -36,7 +44,9 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
     deployed.read("db1", "cd /etc/medaction && cp -p pgpass pgpass.away && sed -i 's/[^:]*$/wrong/' pgpass")
     try:
         assert deployed.on("db1", "cd /opt/medaction && ./scripts/backup-database.sh").returncode == 1
-        assert _status(deployed)["db1"]["last run"] == "failed"
+        assert _backup(deployed, "db1", code=1)["last_run"] == "failed"
+        (finding,) = _status(deployed, code=1)["db1"]["findings"]
+        assert finding["what"].startswith("the last daily run failed: cannot connect") and finding["severity"] == 1
         assert deployed.on("db1", "/opt/medaction/scripts/backup-database.sh --check").returncode == 1
     finally:
         deployed.read("db1", "mv /etc/medaction/pgpass.away /etc/medaction/pgpass")
@@ -45,13 +55,13 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
         planned.stdout
     )
     deployed.deploy("db1")
-    assert _status(deployed)["db1"]["last run"] == "ok"
+    assert _backup(deployed, "db1")["last_run"] == "ok"
 
 
 def test_windows_host_has_its_row_too(deployed: Operator) -> None:
-    row = _status(deployed)["win1"]
+    row = _backup(deployed, "win1")
     dumps = deployed.read("win1", "cd /srv/windows/C:/MedAction/backups && ls -r medaction_2*.sql.gz").split()
-    assert (row["last good backup"], row["kept"], row["last run"]) == (dumps[0], f"{len(dumps)} daily", "ok")
+    assert (row["newest_good"], row["kept"]["daily"], row["last_run"]) == (dumps[0], len(dumps), "ok")
 
 
 def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(deployed: Operator) -> None:
@@ -62,12 +72,42 @@ def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(deployed: O
     finally:
         deployed.read("win1", f"rm {faults}")
     assert done.returncode != 0
-    assert "could not be asked" in done.stdout
-    assert any(line.startswith("db1 ") and ".sql.gz" in line for line in done.stdout.splitlines())
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("NO ANSWER win1: its backups could not be asked for") for line in lines), done.stdout
+    assert any(line.startswith("ok ") and " db1 " in line and " medaction " in line for line in lines)
+
+
+def test_suspect_dump_is_told_here_and_by_the_plan_and_counts_as_none_until_it_is_accepted(deployed: Operator) -> None:
+    deployed.postgres("CREATE TABLE only_here (id int); INSERT INTO only_here SELECT generate_series(1, 500)")
+    backup = "cd /opt/medaction && ./scripts/backup-database.sh"
+    deployed.read("db1", backup)
+    good = _backup(deployed, "db1")["newest_good"]
+    deployed.postgres("DROP TABLE only_here")
+    deployed.read("db1", f"sleep 1; {backup}")
+    assert _backup(deployed, "db1", code=1)["newest_good"] == good
+    (finding,) = _status(deployed, code=1)["db1"]["findings"]
+    assert "is suspect: " in finding["what"] and "only_here" in finding["what"]
+    suspect = finding["do"].split()[-1]
+    planned = deployed.plan("db1")
+    assert planned.returncode == 0, planned.stdout
+    (line,) = [each for each in planned.stdout.splitlines() if "suspect" in each]
+    assert line.startswith("warning: db1: medaction: ") and line.endswith(f"--accept {suspect}")
+    deployed.read("db1", f"{backup} --accept {suspect}")
+    assert _backup(deployed, "db1")["newest_good"] == suspect and "suspect" not in deployed.plan("db1").stdout
 
 
 def test_redis_that_is_down_is_told(deployed: Operator) -> None:
     deployed.read("redis1", "systemctl stop redis-server")
-    assert _status(deployed)["redis1"]["redis"] == "DOWN"
+    down = _status(deployed, code=2)
+    assert next(iter(down)) == "redis1" and down["redis1"]["redis"] == "DOWN", "the worst first"
     deployed.read("redis1", "systemctl start redis-server")
     assert _status(deployed)["redis1"]["redis"] == "up"
+
+
+def test_the_table_fits_80_columns_with_every_database_and_restore_test(deployed: Operator) -> None:
+    deployed.environ["COLUMNS"] = "80"
+    lines = deployed.run(sys.executable, "-m", "provision", "status", "--env", "sandbox").stdout.splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("state "))) :]
+    assert max(map(len, table[:7])) <= 80
+    assert {"database", "age", "restore"} <= set(table[0].split())
+    assert [line for line in table if " db1 " in line and " medaction " in line]

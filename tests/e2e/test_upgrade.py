@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -85,6 +86,12 @@ def test_no_dump_is_lost_and_backups_are_well(upgrade: Upgrade, upgraded: Operat
     assert upgrade.dumps.count(".sql.gz\n") >= 2 and "./weekly/" in upgrade.dumps
     assert lost(upgrade.dumps, upgraded.read("db1", DUMPS)) == []
     upgraded.read("db1", "/opt/medaction/scripts/backup-database.sh --check")
+
+
+def test_the_next_dump_is_read_by_a_role_of_its_own(upgraded: Operator) -> None:
+    upgraded.read("db1", f"{STORE}/../scripts/backup-database.sh")
+    manifest = json.loads(upgraded.read("db1", f"cat $(readlink -f {STORE}/medaction_latest.sql.gz).json"))
+    assert manifest["role"] == "medaction_backup"
 
 
 def test_dump_of_version_1_restores(upgrade: Upgrade, upgraded: Operator) -> None:

@@ -84,15 +84,18 @@ def test_nights_leave_the_right_files_in_the_right_tiers(
     assert year.on("db1", "ls /opt/medaction/year/yearly").returncode != 0  # no such tier by default
 
     told = year.run(sys.executable, "-m", "provision", "status", "--env", "sandbox", "--limit", "db1", "--json").stdout
-    (row,) = json.loads(told[told.index("[\n") :])
+    (row,) = json.loads(told[told.index("{\n") :])["hosts"][0]["backups"]
     kept = {tier or "daily": len(_days(year, tier)) for tier in ("", "weekly", "monthly")}
-    assert row["kept"] == ", ".join(f"{count} {tier}" for tier, count in kept.items())
-    assert (row["database"], row["last run"], row["restore test"]) == ("small", "ok", f"ok {sundays[-1]}")
+    assert row["kept"] == kept
+    tested = row["restore_test"]
+    assert (row["database"], row["last_run"], tested["verdict"], tested["tested"][:10]) == (
+        "small", "ok", "ok", f"{sundays[-1]}"
+    )  # fmt: skip
     newest = max(_moment(last, DAILY_AT, last), _moment(sundays[-1], WEEKLY_AT, last))
-    named = datetime.strptime(row["last good backup"], "medaction_%Y-%m-%d_%H-%M-%S.sql.gz")
+    named = datetime.strptime(row["newest_good"], "medaction_%Y-%m-%d_%H-%M-%S.sql.gz")
     assert timedelta() <= named - newest < timedelta(minutes=1)  # as long as the script takes to look at the clock
     hours = (now - newest).total_seconds() / 3600
-    assert abs(float(row["age"].removesuffix(" h")) - hours) < 0.5  # the simulation itself takes its minutes
+    assert abs(row["age_seconds"] / 3600 - hours) < 0.5  # the simulation itself takes its minutes
     checked = year.on("db1", "/opt/medaction/scripts/backup-database.sh --check")
     assert checked.returncode == 0, checked.stdout
     tests = calendar.count("restore")

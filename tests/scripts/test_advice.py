@@ -37,6 +37,7 @@ IN_THE_WAY = {
 
 @pytest.fixture
 def rights(host: Host) -> Iterator[Host]:
+    host.configure(postgres_backup_user=ROLE)  # as where there is no role for dumps
     yield host
     host.cluster.ask("postgres", f"ALTER ROLE {ROLE} NOBYPASSRLS; REVOKE pg_read_all_data FROM {ROLE}")
 

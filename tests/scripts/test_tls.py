@@ -218,3 +218,10 @@ def test_what_the_environment_says_against_the_settings_is_told(at: Any, encrypt
     assert re.search(
         r"WARN .*PGSSLMODE=disable is passed over: the settings say postgres_sslmode = verify-full", said[0]
     )
+
+
+def test_a_restore_test_in_a_server_of_its_own_needs_no_certificate(at: Any) -> None:
+    host = at("verify-full", "right")
+    host.good_backup()
+    done = host.restore_test()
+    assert done.returncode == 0, done.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
+from argparse import Namespace
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +14,12 @@ from typing import Any
 import pytest
 
 from provision.backup.facts import BackupReport, Report
-from provision.commands.status import add_off_site, rows_of
+from provision.commands import status
+from provision.commands.health import Health, Vault
+from provision.commands.status import rows_of
 from provision.engine.inventory import Member
 from provision.settings import Settings
+from provision.settings.project import PROJECT
 
 
 def manifest(day: str, size: int = 1000, database: str = "medaction", tier: str = "daily") -> dict[str, Any]:
@@ -27,7 +32,7 @@ def manifest(day: str, size: int = 1000, database: str = "medaction", tier: str 
 def rows(settings_of: Callable[..., Settings]):
     def told(report: Report | None, **changed: Any) -> list[dict[str, str]]:
         member = Member("db1", ("backup",), settings_of(**changed), {})
-        return rows_of(member, "", report)
+        return rows_of(Health(member, report=report) if report else Health(member, "it is paused"))
 
     return told
 
@@ -79,12 +84,12 @@ def test_failure_of_one_tier_is_not_made_good_by_another(rows):
 
 def test_database_without_any_backup_is_told(rows):
     (row,) = rows(Report(NOW))
-    assert (row["last good backup"], row["last run"], row["age"]) == ("NONE", "never", "")
+    assert (row["last good backup"], row["last run"], row["age"]) == ("NONE", "never", "NONE")
 
 
 def test_host_that_could_not_be_asked_has_an_empty_row(rows):
     (row,) = rows(None)
-    assert row["last good backup"] == row["last run"] == ""
+    assert row["last good backup"] == row["last run"] == "" and row["state"] == "NO ANSWER"
 
 
 def test_what_the_host_prints_is_read_back(tmp_path: Path):
@@ -102,6 +107,7 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
         path = tmp_path / "it's here" / f"{made['dump']}.json"
         path.write_text(json.dumps(made, indent=2))
         path.with_name(f"{made['dump']}.restore-test.json").write_text("{}")
+    path.with_name(f"{made['dump']}.accepted.json").write_text("{}")
     fact = BackupReport()
     tiers = {"daily": str(tmp_path / "it's here"), "weekly": str(tmp_path / "absent")}
     command = fact.command(state_dir=str(tmp_path / "state"), tiers=tiers).get_raw_value()
@@ -110,7 +116,131 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     assert report.last_runs == (run,)
     assert report.restore_tests == (tested,)
     assert [each["started"][:10] for each in report.manifests["daily"]] == ["2026-06-15", "2026-06-14"]
-    assert set(report.manifests) == {"daily"}
+    assert set(report.manifests) == {"daily"} and report.accepted == {"medaction_2026-06-15_02-00-01.sql.gz"}
+    assert report.unread == {"daily": 1, "status": 1}
+
+
+@pytest.fixture
+def health(settings_of: Callable[..., Settings]) -> Callable[..., Health]:
+    def judged(report: Report | None = None, redis: str = "up", lost: str = "", **changed: Any) -> Health:
+        member = Member("db1", ("backup", "redis"), settings_of(**changed), {})
+        return Health(member, lost, redis, report)
+
+    return judged
+
+
+RUN = {"database": "medaction", "tier": "weekly", "state": "failed", "message": "cannot connect"}
+TEST = {"database": "medaction", "verdict": "failed", "tested": "2026-06-14T04:00:00Z", "message": "no table"}
+GOOD = {"daily": (manifest("2026-06-15"),)}
+SUSPECT = {**manifest("2026-06-15"), "suspect": "table patients is gone"}
+TROUBLE = [
+    (Report(NOW, manifests=GOOD), {}, 0, []),
+    (Report(NOW), {}, 2, ["there is no good backup; run backup-database.sh there, and read its log"]),
+    (Report(NOW, manifests={"daily": (manifest("2026-06-13"),)}), {}, 2, ["the last good backup is 60 h old, allowed"
+     " are 26; see that cron or the task runs, run backup-database.sh there, and read its log"]),
+    (Report(NOW, last_runs=(RUN,), manifests=GOOD), {}, 1, ["the last weekly run failed: cannot connect; mend that, and"
+     " run backup-database.sh there"]),
+    (Report(NOW, restore_tests=(TEST,), manifests=GOOD), {}, 2, ["the restore test failed: no table; run"
+     " restore-database.sh --test there"]),
+    (Report(NOW, manifests={"daily": (manifest("2026-06-15"), manifest("2026-05-15"))}), {}, 1, ["no dump was restored"
+     " as a test for 31 days, allowed are 15; run restore-database.sh --test there"]),
+    (Report(NOW, manifests={"daily": (SUSPECT, manifest("2026-06-14", 1))}, unread={"daily": 2}), {}, 2, [
+     "the last good backup is 36 h old, allowed are 26; see that cron or the task runs, run backup-database.sh there,"
+     " and read its log",
+     "2 file(s) beside the daily dumps cannot be understood; a damaged one of ours is written anew by the next run;"
+     " move away what is not ours",
+     f"{SUSPECT['dump']} is suspect: table patients is gone; if that was intended: backup-database.sh --accept"
+     f" {SUSPECT['dump']}"]),
+    (Report(NOW, manifests={"daily": (SUSPECT,)}, accepted=frozenset([SUSPECT["dump"]])), {}, 0, []),
+    (Report(), {}, 3, ["its backups could not be asked for; the reason stands above"]),
+    (None, {"redis": "DOWN"}, 2, ["Redis is down; `make deploy` with LIMIT=db1 mends what it can; else look at Redis'"
+     " log there"]),
+    (None, {"lost": "gave no sign of life for 45 s"}, 3, ["could not be asked: gave no sign of life for 45 s; see that"
+     " it is up and that you reach it"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("report", "how", "severity", "told"), TROUBLE)
+def test_what_is_wrong_is_said_in_words_with_what_to_do(
+    report: Report | None, how: dict[str, str], severity: int, told: list[str], health: Callable[..., Health]
+) -> None:
+    found = health(report, **how)
+    assert (found.severity, [f"{each.what}; {each.do}" for each in found.findings]) == (severity, told)
+
+
+@pytest.fixture
+def fleet_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    def run(*healths: Health, json: bool = False) -> int:
+        monkeypatch.setattr(status, "_all", lambda _: sorted(healths, key=lambda each: -each.severity))
+        return status.run(Namespace(env="production", json=json))
+
+    return run
+
+
+def test_table_has_what_matters_in_80_columns_the_worst_first(
+    fleet_of: Callable[..., int], health: Callable[..., Health], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    well = Report(NOW, (), ({**TEST, "verdict": "ok"},), GOOD)
+    assert fleet_of(health(well), health(Report(NOW)), health(lost="it is paused")) == 3
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[: lines.index("") - 1]
+    assert max(map(len, table)) <= 80
+    assert lines[0].split() == ["state", "host", "redis", "database", "age", "restore", "test", "last", "run", "size"]
+    assert [line.split("  ")[0] for line in table[1:]] == ["NO ANSWER", "CRITICAL", "ok"]
+    assert [line.split(":")[0] for line in lines[lines.index("") + 1 :]] == ["NO ANSWER db1", "CRITICAL db1 medaction"]
+    assert table[3].split() == ["ok", "db1", "up", "medaction", "12.0", "h", "ok", "2026-06-14", "never", "1000", "B"]
+
+
+def test_json_is_what_its_page_describes(
+    fleet_of: Callable[..., int], health: Callable[..., Health], capsys: Any
+) -> None:
+    assert fleet_of(health(Report(NOW, manifests=GOOD)), health(lost="x\x1b[31m"), json=True) == 3
+    text = capsys.readouterr().out
+    document = json.loads(text)
+    assert "\x1b" not in text and (document["version"], document["severity"]) == (1, 3)
+    (lost, well) = document["hosts"]
+    assert (lost["asked"], lost["backups"], lost["findings"][0]["severity"]) == (False, [], 3)
+    (backup,) = well["backups"]
+    assert (backup["made"], backup["age_seconds"], backup["bytes"]) == ("2026-06-15T02:00:01", 43200, 1000)
+    page = (PROJECT / "docs/status.md").read_text(encoding="utf-8")
+    for names in (document, well, backup, lost["findings"][0]):
+        assert all(f"`{name}`" in page for name in names)
+
+
+ODD = [None, True, -1, 0, 1.5, 2**70, "", "x", "\x1b[2J", "\u202e", "a" * 10_000, [], {}, [[]], {"a": 1},
+       "_2026-13-99_", "medaction_2026-99-15_02-00-01.sql.gz", "medaction_2026-06-15_02-00-01.gz\x1b]0;"]  # fmt: skip
+
+
+def test_no_file_of_a_host_takes_more_than_itself_down(
+    chance: Any, health: Callable[..., Health], fleet_of: Any
+) -> None:
+    """A good manifest, run and verdict of one database, beside any number of odd ones."""
+    good = [f"daily={json.dumps(manifest('2026-06-15'))}", f"restore-test={json.dumps({**TEST, 'verdict': 'ok'})}"]
+    for _ in range(300):
+        lines = [f"now={NOW.isoformat()}", *good]
+        for kind, of_kind in (("daily", manifest("2026-06-14")), ("status", RUN), ("restore-test", TEST)):
+            for name in chance.sample(sorted(of_kind), chance.randrange(3)):
+                lines.append(f"{kind}={json.dumps({**of_kind, name: chance.choice(ODD)})}")
+        lines += chance.choices(
+            ["daily={", "daily=" + "[" * 20_000, "status=1", "restore-test=null", "x\x1b=1", "=", ""], k=2
+        )
+        report = BackupReport().read(lines)
+        (row,) = rows_of(health(report))[:1]
+        assert row["age"] == "12.0 h" and row["size"].startswith("1000 B")
+        fleet_of(health(report), json=chance.random() < 0.5)
+
+
+def test_what_a_host_calls_things_moves_no_terminal(fleet_of: Any, health: Callable[..., Health], capsys: Any) -> None:
+    name = "a\x1b[2J\u202eb\r"
+    report = Report(
+        NOW,
+        ({**RUN, "database": name, "message": name},),
+        manifests={"daily": (manifest("2026-06-15", database=name),)},
+    )
+    fleet_of(health(report, backup_databases="all"))
+    out = capsys.readouterr().out
+    assert all(each.isprintable() or each == "\n" for each in out) and "\\x1b[2J\\u202eb\\r" in "".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -126,11 +256,23 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
         ),
     ],
 )
-def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_asked(rows, vaults, told):
-    found = rows(Report(NOW, manifests={}), backup_databases=["medaction", "archive"])
-    reports = {
-        vault: [dict(zip(("host", "database", "proven_hours"), entry, strict=True)) for entry in entries]
+def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_asked(settings_of, vaults, told):
+    settings = settings_of(backup_databases=["medaction", "archive"])
+    asked = tuple(
+        Vault(vault, settings, {(host, database): hours for host, database, hours in entries})
         for vault, entries in vaults.items()
-    }
-    add_off_site(found, reports)
-    assert [row["off-site"] for row in found] == told
+    )
+    health = Health(Member("db1", ("backup",), settings, {}), report=Report(NOW, manifests={}), vaults=asked)
+    assert [row["off-site"] for row in rows_of(health)] == told
+
+
+@pytest.mark.parametrize(
+    ("hours", "late"), [(3, []), (None, ["no copy that is proven"]), (31, ["no newer proven copy than one 31 h old"])]
+)
+def test_copy_that_is_late_off_site_is_a_warning(
+    hours: int | None, late: list[str], health: Callable[..., Health]
+) -> None:
+    found = health(Report(NOW, manifests=GOOD))
+    vault = Vault("vault1", found.member.settings, {("db1", "medaction"): hours})
+    findings = dataclasses.replace(found, vaults=(vault,)).findings
+    assert [each.what for each in findings] == [f"vault1 has {words}, allowed are 30 h" for words in late]

@@ -17,12 +17,14 @@ ValidSettings = Callable[..., Settings]
 
 @pytest.fixture
 def here(settings_of: ValidSettings, tmp_path: Path) -> Target:
-    return Target(Member("@local", ("redis",), settings_of(redis_port=1), {}), tmp_path / "config")
+    settings = settings_of(redis_port=1, deploy_command_seconds=1, deploy_long_command_seconds=2)
+    return Target(Member("@local", ("redis",), settings, {}), tmp_path / "config")
 
 
-def test_command_that_takes_too_long_is_ended_and_named(here: Target) -> None:
-    with pytest.raises(pytest.fail.Exception, match=r"@local: gives no answer in 1 s to: .*sleep 4321"):
-        here.run("sleep 4321", timeout_seconds=1)
+@pytest.mark.parametrize(("is_long", "seconds"), [(False, 1), (True, 2)])
+def test_command_that_takes_too_long_is_ended_and_named(is_long: bool, seconds: int, here: Target) -> None:
+    with pytest.raises(pytest.fail.Exception, match=rf"@local: gives no answer in {seconds} s to: .*sleep 4321"):
+        here.run("sleep 4321", is_long=is_long)
     assert subprocess.run(["pgrep", "-f", "^sleep 4321"], capture_output=True).stdout == b""
 
 
@@ -62,3 +64,8 @@ def test_host_without_an_answer_fails_one_check_and_the_others_are_not_made(
         target.require_answer()
     with pytest.raises(pytest.skip.Exception, match=r"gone is not asked: .*refused"):
         target.require_answer()
+
+
+def test_what_a_host_says_is_shown_in_the_sentence(here: Target) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"@local: .*\\x1b\[2J\\u202e"):
+        here.text("printf '\\033[2J\\342\\200\\256' >&2; exit 1")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.engine import inventory
-from tests.verify.target import Target, ssh_config
+from tests.verify.target import WARNED, Target, ssh_config
 
 _ROLE_OF = {
     "redis_host": "redis",
@@ -53,6 +53,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if "NOTSET" not in item.name]
     if not config.getoption("--write-test"):
         items[:] = [item for item in items if item.get_closest_marker("writes") is None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for sentence in WARNED:
+        terminalreporter.write_line(f"warning: {sentence}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,13 +15,14 @@ import testinfra
 from provision.app import dotenv
 from provision.engine.inventory import PROJECT, Member
 from provision.engine.private import PrivateInput
+from provision.engine.shown import shown
 from provision.redis.running import quoted
 
-TIMEOUT_SECONDS = 60
 FIRST_ANSWER_SECONDS = 20
 REDIS_SECONDS = 5
 _TIMED_OUT = 124  # what timeout(1) ends with
 NOTHING = PrivateInput("")
+WARNED: list[str] = []  # of all hosts
 
 
 class Target:
@@ -41,13 +42,17 @@ class Target:
         )
 
     def fail(self, sentence: str) -> NoReturn:
-        """End a check with one sentence that names the host."""
-        pytest.fail(f"{self.member.name}: {sentence}", pytrace=False)
+        """End a check with one sentence that names the host; it may quote what the host says."""
+        pytest.fail(f"{self.member.name}: {shown(sentence)}", pytrace=False)
 
     def expect(self, holds: object, sentence: str) -> None:
         """Fail with this sentence unless it holds."""
         if not holds:
             self.fail(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Tell at the end, with the host's name, what is no fault of the deploy and that somebody should know."""
+        WARNED.append(f"{self.member.name}: {sentence}")
 
     def require_answer(self) -> None:
         """Fail once where the host does not answer at all; its other checks are not made then, and say so.
@@ -77,33 +82,32 @@ class Target:
         return _last_line(done.stderr) or f"ssh ends with {done.returncode}" if done.returncode else ""
 
     def run(
-        self, command: str, stdin: PrivateInput = NOTHING, timeout_seconds: float | None = TIMEOUT_SECONDS
+        self, command: str, stdin: PrivateInput = NOTHING, is_long: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command; what is secret goes on its standard input, never in the command.
 
         Where it takes longer it is ended on the host itself, and the check fails with a sentence.
         """
-        command = f"sh -c {shlex.quote(command)}"
-        if timeout_seconds:
-            command = f"timeout --kill-after=5 {timeout_seconds:g} {command}"
+        seconds = self.settings.deploy_long_command_seconds if is_long else self.settings.deploy_command_seconds
+        command = f"timeout --kill-after=5 {seconds} sh -c {shlex.quote(command)}"
         if self.member.data.get("_sudo"):
             command = f"sudo -n {command}"
         argv = ["sh", "-c", command] if self.is_local else ["ssh", "-F", str(self._config), self.member.name, command]
         try:
             done = subprocess.run(
                 argv, input="".join(stdin), capture_output=True, encoding="utf-8", errors="replace",
-                timeout=timeout_seconds and timeout_seconds + 15, check=False,
+                timeout=seconds + 15, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            self._silent = f"it stopped answering: no answer in {timeout_seconds:g} s"
+            self._silent = f"it stopped answering: no answer in {seconds} s"
             self.fail(f"cannot be verified: {self._silent}")
-        if timeout_seconds and done.returncode == _TIMED_OUT:
-            self.fail(f"gives no answer in {timeout_seconds:g} s to: {command}")
+        if done.returncode == _TIMED_OUT:
+            self.fail(f"gives no answer in {seconds} s to: {command}")
         return done
 
-    def text(self, command: str, stdin: PrivateInput = NOTHING, timeout_seconds: float | None = TIMEOUT_SECONDS) -> str:
+    def text(self, command: str, stdin: PrivateInput = NOTHING, is_long: bool = False) -> str:
         """The command's output. The check fails with its error output when it fails."""
-        done = self.run(command, stdin, timeout_seconds)
+        done = self.run(command, stdin, is_long)
         self.expect(done.returncode == 0, f"{command}: {_last_line(done.stderr) or _last_line(done.stdout)}")
         return done.stdout
 
@@ -151,19 +155,15 @@ def ssh_config(members: list[Member], directory: Path) -> str:
     for member in members:
         data = member.data
         lines.append(f"Host {member.name}")
+        # A host that goes silent half-way ends its connection, and with it the check that waits for it.
+        lines.append(f"    ServerAliveInterval {-(-member.settings.deploy_silence_seconds // 3)}")
         for key, option in _OPTIONS.items():
             # A name that is only the host's own is what ssh_config's HostName may replace.
             if data.get(key) not in (None, "", member.name):
                 value = PROJECT / Path(data[key]).expanduser() if key.endswith(("_key", "_file")) else data[key]
                 lines.append(f"    {option} {value}")
     lines += ["Host *", "    BatchMode yes", "    ControlMaster auto", f"    ControlPath {directory}/%C"]
-    # A host that goes silent half-way ends its connection, and with it the check that waits for it.
-    lines += [
-        "    ControlPersist 60s",
-        "    ConnectTimeout 10",
-        "    ServerAliveInterval 10",
-        "    ServerAliveCountMax 3",
-    ]
+    lines += ["    ControlPersist 60s", "    ConnectTimeout 10", "    ServerAliveCountMax 3"]
     # One file for all: the inventory's own (else the person's, which pyinfra reads too) comes last, because in
     # ssh_config the first value wins.
     named = {member.data.get("ssh_config_file") or "~/.ssh/config" for member in members}

@@ -33,12 +33,12 @@ def test_newest_backup_is_complete(backup_host: Target) -> None:
     if unpacker:
         # The whole file is read: its sum is checked, and pg_dump's last words are at its end.
         end = backup_host.text(
-            f"bash -o pipefail -c {shlex.quote(f'{unpacker} -dc <{latest} | tail -c 4096')}", timeout_seconds=None
+            f"bash -o pipefail -c {shlex.quote(f'{unpacker} -dc <{latest} | tail -c 4096')}", is_long=True
         )
         backup_host.expect("-- PostgreSQL database dump complete" in end, f"{latest} was cut short")
     else:
         # pg_restore, which reads these, may be in a container alone: the script knows how to reach it.
-        verified = backup_host.run(f"{settings.app_dir}/scripts/backup-database.sh --verify", timeout_seconds=None)
+        verified = backup_host.run(f"{settings.app_dir}/scripts/backup-database.sh --verify", is_long=True)
         backup_host.expect("is whole" in verified.stderr, f"{latest}: {verified.stderr.strip()[-300:]}")
 
 

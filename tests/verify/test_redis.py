@@ -36,6 +36,22 @@ def test_default_user_is_off(redis_host: Target) -> None:
     redis_host.expect(states == ["off"], "Redis' user default is on: deploy again")
 
 
+def test_the_app_may_run_no_script(redis_host: Target) -> None:
+    """Or may yet, where version 1.0.0 of the limiters needs it: whose password can then stop Redis is told."""
+    settings = redis_host.settings
+    (rights,) = [
+        line.split() for line in redis_host.redis_as_operator("ACL LIST").splitlines()
+        if line.startswith(f"user {settings.redis_user} ")
+    ]  # fmt: skip
+    may = {"+eval", "+evalsha", "+@all", "+@scripting"} & set(rights)
+    redis_host.expect(not may or settings.redis_allow_eval, "the app may run scripts (EVAL): deploy again")
+    if may:
+        redis_host.warn(
+            f"the app may still run scripts (EVAL), so {settings.redis_user}'s password can stop Redis for everybody:"
+            " build the app with this version's limiters; redis_allow_eval says when that right ends"
+        )
+
+
 def test_listens_where_it_should_and_nowhere_else(redis_host: Target) -> None:
     lines = redis_host.text(f"ss -Hltn 'sport = :{redis_host.settings.redis_port}'").splitlines()
     listening = {ipaddress.ip_address(line.split()[3].rsplit(":", 1)[0].strip("[]")) for line in lines}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
+from provision.commands.health import Health
 from provision.commands.status import NO_ANSWER, ask_backups, rows_of
 from provision.engine.inventory import Member
 from provision.windows.role import windows_backup
@@ -18,7 +19,7 @@ MEMBER = Member("win1", ("backup",), SETTINGS, {}, is_windows=True)
 
 def _row(standin: StandIn) -> dict[str, str]:
     with connected(standin.data) as host:
-        (row,) = rows_of(MEMBER, "", ask_backups(host, MEMBER))
+        (row,) = rows_of(Health(MEMBER, report=ask_backups(host, MEMBER)))
     return row
 
 

@@ -4,7 +4,7 @@
 
 # Whatever runs in a container that root starts for somebody else has no right there but to run.
 readonly bounds=(
-    --read-only --cap-drop ALL --security-opt no-new-privileges --pids-limit 256 --ulimit core=0
+    --read-only --cap-drop ALL --security-opt no-new-privileges --ulimit core=0
 )
 
 # The container of the settings' service, by the labels that Compose has put on it: who may talk to Docker can
@@ -58,7 +58,7 @@ start_test_container() { # DIRECTORY
     printf 'root:x:0:0::/:/bin/sh\npostgres:x:%s::/:/bin/sh\n' "$ids" >"$backup_restore_test_dir/.passwd"
     chmod 0644 "$backup_restore_test_dir/.passwd"
     docker run --detach --rm --name "$test_container" --network none --userns host --user "$ids" \
-        "${bounds[@]}" --memory "${half_kb}k" --memory-swap "${half_kb}k" --cpu-shares 200 \
+        "${bounds[@]}" --pids-limit 256 --memory "${half_kb}k" --memory-swap "${half_kb}k" --cpu-shares 200 \
         --shm-size 256m --tmpfs /tmp:mode=1777,size=64m --workdir / \
         --volume "$1:$1" --volume "$1/dump:$1/dump:ro" \
         --volume "$here/test-container.sh:/test-container.sh:ro" \

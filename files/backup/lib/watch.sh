@@ -7,7 +7,7 @@ readonly words=(OK WARNING CRITICAL)
 severity=0
 findings=()
 figures=()
-overdue=()    # of these, what a run of a tier would mend
+overdue=()    # of these, what a run of a tier would mend, or only a person can: accept
 
 find_out() { # SEVERITY FINDING [TIER]
     findings+=("$2")
@@ -23,7 +23,7 @@ check_freshness() {
     return "$severity"
 }
 
-# For the deploy, which makes the runs that are due: the tier and the reason, a line each.
+# For the deploy, which makes the runs that are due and tells the rest: the tier and the reason, a line each.
 list_overdue() {
     look_at_everything
     if (( ${#overdue[@]} > 0 )); then printf '%s\n' "${overdue[@]}"; fi
@@ -62,7 +62,7 @@ check_dumps_of() { # PREFIX
         [[ -e $path.json ]] || continue
         if is_suspect "$path"; then
             find_out 1 "$1: ${path##*/} is suspect: ${json[$path.json suspect]}. Was it intended? Then: \
-backup-database.sh --accept ${path##*/}"
+backup-database.sh --accept ${path##*/}" accept
         fi
         age=$(age_of "$path")
         if (( age < -3600 )); then

@@ -1,0 +1,21 @@
+"""Settings of the deploy itself: how long a host may take."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from provision.settings.fields import Count
+
+
+class DeploySettings(BaseModel):
+    deploy_command_seconds: Count = Field(
+        300, description="How long one command of a deploy, plan, status or verification may take on the host."
+    )
+    deploy_long_command_seconds: Count = Field(
+        10800,
+        description="The same for what takes long by its nature: installing packages, pulling images, the first"
+        " backup and the first copies of it.",
+    )
+    deploy_silence_seconds: Count = Field(
+        45, description="After how long without any sign of life a connected host is given up."
+    )
