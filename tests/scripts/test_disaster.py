@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ def new_host() -> Iterator[Host]:
 
 
 def lines_of_the_runbook() -> list[str]:
-    section = (PROJECT / "docs/restore.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
+    section = (PROJECT / "docs/restore.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n##")[0]
     return re.findall(r"^    (\S.*)$", section, re.MULTILINE)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="root copies the dumps in")
-def test_runbook_brings_all_back_on_a_new_host(host: Host, new_host: Host) -> None:
+def test_runbook_brings_all_back_on_a_new_host(host: Host, new_host: Host, proved: Callable[[str], None]) -> None:
     old = host.cluster
     old.ask("postgres", f"CREATE DATABASE medaction TEMPLATE {host.database} OWNER {ROLE}")
     old.ask("postgres", "CREATE ROLE lecteurs")
@@ -68,12 +69,15 @@ def test_runbook_brings_all_back_on_a_new_host(host: Host, new_host: Host) -> No
     }  # fmt: skip
     lines = lines_of_the_runbook()
     assert len(lines) == 7, lines
+    took = {}
     for line in lines:
         for old_text, new_text in instead.items():
             line = line.replace(old_text, new_text)
+        began = time.monotonic()
         done = subprocess.run(
             ["bash", "-c", line], cwd=new_host.app_dir, env=new_host.environment, capture_output=True, text=True,
         )  # fmt: skip
+        took[" ".join(line.split()[:2])] = time.monotonic() - began
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
         if "--into" in line:
             new.ask("postgres", f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
@@ -81,3 +85,5 @@ def test_runbook_brings_all_back_on_a_new_host(host: Host, new_host: Host) -> No
     assert fingerprint(new, "medaction") == wanted
     assert new.ask("medaction", "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'rapports'") == "lecteurs"
     assert Path(new_host.latest.resolve()).stat().st_uid == USER.pw_uid
+    size = new.ask("postgres", "SELECT pg_size_pretty(pg_database_size('medaction'))")
+    proved(f"{size}: " + ", ".join(f"{line} {seconds:.1f} s" for line, seconds in took.items()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import ROLE, Cluster, fingerprint
+from .cluster import ROLE, Cluster
 from .generated import OWNERS, Generated, name
 from .host import Host
 from .test_restore_elsewhere import administrator, leftover_roles
@@ -23,19 +23,23 @@ from .unprivileged import give_to_user
 EVERYTHING = """
     SELECT i.type, i.identity, coalesce(pg_get_userbyid(o.owner), '-'), o.acl FROM (
         SELECT 'pg_class'::regclass AS class, oid, relowner AS owner, (SELECT array_agg(a::text ORDER BY a::text)
-               FROM unnest(relacl) a) AS acl FROM pg_class WHERE relkind NOT IN ('t', 'i', 'I') UNION ALL
+               FROM unnest(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+               ) a) AS acl
+          FROM pg_class WHERE relkind NOT IN ('t', 'i', 'I', 'c') UNION ALL
         SELECT 'pg_class'::regclass, oid, relowner, NULL FROM pg_class
          WHERE relkind IN ('i', 'I') AND relnamespace <> 'pg_toast'::regnamespace UNION ALL
-        SELECT 'pg_proc'::regclass, oid, proowner, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(proacl) a)
+        SELECT 'pg_proc'::regclass, oid, proowner, (SELECT array_agg(a::text ORDER BY a::text)
+               FROM unnest(coalesce(proacl, acldefault('f', proowner))) a)
           FROM pg_proc UNION ALL
-        SELECT 'pg_type'::regclass, oid, typowner, NULL FROM pg_type WHERE typtype IN ('d', 'e', 'r') UNION ALL
+        SELECT 'pg_type'::regclass, oid, typowner, NULL FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+            OR typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c') UNION ALL
         SELECT 'pg_constraint'::regclass, oid, NULL, NULL FROM pg_constraint
          WHERE conparentid = 0 AND contype NOT IN ('n', 't') UNION ALL
         SELECT 'pg_trigger'::regclass, oid, NULL, NULL FROM pg_trigger WHERE NOT tgisinternal UNION ALL
         SELECT 'pg_policy'::regclass, oid, NULL, NULL FROM pg_policy UNION ALL
         SELECT 'pg_rewrite'::regclass, oid, NULL, NULL FROM pg_rewrite UNION ALL
         SELECT 'pg_namespace'::regclass, oid, nspowner, (SELECT array_agg(a::text ORDER BY a::text)
-               FROM unnest(nspacl) a) FROM pg_namespace UNION ALL
+               FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) a) FROM pg_namespace UNION ALL
         SELECT 'pg_collation'::regclass, oid, collowner, NULL FROM pg_collation UNION ALL
         SELECT 'pg_operator'::regclass, oid, oprowner, NULL FROM pg_operator UNION ALL
         SELECT 'pg_cast'::regclass, oid, NULL, NULL FROM pg_cast UNION ALL
@@ -95,6 +99,21 @@ def backed_up(host: Host, chance: random.Random) -> None:
     host.good_backup()
 
 
+def rows(cluster: Cluster, database: str) -> str:
+    """Each table's number of rows and their sum, whatever the order of columns: that of inherited ones may change."""
+    tables = cluster.ask(database, "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                         " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema' ORDER BY 1")  # fmt: skip
+    lines = [
+        cluster.ask(database, f"SELECT $${table}$$, count(*), md5(string_agg(j::text, ',' ORDER BY j::text))"
+                              f" FROM (SELECT to_jsonb(t) j FROM {table} t) each")
+        for table in tables.splitlines()
+    ]  # fmt: skip
+    lines.append(cluster.ask(database, "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid"))
+    lines.append(cluster.ask(database, "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"))
+    lines.append(cluster.ask(database, "SELECT extname, extversion FROM pg_extension ORDER BY 1"))
+    return "\n".join(lines)
+
+
 def everything(cluster: Cluster, database: str) -> str:
     return cluster.ask(database, EVERYTHING)
 
@@ -103,8 +122,9 @@ def false_verdicts(host: Host, seed: int) -> Iterator[str]:
     """What is said of a database that is as it should be, and is wrong."""
     backed_up(host, random.Random(seed))
     manifest = host.manifest()
-    if manifest["content"]["uncounted"]:
-        yield f"not counted: {manifest['content']['uncounted']}"
+    # Of a name with a backslash in it nobody counts the rows, and says so with "?" in its place.
+    if uncounted := [each for each in manifest["content"]["uncounted"] if "?" not in each]:
+        yield f"not counted: {uncounted}"
     tested = host.restore_test()
     if tested.returncode != 0 or verdict(host)["verdict"] != "ok":
         yield f"test: {tested.stderr[-1500:]}"
@@ -118,7 +138,7 @@ def false_verdicts(host: Host, seed: int) -> Iterator[str]:
     if done.returncode != 0:
         yield f"restore {how}: {done.stderr[-1500:]}"
         return
-    for kind, ask in (("rows", fingerprint), ("objects", everything)):
+    for kind, ask in (("rows", rows), ("objects", everything)):
         was, now = (ask(host.cluster, database).splitlines() for database in ("generated", "restored"))
         if was != now:
             yield f"{kind} differ: lacks {sorted(set(was) - set(now))[:5]}, has {sorted(set(now) - set(was))[:5]}"
@@ -139,7 +159,9 @@ def entries(sql: str) -> list[tuple[str, str, int, int]]:
 
 def lost_entry(sql: str, chance: random.Random) -> tuple[str, str] | None:
     able = [each for each in entries(sql) if each[1] in KINDS and not each[0].startswith("EXTENSION")]
-    able = [each for each in able if sql[each[2] : each[3]].strip()]
+    # A sequence that was never used is as it is made, and a default that is inherited comes with its parent's.
+    none = (", false);", "SET DEFAULT 'late'")
+    able = [each for each in able if (lost := sql[each[2] : each[3]]).strip() and not any(no in lost for no in none)]
     if not able:
         return None
     kind = chance.choice(sorted({each[1] for each in able}))
@@ -169,11 +191,12 @@ def emptied(sql: str, chance: random.Random) -> tuple[str, str] | None:
 
 
 def other_owner(sql: str, chance: random.Random) -> tuple[str, str] | None:
-    found = list(re.finditer(r"^ALTER .* OWNER TO (.*);$", sql, re.MULTILINE))
-    if not found:
+    found = [each for each in re.finditer(r"^ALTER .* OWNER TO (.*);$", sql, re.MULTILINE)
+             if each[1] not in (ROLE, "postgres")]  # fmt: skip
+    if not found:  # what belongs to nobody is the database's owner's, who is the app's role
         return None
     one = chance.choice(found)
-    return "owner lost", sql[: one.start()] + sql[one.end() :] if one[1] != "restore_test" else sql
+    return "owner lost", sql[: one.start()] + sql[one.end() :]
 
 
 DAMAGES = (lost_entry, lost_entry, lost_entry, lost_row, emptied, other_owner)

@@ -84,9 +84,9 @@ def test_where_there_is_no_other_theirs_is_taken_and_that_is_said(host: Host) ->
 def test_a_latest_of_theirs_that_is_a_file_is_kept(host: Host) -> None:
     host.latest.write_bytes(gzip.compress(SQL))
     give_to_user(host.latest)
-    ours = host.good_backup(before=at(NOON))
-    assert host.latest.is_symlink() and host.latest.resolve() == ours
-    (kept,) = host.backups.glob("medaction_was_latest_*")
-    assert gzip.decompress(kept.read_bytes()) == SQL
-    host.good_backup(before=at(NOON + timedelta(days=100)))
-    assert kept.exists()
+    done = host.backup(before=at(NOON))
+    assert done.returncode == 3 and "is no link of ours and stays: move it away" in done.stderr, done.stderr
+    assert gzip.decompress(host.latest.read_bytes()) == SQL and len(host.dumps()) == 1
+    target = host.cluster.new_database(template="template0")
+    assert host.restore("--into", target, before=at(NOON)).returncode == 0
+    assert host.cluster.ask(target, "SELECT count(*) FROM patients") == "20000", "the newest good one is ours"

@@ -67,7 +67,8 @@ def test_what_must_be_loaded_at_the_start_is_tested_and_restored(preloaded: Host
     beside = host.restore("--into", host.database, "--overwrite", host.database,
                           "--as-administrator", administrator(host))  # fmt: skip
     assert beside.returncode == 2 and "pg_cron can be made in one database" in beside.stderr, beside.stderr
-    host.cluster.ask("postgres", f"ALTER DATABASE {host.database} RENAME TO {host.database}_old")
+    host.cluster.ask("postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+                     f" '{host.database}'; ALTER DATABASE {host.database} RENAME TO {host.database}_old")  # fmt: skip
     done = host.restore("--into", host.database, "--as-administrator", administrator(host))
     assert done.returncode == 0, done.stderr
     assert fingerprint(host.cluster, host.database) == wanted

@@ -164,7 +164,8 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
         cluster.ask("french", "CREATE TABLE t AS SELECT 1 AS i")
         cluster.ask("french", f"ALTER TABLE t OWNER TO {ROLE}")
         told = (
-            "SELECT datcollate, datctype, datlocprovider, daticulocale, datconnlimit, datacl,"
+            "SELECT datcollate, datctype, datlocprovider, coalesce(to_jsonb(d) ->> 'datlocale',"
+            " to_jsonb(d) ->> 'daticulocale'), datconnlimit, datacl,"
             " shobj_description(d.oid, 'pg_database'), (SELECT array_agg(setconfig::text || setrole ORDER BY setrole)"
             " FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = 'french'"
         )

@@ -70,7 +70,6 @@ publish() { # FINAL
         rm -f -- "$link.part"
         leave_undone "$link is no link of ours and stays: move it away, then run this again"
     else
-        keep_others_latest "$link"
         mv --no-target-directory "$link.part" "$link" ||
             die "cannot point $link to the new dump: see who else writes in $backup_dir"
     fi
@@ -82,14 +81,6 @@ publish() { # FINAL
         fi
     done
     sync "$backup_dir" || warn "cannot write $backup_dir to the disk: see the disk's health"
-}
-
-# Ours is a link. What is none is somebody's dump.
-keep_others_latest() { # LINK
-    if [[ -e $1 && ! -L $1 ]]; then
-        rename_anew "$1" "$backup_dir/${prefix}_was_latest_${final##*_}"
-        info "$1 was a file of somebody's, and is ${prefix}_was_latest_${final##*_} now"
-    fi
 }
 
 rename_anew() { # OLD NEW

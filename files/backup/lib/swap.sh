@@ -15,7 +15,8 @@ check_swap() {
     local others
     [[ $'\n'$(needed extensions)$'\n' != *$'\n'pg_cron$'\n'* ]] ||
         die "pg_cron can be made in one database of a server alone, the one that cron.database_name names, and so \
-not beside it: ALTER DATABASE $(sql_name "$target") RENAME first, then --into '$target' without --overwrite" "$EXIT_USAGE"
+not beside it: end the sessions of $target (its launcher's comes back in a moment) and ALTER DATABASE \
+$(sql_name "$target") RENAME at once, then --into '$target' without --overwrite" "$EXIT_USAGE"
     if [[ -n $administrator ]]; then return; fi
     [[ $(query postgres 'SELECT rolsuper OR rolcreatedb FROM pg_roles
         WHERE rolname = current_user') == t ]] ||
