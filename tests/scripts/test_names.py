@@ -39,7 +39,7 @@ def test_each_database_and_tier_has_a_status_of_its_own(alike: Host) -> None:
         done = host.backup("--tier", tier)
         assert done.returncode == 0, done.stderr
     assert set(statuses(host)) == {(name, tier) for name in [host.database, *ALIKE] for tier in ("daily", "weekly")}
-    host.cluster.ask("x", "ALTER TABLE own OWNER TO postgres; REVOKE ALL ON own FROM medaction")
+    host.cluster.ask("postgres", "ALTER DATABASE x ALLOW_CONNECTIONS false")
     assert host.backup("--tier", "weekly", "--database", "x").returncode == 1
     assert [key for key, each in statuses(host).items() if each["state"] == "failed"] == [("x", "weekly")]
     assert [tier for tier, why in overdue(host)] == ["weekly"] and "medaction-x: " in overdue(host)[0][1]

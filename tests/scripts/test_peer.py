@@ -93,5 +93,5 @@ def test_only_root_and_only_a_server_of_this_host(owners: Host, peer: dict[str, 
     assert nowhere.returncode == 2 and "--as-administrator peer: " in nowhere.stderr, nowhere.stderr
     host.configure(postgres_mode="container", postgres_image="postgres:15", postgres_network="none")
     contained = host.restore("--into", "neuve", *PEER, as_root=True, **peer)
-    assert contained.returncode == 2 and "give a superuser's URL" in contained.stderr
+    assert contained.returncode == 2 and "postgres_mode = 'direct'" in contained.stderr
     assert administrators(host) == ""
