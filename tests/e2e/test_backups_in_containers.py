@@ -110,7 +110,8 @@ def backs_up(operator: Operator, mode: str) -> None:
 def test_dump_in_each_mode_restores_equal_to_the_source(database: None, project_copy: Operator, mode: str) -> None:
     backs_up(project_copy, mode)
     project_copy.deploy("docker1")  # it makes a first backup where there is none, and verifies it
-    assert project_copy.plan("docker1").stdout == "sandbox: nothing to do on 1 host(s)\n"
+    # What only a person can change is a warning: there, the SQL that makes the dumps' role.
+    assert project_copy.plan("docker1").stdout.startswith("sandbox: nothing to do on 1 host(s)\n")
     # As bare as cron's environment, with the line that cron runs.
     line = project_copy.read("docker1", "grep -m 1 backup-database.sh /etc/cron.d/medaction-backup").split(maxsplit=6)
     assert line[5] == "medaction-backup"

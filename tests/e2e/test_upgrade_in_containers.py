@@ -44,7 +44,8 @@ def test_backups_of_a_container_go_on(version_1: Operator, fresh: Operator, mode
     planned = fresh.plan("docker1")
     assert planned.returncode == 2 and "medaction-backup is in the group docker" in planned.stdout, planned.stdout
     fresh.deploy("docker1")
-    assert fresh.plan("docker1").stdout == "sandbox: nothing to do on 1 host(s)\n"
+    # What only a person can change is a warning.
+    assert fresh.plan("docker1").stdout.startswith("sandbox: nothing to do on 1 host(s)\n")
     assert "docker" not in fresh.read("docker1", "id -nG medaction-backup").split()
     assert fresh.read("docker1", server) == started, "PostgreSQL was stopped"
     fresh.read(
