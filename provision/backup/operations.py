@@ -36,8 +36,11 @@ def _run(tier: str, settings: Settings) -> StringCommand:
     log = settings.backup_log if tier == "daily" else settings.backup_weekly_log
     ping = f"{shlex.quote(layout.program(settings, 'ping.sh'))} {tier} " if settings.backup_ping_url else ""
     run = f"{ping}{shlex.quote(_script(settings))} --tier {tier} >> {shlex.quote(log)} 2>&1"
+    # 75: another run is at work, such as cron's after a boot. What it makes may be all that was due.
+    due = f"{shlex.quote(_script(settings))} --overdue 2>/dev/null | grep -q '^{tier}'"
+    patient = f"until {run}; do s=$?; [ $s = 75 ] || exit $s; sleep 2; {due} || exit 0; done"
     return StringCommand(
-        "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {run}"),
+        "runuser -u", settings.backup_user, "-- sh -c", QuoteString(f"cd {shlex.quote(settings.app_dir)} && {patient}"),
         "|| { status=$?; tail -n 5", QuoteString(log), ">&2; exit $status; }", _timeout=LONG,
     )  # fmt: skip
 
