@@ -67,6 +67,9 @@ is_asked_for() { # PROGRAM ARGUMENT
         'pg_dump --no-password' | 'pg_dump --format=plain' | 'pg_dump --format=custom') ;;
         'pg_dump --snapshot='*) [[ $2 =~ ^--snapshot=[0-9A-F-]{1,60}$ ]] ;;
         'pg_dump --lock-wait-timeout='*) [[ $2 =~ ^--lock-wait-timeout=[0-9]{1,9}s$ ]] ;;
+        # backup_exclude: names in quotes, which are no patterns.
+        'pg_dump --exclude-'*)
+            [[ $2 =~ ^--exclude-(schema|table|table-data)=\"([^\"]|\"\")*\"(\.\"([^\"]|\"\")*\")?$ ]] ;;
         'pg_dump --compress='*) [[ $2 =~ ^--compress=(zstd:)?1$ ]] ;;
         'pg_dumpall --globals-only' | 'pg_dumpall --no-password' | 'pg_dumpall --no-role-passwords') ;;
         'pg_dumpall --database='*) [[ ${2#*=} == "$postgres_database" ]] ;;

@@ -6,6 +6,7 @@ password file. What real Docker and sudo add is shown in the sandbox.
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from provision.backup import layout
 
-from .cluster import PASSWORD, bin_dir, fingerprint
+from .cluster import PASSWORD, ROLE, bin_dir, fingerprint
 from .host import Host
 from .unprivileged import PREFIX
 
@@ -100,6 +101,16 @@ def test_dump_from_a_container_restores_equal_to_the_source(host: Host, mode: st
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_what_is_left_out_of_a_dump_is_left_out_of_one_from_a_container(host: Host, mode: str) -> None:
+    host.cluster.ask(host.database, """CREATE TABLE "the ""log"" of 2025" AS SELECT 1 AS i""", user=ROLE)
+    host.cluster.ask(host.database, "CREATE TABLE sessions AS SELECT 1 AS i", user=ROLE)
+    in_docker(host, mode, backup_exclude=['table:public."the ""log"" of 2025"', "data:public.sessions"])
+    text = gzip.decompress(host.good_backup().read_bytes()).decode()
+    assert 'the ""log""' not in text and "CREATE TABLE public.sessions" in text
+    assert "COPY public.sessions" not in text and "COPY public.patients" in text
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_custom_dump_is_restored_without_owners_through_a_containers_standard_input(host: Host, mode: str) -> None:
     in_docker(host, mode, backup_format="custom")
     host.good_backup()
@@ -155,7 +166,8 @@ HOSTILE_CALLS = [
     ["7", "load", *QUIET, "@good@", "--command=SELECT 1"],
     *(["7", "pg_dump", "@good@", hostile]
       for hostile in ("--snapshot=$(id)", "--snapshot=1;id", "--lock-wait-timeout=1s\n", "--compress=9",
-                      "--format=directory", "--jobs=2", "--compress=zstd:1\n")),
+                      "--format=directory", "--jobs=2", "--compress=zstd:1\n", "--exclude-table=*",
+                      '--exclude-table="a".*', "--exclude-extension=x", '--exclude-table-data="a"."b"*')),
     ["7", "pg_dumpall", "--globals-only", "--database=template1"],
     *(["7", "pg_restore", hostile]
       for hostile in ("--file=/tmp/x", "--file=-\n", "--use-list=/etc/passwd", "/etc/passwd")),
