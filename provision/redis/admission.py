@@ -46,6 +46,11 @@ class _Caller:
     def has_app(self) -> bool:
         return has_app(self.member)
 
+    @property
+    def gets_in(self) -> bool:
+        """Whether Redis has answered it; whether Redis' host could be asked who that was is another question."""
+        return self.is_seen or any(knock.said for knock, _ in self.knocks)
+
 
 def has_app(member: Member) -> bool:
     """Whether a host's app counts in a Redis of ours."""
@@ -198,7 +203,7 @@ def _refused_already(
     """The app hosts that are let in and do not get in: by our own firewall for an address that is not theirs (NAT)."""
     for caller in callers:
         is_let_in = caller.has_app and caller.addresses and before.hosts.get(caller.name) == caller.addresses
-        if caller.is_seen or not is_let_in or not site.listeners or not before.is_up:
+        if caller.gets_in or not is_let_in or not site.listeners or not before.is_up:
             continue
         where = f"{caller.member.settings.redis_host}:{settings.redis_port}"
         if before.refused:

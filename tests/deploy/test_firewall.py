@@ -120,14 +120,28 @@ def test_an_app_host_that_a_list_of_ones_own_lacks_stops_it(deployed: Fleet, ref
     assert 'sees as 10.0.0.31: set redis_allow_from = ["10.0.0.40", "10.0.0.31"]' in refused(deployed)
 
 
-def test_an_app_host_that_the_firewall_refuses_already_stops_it(deployed: Fleet, refused: Any):
+@pytest.fixture
+def refusing(deployed: Fleet) -> Fleet:
+    """Redis listens, its firewall has refused somebody, and no knock can be read there."""
     answers = deployed.answers[REDIS]
     listening = ["address 10.0.0.5", "conf ours", "listener\tredis-server\t7\tredis\tredis-server.service"]
     deployed.answers[REDIS] = {"redis/existing.sh 6379 medaction-redis": listening, **{
         key: value for key, value in answers.items() if "existing.sh" not in key
     }}  # fmt: skip
     walls(deployed, "up", *(f"host @fake/{app} {ADDRESS}" for app in APPS), "refused 192.0.2.7")
-    text = refused(deployed)
+    return deployed
+
+
+def test_an_app_host_whose_knock_redis_has_answered_gets_in_though_the_operator_may_not_read_it(refusing: Fleet):
+    """As while the operator's password changes: what Redis has is not yet what the deploy brings."""
+    for app in APPS:
+        route = refusing.answers[app]["redis/knock.sh"]
+        refusing.answers[app]["redis/knock.sh"] = [*route, "said -WRONGPASS invalid username-password pair"]
+    assert refusing.run("-y").exit_code == 0 and began()
+
+
+def test_an_app_host_that_the_firewall_refuses_already_stops_it(refusing: Fleet, refused: Any):
+    text = refused(refusing)
     assert f"lets in {ADDRESS}, its own address, and has refused 192.0.2.7 just now, as it would behind NAT" in text
     assert 'redis_allow_from = ["app", "192.0.2.7"]' in text
 
