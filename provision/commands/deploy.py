@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> int:
     outcome = runs.pyinfra(environment, "-y", *chosen.limits)
     if outcome.exit_code == runs.INTERRUPTED:
         raise KeyboardInterrupt
-    if not outcome.steps:
+    if not outcome.began:
         return _failed(outcome)
     verdicts = verify.verdicts(arguments.env, [m.name for m in members if m.name not in outcome.failed_hosts])
     history.keep(environment, _entries(outcome, members, verdicts))

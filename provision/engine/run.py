@@ -18,6 +18,7 @@ import pyinfra_cli.cli as pyinfras
 from pyinfra.api import Config, Host, Inventory, State
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
 
@@ -45,12 +46,13 @@ class Step:
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: an exit code as of a shell, the steps in order, the hosts that were given up, what only a person
-    can change."""
+    can change, and whether it came to its first step."""
 
     exit_code: int
     steps: tuple[Step, ...]
     failed_hosts: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    began: bool = False
 
 
 def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") -> Outcome:
@@ -147,4 +149,5 @@ def _outcome(code: int) -> Outcome:
                 )
             )
     failed = tuple(sorted(host.name for host in state.failed_hosts))
-    return Outcome(code or (1 if failed else 0), tuple(steps), failed, tuple(changes.warned()))
+    began = state.current_stage >= StateStage.Execute
+    return Outcome(code or (1 if failed else 0), tuple(steps), failed, tuple(changes.warned()), began)

@@ -108,6 +108,8 @@ def _told(login: _Login, settings: Settings) -> Iterator[None]:
     except tunnel.TunnelError as error:
         raise DatabaseError(f"postgres_host, postgres_port: {error}") from None
     except ssl.SSLError as error:
+        if error.reason == "WRONG_VERSION_NUMBER":  # no TLS: its greeting began with the "S" that says yes to it
+            raise DatabaseError(f"postgres_port: what answers at {login.where} is not PostgreSQL") from None
         raise DatabaseError(tls.refusal(error, settings, login.where)) from None
     except (pg8000.native.InterfaceError, OSError, struct.error, EOFError) as error:
         if tls.is_missing(error):

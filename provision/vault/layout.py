@@ -60,6 +60,11 @@ def recipients_of(settings: Settings, vaults: Sequence[Vault]) -> list[str]:
     return [*(each.age for each in vaults), *settings.backup_encrypt_to]
 
 
+def sshd_noted(settings: Settings) -> str:
+    """Which of our drop-ins sshd has read."""
+    return f"{accounts_dir(settings)}.loaded"
+
+
 def sshd(settings: Settings) -> File:
     return File(
         f"/etc/ssh/sshd_config.d/{settings.backup_outbox_group}.conf",

@@ -42,7 +42,8 @@ def keys_made(config_dir: str, user: str) -> Generator[StringCommand, None, None
 @operation()
 def sshd_told(file: File, noted: str) -> Generator[StringCommand, None, None]:
     """sshd runs with this drop-in, which it took in a trial first; `noted` says which one it has read."""
-    claims.written([file.path])
+    claims.written([file.path, noted])
+    claims.placed([noted])
     if not host.get_fact(SshdLoaded, path=file.path, sha256=file.sha256, noted=noted):
         note(host, f"{file.path}: sshd does not run with it")
         configure = program("vault/configure-sshd.sh", file.path, noted)

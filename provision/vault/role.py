@@ -59,7 +59,7 @@ def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> N
     )  # fmt: skip
     vaults.sshd_told(
         name="Let sshd show the vaults the outbox and nothing else",
-        file=layout.sshd(settings), noted=f"{layout.accounts_dir(settings)}.loaded",
+        file=layout.sshd(settings), noted=layout.sshd_noted(settings),
     )  # fmt: skip
     vaults.ran(
         name="Encrypt what no vault could fetch yet",

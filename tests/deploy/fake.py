@@ -194,6 +194,7 @@ def deployed(
     path = record_layout.path(settings)
     files = [entry.path for entry in entries if not isinstance(entry, Directory)]
     files += [path, record_layout.history(settings)]
+    files += [vault_layout.sshd_noted(settings)] if "backup" in groups and vaults else []
     ours = {"files": files, "directories": [posixpath.dirname(path)]}
     entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
     packages = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provision.__main__ import parser
-from provision.commands import plan
+from provision.commands import deploy, plan, verify
 from provision.engine.run import Outcome
 from provision.postgres import server as database
 from tests.deploy.fake import KEYS, Fleet, began, debian
@@ -168,3 +168,11 @@ def test_vault_that_holds_an_offline_key_is_refused(held: str, fleet: Fleets, se
     said = sentence(hosts)
     assert "@fake/vault1: /etc/medaction-vault/age holds a key of backup_encrypt_to" in said, said
     assert "no host was changed" in said
+
+
+def test_a_deploy_that_a_preflight_has_stopped_verifies_nothing(fleet: Fleets, monkeypatch: pytest.MonkeyPatch):
+    production = fleet("production")
+    monkeypatch.setattr(verify, "verdicts", lambda *_: pytest.fail("nothing was changed that could be verified"))
+    production.answers["app2.example.com"] = {"uname -s": ["KERNEL=Plan9", "USER_ID=0"]}
+    production.write()
+    assert deploy.run(parser().parse_args(["deploy", "--env", "production"])) == 1
