@@ -26,6 +26,7 @@ VERDICT = re.compile(r"^(FAILED|ERROR) ")
 COVERAGE = Path(".coverage").resolve()
 # Each Python process of .venv counts the lines of the package that it runs (its a1_coverage.pth reads these).
 COUNTING = {"COVERAGE_DIR": str(COVERAGE), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
+DURATIONS = ("--durations=8", "--durations-min=20")
 NOTHING_SELECTED = 5  # pytest's exit code; no fault where somebody selects by an option
 _speaking = threading.Lock()
 
@@ -52,7 +53,7 @@ class Level:
         say(*self.report())
 
     def _pytest(self, options: list[str]) -> None:
-        argv = [*self.before, sys.executable, "-u", "-m", "pytest", *self.arguments, *options]
+        argv = [*self.before, sys.executable, "-u", "-m", "pytest", *DURATIONS, *self.arguments, *options]
         with subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
