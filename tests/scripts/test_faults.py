@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from .cluster import ROLE
 from .host import Host, ended, process_of, running, send, until
 from .test_retention import stamp
 from .unprivileged import USER, give_to_user
@@ -28,7 +29,7 @@ Faulty = subprocess.CompletedProcess
 def wrong_password(host: Host) -> Faulty:
     pgpass = Path(host.settings.backup_pgpass_file)
     right = pgpass.read_text(encoding="utf-8")
-    pgpass.write_text(right.rstrip("\n") + "x\n", encoding="utf-8")
+    pgpass.write_text(right.replace("\n", "x\n"), encoding="utf-8")  # of each role that may dump
     done = host.backup()
     pgpass.write_text(right, encoding="utf-8")
     return done
@@ -64,6 +65,7 @@ def database_missing(host: Host) -> Faulty:
 
 
 def table_that_the_role_may_not_read(host: Host) -> Faulty:
+    host.configure(postgres_backup_user=ROLE)  # the role for dumps may read all
     host.cluster.ask(host.database, "CREATE TABLE secrets (a int)")
     done = host.backup()
     host.cluster.ask(host.database, "DROP TABLE secrets")

@@ -39,7 +39,7 @@ tier_dir() { # TIER
 
 # What lies beside a dump, by its name and one more ending: the longer ending first, since a verdict's name
 # ends like a manifest's.
-readonly companions=(.restore-test.json .accepted.json .properties.json .globals.gz .json)
+readonly companions=(.globals.gz .restore-test.json .accepted.json .properties.json .json)
 
 # Our dumps of a tier, newest first, one path a line. What others have put there is none of our business.
 dumps_in() { # TIER PREFIX
