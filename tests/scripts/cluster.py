@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -118,6 +119,16 @@ class Cluster:
         quoted = name.replace('"', '""')
         self.ask("postgres", f'CREATE DATABASE "{quoted}" TEMPLATE {template} OWNER {ROLE}')
         return name
+
+    def databases(self) -> list[str]:
+        """Those that tests have made."""
+        own = "'postgres', 'template0', 'template1', 'sample'"
+        listed = self.ask("postgres", f"SELECT json_agg(datname) FROM pg_database WHERE datname NOT IN ({own})")
+        return json.loads(listed or "[]")
+
+    def drop_databases(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.drop_database(name)
 
     def drop_database(self, name: str) -> None:
         quoted = name.replace('"', '""')

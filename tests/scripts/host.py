@@ -54,11 +54,15 @@ class Host:
         self.told = directory / "state/told"  # what the failure hook was told, one line each
         self.test_dir = directory / "restore-tests"
         self.test_dir.mkdir(mode=0o711)
+        self.others = cluster.databases()
         self.database = cluster.new_database()
         self.configure(**settings)
 
     def configure(self, **settings: object) -> None:
         """Render everything with these settings on top of what the stand-in needs."""
+        if settings.get("backup_databases") == "all":
+            self.cluster.drop_databases(self.others)  # what earlier tests have left: hundreds
+            self.others = []
         self.settings = settings_below(self.directory, **{
             "app_name": "medaction", "app_dir": str(self.app_dir), "backup_user": USER.pw_name,
             "postgres_host": "127.0.0.1", "postgres_port": self.cluster.port, "postgres_user": ROLE,
