@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from provision.engine import inventory
 from provision.engine.inventory import PROJECT
@@ -77,6 +78,14 @@ class Operator:
 
     def plan(self, limit: str = ALL) -> Done:
         return self.command("plan", limit)
+
+    def status(self, limit: str = ALL) -> dict[str, dict[str, Any]]:
+        """What `status` tells programs of each host."""
+        done = self._run(
+            sys.executable, "-m", "provision", "status", "--env", self.environment, "--limit", limit, "--json"
+        )
+        whole, _ = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{\n") :])
+        return {host["host"]: host for host in whole["hosts"]}
 
     def on(self, host: str, command: str, stdin: PrivateInput = NOTHING, timeout: float = 120) -> Done:
         """Run a shell command as root on a host."""

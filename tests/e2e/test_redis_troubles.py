@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from provision.engine.private import PrivateInput
@@ -18,8 +16,7 @@ KEY = "medaction:e2e-troubles"
 
 
 def redis_is(operator: Operator) -> str:
-    done = operator.run("make", "-s", "status", "JSON=1", "LIMIT=redis1")
-    return json.loads(done.stdout[done.stdout.index("[\n") :])[0]["redis"]
+    return operator.status("redis1")["redis1"]["redis"]
 
 
 def test_status_says_that_every_write_is_refused_and_why(deployed: Operator) -> None:

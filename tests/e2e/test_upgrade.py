@@ -79,7 +79,10 @@ def upgraded(upgrade: Upgrade) -> Operator:
 
 def test_plan_names_what_an_upgrade_changes_and_afterwards_nothing(upgrade: Upgrade, upgraded: Operator) -> None:
     assert upgrade.planned.returncode == 2, upgrade.planned.stdout
-    assert upgraded.plan(HOSTS).stdout == "sandbox: nothing to do on 3 host(s)\n"
+    said = upgraded.plan(HOSTS).stdout.splitlines()
+    assert said[0] == "sandbox: nothing to do on 3 host(s)"
+    # The module of 1.0.0 counts by a script, and is in the app's build.
+    assert len(said) == 2 and "redis1: the app may still run scripts (EVAL)" in said[1]
 
 
 def test_no_dump_is_lost_and_backups_are_well(upgrade: Upgrade, upgraded: Operator) -> None:

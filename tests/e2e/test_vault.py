@@ -86,8 +86,8 @@ def test_newest_dump_is_fetched_proven_and_signed_and_nothing_is_left_to_do(both
     offers = [json.loads(line) for line in vault(both, "--offer db1").splitlines()]
     assert (offers[0]["dump"], offers[0]["signed"], offers[0]["proof"]) == (newest(both), True, "ok")
     assert both.plan(HOSTS).returncode == 0
-    (row,) = json.loads(both.run("make", "-s", "status", "LIMIT=db1,vault1", "JSON=1").stdout)[:1]
-    assert (row["host"], row["off-site"]) == ("db1", "0 h")
+    (backup,) = both.status(HOSTS)["db1"]["backups"]
+    assert backup["off_site"] == {"vault1": 0}
     proven = re.search(
         r'^vault_newest_proven_timestamp_seconds\{.*source="db1".*\} (\d+)$', vault(both, "--metrics"), re.M
     )
