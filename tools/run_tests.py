@@ -91,12 +91,12 @@ def levels() -> tuple[list[Level], list[list[Level]]]:
     everywhere = Level("e2e, all hosts", ("tests/e2e", "-m", "not servers and not docker1 and not prove"))
     kept = ("tests/e2e", "--keep-hosts", "-m")
     servers = Level("e2e, all but docker1", (*kept, "servers and not prove"))
-    docker1 = Level("e2e, docker1", (*kept, "docker1 and not prove"), follows=(everywhere,))
+    docker1 = Level("e2e, docker1", (*kept, "docker1 and not prove"))
     windows = Level("windows", ("tests/windows",), follows=(everywhere,))  # its wine is in an image of the sandbox's
     scripts, rules = Level("scripts", ("tests/scripts",)), Level("rules", ("tests/rules",))
     # It measures milliseconds, so nobody beside it may keep it waiting. Who has no right to that runs it as it is.
     limiter = Level("limiter", ("tests/limiter",), before=("nice", "-n", "-10"))
-    return first, [[everywhere, servers], [scripts, rules, limiter, docker1, windows]]
+    return first, [[everywhere, servers, docker1], [scripts, rules, limiter, windows]]
 
 
 def main(options: list[str]) -> int:

@@ -118,7 +118,9 @@ def test_a_host_that_is_silent_from_the_start_changes_nothing_anywhere(both: Ope
     assert not is_changed(both, "app1")
 
 
-@pytest.mark.parametrize(("command", "fault"), zip(("plan", "deploy"), FAULTS, strict=True), ids=["plan", "deploy"])
+@pytest.mark.parametrize(
+    ("command", "fault"), list(zip(("plan", "deploy"), FAULTS, strict=True)), ids=["plan", "deploy"]
+)
 def test_a_host_lost_in_the_preflight_is_named_with_its_question_and_nothing_is_changed(
     both: Operator, fault: Any, command: str
 ) -> None:

@@ -174,9 +174,12 @@ def assert_no_hostile_container(operator: Operator) -> None:
     """Root's own command, as the handbook has it, and then what Docker says runs."""
     operator.read("docker1", f"{COMPOSE_UP}; cd /opt/medaction && docker compose --profile cache up -d")
     said = operator.read(
-        "docker1", "docker inspect $(docker ps -q) -f '{{.Name}} {{.HostConfig.Privileged}} {{.Mounts}}'"
+        "docker1",
+        "docker inspect $(docker ps -q) -f"
+        " '{{.Name}} privileged={{.HostConfig.Privileged}}{{range .Mounts}} {{.Source}}:{{.Destination}}{{end}}'",
     )
-    assert "true" not in said and " / " not in said and "hostile" not in said
+    assert "privileged=false" in said and "privileged=true" not in said
+    assert " /:" not in said and "hostile" not in said
     until_it_answers(operator, "docker1")
 
 
