@@ -43,7 +43,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, project: Any) -> Callable[..., list
     def set_it(code: int, *steps: Step, failed_hosts: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         def run(_: Path, *options: str) -> Outcome:
             asked.append(options)
-            return Outcome(code, steps, failed_hosts)
+            return Outcome(code, steps, failed_hosts, began=bool(steps))
 
         monkeypatch.setattr(runs, "pyinfra", run)
         return asked
