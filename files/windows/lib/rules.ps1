@@ -44,7 +44,8 @@ function Select-Old([object[]]$Dumps, [string]$Published, [datetime]$Now, [int]$
             if ($Dumps[$i].Good) { $good += 1 }
         } else {
             $good = $Minimum + 1  # enough of them: no earlier leap matters
-            if ($times[$i] -lt $Now.AddDays(-$Days)) { $old += $Dumps[$i].Name }
+            # One of which no manifest tells is not known to be ours.
+            if ($Dumps[$i].Good -and $times[$i] -lt $Now.AddDays(-$Days)) { $old += $Dumps[$i].Name }
         }
     }
     return @{ Ahead = $ahead; Leap = ''; Old = $old }
