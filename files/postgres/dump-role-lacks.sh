@@ -3,10 +3,12 @@
 # lacks there. Says nothing where there is none, or where the system's user postgres is not let in (peer).
 #   dump-role-lacks.sh PORT ROLE OURS    OURS is the comment that our role has
 cd / || exit 0
-timeout 20 setpriv --reuid postgres --regid postgres --init-groups psql -X -w -q -A -t -v ON_ERROR_STOP=1 -p "$1" -v role="$2" -v ours="$3" -d postgres \
+timeout 20 setpriv --reuid postgres --regid postgres --init-groups \
+    psql -X -w -q -A -t -v ON_ERROR_STOP=1 -p "$1" -v role="$2" -v ours="$3" -d postgres \
     2>/dev/null <<'SQL'
 SET search_path = pg_catalog, pg_temp;
-SELECT 'started=' || extract(epoch FROM pg_postmaster_start_time()) WHERE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+SELECT 'started=' || extract(epoch FROM pg_postmaster_start_time())
+ WHERE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
 SELECT 'foreign=yes' FROM pg_roles
  WHERE rolname = :'role' AND (rolsuper OR shobj_description(oid, 'pg_authid') IS DISTINCT FROM :'ours');
 WITH role AS (SELECT * FROM pg_roles WHERE rolname = :'role')

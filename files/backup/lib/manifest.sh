@@ -56,7 +56,8 @@ $(reason_in "$run_dir/session.err")"
 }
 
 # Half of the usual may be a table that was lost; twice as much is only worth a word. Of unsuspicious dumps
-# alone, that leave out the same: two small ones would soon be what is usual. A size that is explained by volatile tables says nothing.
+# alone, that leave out the same: two small ones would soon be what is usual. A size that is explained by volatile
+# tables says nothing.
 compare_size() {
     local median path change what left_out
     local -a paths=() usual=()
