@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -152,7 +153,8 @@ def killed_anywhere(host: Host, chance: random.Random, kills: int) -> dict[str, 
         wait = chance.uniform(0, whole)
         run = host.popen("restore-database.sh", "--into", host.database, "--overwrite", host.database)
         time.sleep(wait)  # a moment of chance is what this is about
-        os.killpg(run.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it was quicker than the one before
+            os.killpg(run.pid, signal.SIGKILL)
         ended(run)
         until(lambda: not host.processes() and sessions(host) == "0", "nothing runs any more")
         assert fingerprint(host.cluster, host.database) == before, f"killed after {wait:.3f} of {whole:.3f} s"

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ class Switch:
 
     @property
     def paths(self) -> list[str]:
-        return [path.removeprefix("/k3y-of-ours/") for path, _ in self.told]
+        """What was told; curl tells again what was not answered in time, as on a busy machine."""
+        return [path.removeprefix("/k3y-of-ours/") for path, _ in groupby(path for path, _ in self.told)]
 
 
 @pytest.fixture
