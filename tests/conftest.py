@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 
+import pyinfra_cli  # noqa: F401  it has gevent take the place of sockets, before anything can hold on to the others
 import pytest
 
 # A shell starts what runs in the background with SIGINT ignored, nohup ignores SIGHUP, and every child would
