@@ -11,7 +11,7 @@ from tests.verify.target import Target
 
 def test_runs_now_and_after_a_boot(redis_host: Target) -> None:
     in_container = redis_host.settings.redis_mode == "compose"
-    service = redis_host.host.service("docker" if in_container else "redis-server")
+    service = redis_host.host.service("docker" if in_container else redis_host.settings.redis_service)
     redis_host.expect(service.is_running and service.is_enabled, f"{service.name} does not run, now or after a boot")
     if in_container:
         asked = "{{.State.Status}} {{.HostConfig.RestartPolicy.Name}} {{.State.Health.Status}}"
@@ -92,7 +92,7 @@ def test_its_firewall_is_loaded_before_it(redis_host: Target) -> None:
     guarded = all(f"hook {hook}" in rules for hook in ("prerouting", "input")) and "reject" in rules
     redis_host.expect(guarded, f"Redis' firewall (nftables, table inet {table}) is not loaded: deploy again")
     redis_host.expect(redis_host.host.service(unit).is_enabled, f"{unit} does not load it at a boot: deploy again")
-    server = "docker" if settings.redis_mode == "compose" else "redis-server"
+    server = "docker" if settings.redis_mode == "compose" else settings.redis_service
     before = redis_host.text(f"systemctl show -P Before {unit}").split()
     redis_host.expect(f"{server}.service" in before, f"{unit} is not ordered before {server}: deploy again")
 
