@@ -13,7 +13,7 @@ import json
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,27 +22,12 @@ import pyrage
 from paramiko import Channel
 from pyinfra.api import Host
 
+from provision.settings.render import plain
 from provision.vault import offline
 
 CHUNK_BYTES = 1 << 20
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
-
-# Private from its first byte, whole under its name or not there at all.
-_RECEIVE = r"""set -eu; umask 077
-cat >"$1.part"; sync "$1.part"; mv -fT "$1.part" "$1"
-"""
-# A dump of the directory format travels as one tar.
-_UNPACK = r"""set -eu; umask 077; cd "$(dirname "$1")"; rm -rf -- "${1%.tar}"
-tar --extract --no-same-owner --file "$1"; rm -f -- "$1"
-"""
-_PREPARE = r"""set -eu
-getent group "$2" >/dev/null || groupadd --system -- "$2"
-id -u "$2" >/dev/null 2>&1 ||
-    useradd --system --gid "$2" --no-create-home --shell /usr/sbin/nologin --home-dir "$1" -- "$2"
-[ -d "$(dirname "$1")" ] || install -d -m 0755 "$(dirname "$1")"
-for each in "$1" "$1/weekly"; do [ -d "$each" ] || install -d -m 0750 -o "$2" -g "$2" "$each"; done
-"""
 
 
 class RecoveryError(Exception):
@@ -100,7 +85,10 @@ class OfVault:
 
     def offers(self, source: str) -> list[Offer]:
         text = b"".join(_output(self.vault, [self.program, "--offer", source])).decode()
-        return [Offer(**json.loads(line)) for line in text.splitlines()]
+        try:
+            return [Offer(**_json(line, self.name)) for line in text.splitlines()]
+        except TypeError:
+            raise RecoveryError(f"{self.name}: its list of copies is none: deploy this version to the vault") from None
 
     def read(self, source: str, file: str, into: Sink) -> None:
         for chunk in _output(self.vault, [self.program, "--export", source, file]):
@@ -145,16 +133,16 @@ def _offer(path: Path) -> Offer:
     """Of a manifest that lies in a directory. Raise RecoveryError when it cannot be read."""
     dump = path.name.removesuffix(".manifest.json")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = _json(path.read_bytes(), str(path))
         beside = path.with_name(f"{dump}.proof.json")
-        proof = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+        proof = _json(beside.read_bytes(), str(beside)) if beside.exists() else {}
         accepted = path.with_name(f"{dump}.accepted.json").exists()
         return Offer(
             tier=path.parent.name, dump=dump, database=str(manifest["database"]), proof=proof.get("verdict") or "",
             fetched=int(path.stat().st_mtime), signed=path.with_name(f"{path.name}.sig").exists(),
             suspect="" if accepted else proof.get("suspect") or "",
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, KeyError) as error:
         raise RecoveryError(
             f"{path}: cannot be read ({type(error).__name__}): take another copy of the store"
         ) from None
@@ -172,11 +160,19 @@ def newest(found: list[Offer]) -> list[Offer]:
 def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection[str]) -> dict[str, Any]:
     """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError."""
     text = _text(copies, source, offer.manifest)
+    manifest = _json(text, offer.dump)
     if offer.signed:
         signature = _text(copies, source, f"{offer.manifest}.sig")
-        if not any(is_signed(text, signature, key) for key in sign_keys):
+        if not any(is_signed(text, signature, f"{manifest.get('app')}-backup", key) for key in sign_keys):
             raise RecoveryError(f"{offer.dump}: its signature is not the vault's: take another one, and see the vault")
-    manifest: dict[str, Any] = json.loads(text)
+    try:
+        _refuse_another(manifest, source, offer)
+    except (KeyError, TypeError):
+        raise RecoveryError(f"{offer.dump}: its manifest lacks what each has: take another one") from None
+    return manifest
+
+
+def _refuse_another(manifest: Mapping[str, Any], source: str, offer: Offer) -> None:
     if (manifest["dump"], manifest["tier"], manifest["source"]) != (offer.dump, offer.tier, source):
         raise RecoveryError(f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault")
     for file in manifest["files"]:  # they become paths: of one that nobody has signed they may be anything
@@ -184,7 +180,17 @@ def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection
             raise RecoveryError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
         if file["name"] != f"{file['plain_name']}.age":
             raise RecoveryError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")
-    return manifest
+
+
+def _json(text: str | bytes, what: str) -> dict[str, Any]:
+    """An object. Raise RecoveryError for anything else, which a copy of a store may well hold."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise RecoveryError(f"{what}: cannot be read as JSON: take another copy")
+    return read
 
 
 def _text(copies: Copies, source: str, file: str) -> bytes:
@@ -193,13 +199,12 @@ def _text(copies: Copies, source: str, file: str) -> bytes:
     return into.getvalue()
 
 
-def is_signed(text: bytes, signature: bytes, sign_key: str) -> bool:
-    """Whether the holder of a public key has signed a manifest."""
+def is_signed(text: bytes, signature: bytes, namespace: str, sign_key: str) -> bool:
+    """Whether the holder of a public key has signed a text, for this purpose (man ssh-keygen, `-n`)."""
     with tempfile.TemporaryDirectory() as directory:
         signers, file = Path(directory) / "signers", Path(directory) / "signature"
         signers.write_text(f"vault {sign_key}\n", encoding="ascii")
         file.write_bytes(signature)
-        namespace = _namespace(text)
         done = subprocess.run(
             ["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "vault", "-n", namespace, "-s", file],
             input=text, capture_output=True, check=False,
@@ -207,15 +212,11 @@ def is_signed(text: bytes, signature: bytes, sign_key: str) -> bool:
         return done.returncode == 0
 
 
-def _namespace(manifest: bytes) -> str:
-    return f"{json.loads(manifest)['app']}-backup"
-
-
 def bring(copies: Copies, to: Host, manifest: dict[str, Any], backup_dir: str, user: str) -> list[str]:
     """Put all files of a copy on a host, opened, as a night's dump lies there. Return their paths."""
     tier = manifest["tier"]
     directory = backup_dir if tier == "daily" else f"{backup_dir}/{tier}"
-    _run(to, ["sh", "-c", _PREPARE, "prepare", backup_dir, user])
+    _run(to, _program("prepare", backup_dir, user))
     paths = []
     # The dump itself last: without it what accompanies it counts for nothing.
     mains = (manifest["dump"], f"{manifest['dump']}.tar")
@@ -224,9 +225,13 @@ def bring(copies: Copies, to: Host, manifest: dict[str, Any], backup_dir: str, u
         with arriving(to, path, user, file["plain_sha256"]) as into:
             copies.read(manifest["source"], f"{tier}/{file['name']}", into)
         if path.endswith(".tar"):
-            _run(to, [*_as(user), "sh", "-c", _UNPACK, "unpack", path])
+            _run(to, [*_as(user), *_program("unpack", path)])
         paths.append(path.removesuffix(".tar"))
     return paths
+
+
+def _program(name: str, *arguments: str) -> list[str]:
+    return ["sh", "-c", plain(f"vault/{name}.sh"), name, *arguments]
 
 
 def _as(user: str) -> list[str]:
@@ -250,7 +255,7 @@ class _Arriving:
 def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
     """A file of a host, to be written; one whose sum is wrong is not left there. Raise RecoveryError."""
     aside = f"{path}.arriving"
-    into = _Arriving(_open(host, [*_as(user), "sh", "-c", _RECEIVE, "receive", aside]))
+    into = _Arriving(_open(host, [*_as(user), *_program("receive", aside)]))
     try:
         yield into
     except BaseException:

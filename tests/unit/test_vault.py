@@ -199,6 +199,18 @@ def test_manifest_that_nobody_has_signed_names_no_file_outside_its_dump(name: st
         recovery.manifest_of(recovery.OfDirectory(tmp_path, stick), "db1", offer, [])
 
 
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "7", '{"dump": "m_1.sql.gz"}', json.dumps(MANIFEST), json.dumps(MANIFEST | {"files": [1]}),
+             json.dumps(MANIFEST | {"files": [{"name": "x"}]}), b"\xff\xfe".decode("latin-1")],
+)  # fmt: skip
+def test_damaged_manifest_is_refused_in_a_sentence(text: str, tmp_path: Path, stick: Path):
+    stored(tmp_path, [])
+    (tmp_path / "store/db1/daily/m_1.sql.gz.manifest.json").write_text(text, encoding="latin-1")
+    copies = recovery.OfDirectory(tmp_path, stick)
+    with pytest.raises(recovery.RecoveryError, match="take another"):
+        recovery.manifest_of(copies, "db1", copies.offers("db1")[0], [])
+
+
 def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(stick: Path, tmp_path: Path):
     stored(tmp_path, [])
     sealed = tmp_path / "store/db1/daily/m_1.sql.gz.age"
