@@ -6,32 +6,23 @@ says is held against the signature, whose public half this project keeps, and ag
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
-import shlex
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyrage
-from paramiko import Channel
 from pyinfra.api import Host
 
-from provision.settings.render import plain
-from provision.vault import offline
+from provision.vault import offline, transfer
+from provision.vault.transfer import RecoveryError, Sink
 
-CHUNK_BYTES = 1 << 20
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
-
-
-class RecoveryError(Exception):
-    """The dumps could not be brought back; the text says why, and that nothing half is left under a dump's name."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +40,6 @@ class Offer:
     @property
     def manifest(self) -> str:
         return f"{self.tier}/{self.dump}.manifest.json"
-
-
-class Sink(Protocol):
-    """Where a stream goes, piece by piece."""
-
-    def write(self, data: bytes, /) -> int: ...
 
 
 class Copies(Protocol):
@@ -84,14 +69,14 @@ class OfVault:
         return self.vault.name
 
     def offers(self, source: str) -> list[Offer]:
-        text = b"".join(_output(self.vault, [self.program, "--offer", source])).decode()
+        text = b"".join(transfer.output(self.vault, [self.program, "--offer", source])).decode()
         try:
             return [Offer(**_json(line, self.name)) for line in text.splitlines()]
         except TypeError:
             raise RecoveryError(f"{self.name}: its list of copies is none: deploy this version to the vault") from None
 
     def read(self, source: str, file: str, into: Sink) -> None:
-        for chunk in _output(self.vault, [self.program, "--export", source, file]):
+        for chunk in transfer.output(self.vault, [self.program, "--export", source, file]):
             into.write(chunk)
 
 
@@ -216,93 +201,21 @@ def bring(copies: Copies, to: Host, manifest: dict[str, Any], backup_dir: str, u
     """Put all files of a copy on a host, opened, as a night's dump lies there. Return their paths."""
     tier = manifest["tier"]
     directory = backup_dir if tier == "daily" else f"{backup_dir}/{tier}"
-    _run(to, _program("prepare", backup_dir, user))
+    transfer.run(to, transfer.program("prepare", backup_dir, user))
     paths = []
     # The dump itself last: without it what accompanies it counts for nothing.
     mains = (manifest["dump"], f"{manifest['dump']}.tar")
     for file in sorted(manifest["files"], key=lambda each: each["plain_name"] in mains):
         path = f"{directory}/{file['plain_name']}"
-        with arriving(to, path, user, file["plain_sha256"]) as into:
+        with transfer.arriving(to, path, user, file["plain_sha256"]) as into:
             copies.read(manifest["source"], f"{tier}/{file['name']}", into)
         if path.endswith(".tar"):
-            _run(to, [*_as(user), *_program("unpack", path)])
+            transfer.run(to, [*transfer.as_user(user), *transfer.program("unpack", path)])
         paths.append(path.removesuffix(".tar"))
     return paths
-
-
-def _program(name: str, *arguments: str) -> list[str]:
-    return ["sh", "-c", plain(f"vault/{name}.sh"), name, *arguments]
-
-
-def _as(user: str) -> list[str]:
-    """The directory is this user's, who may have put anything into it: root writes nothing there."""
-    return ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
-
-
-class _Arriving:
-    """A stream to a file of a host, whose sum is taken on the way."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel, self.digest = channel, hashlib.sha256()
-
-    def write(self, data: bytes, /) -> int:
-        self.digest.update(data)
-        self.channel.sendall(data)
-        return len(data)
-
-
-@contextlib.contextmanager
-def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
-    """A file of a host, to be written; one whose sum is wrong is not left there. Raise RecoveryError."""
-    aside = f"{path}.arriving"
-    into = _Arriving(_open(host, [*_as(user), *_program("receive", aside)]))
-    try:
-        yield into
-    except BaseException:
-        into.channel.close()  # the rest of it is not there: nothing gets its name
-        raise
-    into.channel.shutdown_write()
-    _finish(host, into.channel)
-    if into.digest.hexdigest() != sha256:
-        _run(host, [*_as(user), "rm", "-f", "--", aside])
-        raise RecoveryError(f"{path}: what arrived is not what the manifest says: it was removed; take another dump")
-    _run(host, [*_as(user), "mv", "-fT", "--", aside, path])
 
 
 def point_latest(host: Host, user: str, link: str, path: str) -> None:
     """`latest` is this dump, as after a night's run."""
     relative = path.removeprefix(link.rpartition("/")[0] + "/")
-    _run(host, [*_as(user), "ln", "-sfn", "--", relative, link])
-
-
-def _run(host: Host, argv: list[str]) -> None:
-    for _ in _output(host, argv):
-        pass
-
-
-def _output(host: Host, argv: list[str]) -> Iterator[bytes]:
-    """What a command prints on a host, in pieces. Raise RecoveryError when it fails."""
-    channel = _open(host, argv)
-    channel.shutdown_write()
-    while chunk := channel.recv(CHUNK_BYTES):
-        yield chunk
-    _finish(host, channel)
-
-
-def _open(host: Host, argv: list[str]) -> Channel:
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client else None
-    if transport is None:
-        raise RecoveryError(f"{host.name}: is not reached over SSH: recovery goes over SSH")
-    channel: Channel = transport.open_session()
-    channel.exec_command(shlex.join([*(["sudo", "-n", "--"] if host.data.get("_sudo") else []), *argv]))
-    return channel
-
-
-def _finish(host: Host, channel: Channel) -> None:
-    # A command that says this much on stderr has ended; its reason is at the beginning.
-    said = channel.makefile_stderr("rb").read(4096).decode(errors="replace").strip()
-    code = channel.recv_exit_status()
-    channel.close()
-    if code:
-        raise RecoveryError(f"{host.name}: exit code {code}: {said or 'it gave no reason'}")
+    transfer.run(host, [*transfer.as_user(user), "ln", "-sfn", "--", relative, link])
