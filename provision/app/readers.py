@@ -37,7 +37,7 @@ _MISREADINGS = (
     (("python-dotenv",), '"', r"\\[\\'abfnrtv]", _BACKSLASH),
     (("python-dotenv", "docker compose"), "'", _ODD, _GOES_ON),
     (("python-dotenv",), _ALL, r"\$\{[^}:]*(:-[^}]*)?\}", _EXPANDED),
-    (("docker compose",), f'"`{_BARE}', r"\$", _EXPANDED),
+    (("docker compose",), f'"`{_BARE}', r"\$[A-Za-z_{$]", _EXPANDED),
     (("docker compose",), '"', r"\\[abcfnrtv$\\0]", _BACKSLASH),
     (("systemd",), '"', r"\\[`$\\]", _BACKSLASH),
     (("systemd",), "`", r"\\", _BACKSLASH),

@@ -17,7 +17,7 @@ from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.limiter.env_values import AWKWARD, env_file, generated
 
-VALUES = [*AWKWARD, *generated(60)]
+VALUES = [*AWKWARD, *generated(12)]
 ROOM = "/run/env-readers"
 SYSTEMD = """for i in $(seq 0 {last}); do
   systemd-run -q --pipe --wait -p EnvironmentFile={room}/$i.env sh -c 'printf "%s." "$VALUE"' </dev/null | base64 -w0
