@@ -83,9 +83,12 @@ rclone_() { # ARGUMENTS...
         --buffer-size 0 --use-mmap --s3-upload-concurrency 1 "$@" </dev/null 2>"$work/rclone.err"
 }
 
+# Its last error, with its cause, which stands in a line of its own.
 said_by_rclone() {
-    sed -nE 's/^[0-9/]+ [0-9:]+ (ERROR|CRITICAL|Failed|NOTICE) *: *//p; /^Failed/p; /^Error/p' "$work/rclone.err" |
-        grep -vE '^Attempt [0-9]+/' | tail -n 1 | plain_text | cut -c 1-300
+    awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) +: )?/, "", text)
+                                if (text !~ /^Attempt /) said = text; next }
+         /^caused by: / { said = said " (" $0 ")" }
+         END { print said == "" ? "rclone gave no reason" : said }' "$work/rclone.err" | plain_text | cut -c 1-400
 }
 
 # --- What is here, and what of it a target has -------------------------------------------------------------

@@ -49,7 +49,10 @@ class Storage:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **({"RCLONE_CONFIG": self.config} if self.config else {})}
+        """This process's own; but rclone 1.60 fails where AWS_CA_BUNDLE is set, and has a name of its own for that."""
+        environ = {**os.environ, **({"RCLONE_CONFIG": self.config} if self.config else {})}
+        bundle = environ.pop("AWS_CA_BUNDLE", "")
+        return {**({"RCLONE_CA_CERT": bundle} if bundle else {}), **environ}
 
     def bring(self, below: str, into: Path, only: Sequence[str]) -> None:
         """Copy the files of these patterns below a directory of the place. Raise RecoveryError."""
@@ -62,12 +65,13 @@ class Storage:
         except subprocess.TimeoutExpired:
             raise RecoveryError(f"{self.place}: gave no whole answer in {_SECONDS} s") from None
         if done.returncode:
-            raise RecoveryError(f"{self.place}{below}: {reason_in(done.stderr)}")
+            raise RecoveryError(f"{self._root}{below}: {reason_in(done.stderr)}")
 
     def stream(self, file: str) -> subprocess.Popen[bytes]:
         """A file of the place, from its standard output."""
+        directory, _, name = file.rpartition("/")  # by its path alone rclone 1.60 finds no version but the newest
         return subprocess.Popen(
-            self.rclone("cat", f"{self._root}{file}"), env=self.environment,
+            self.rclone("cat", f"{self._root}{directory}", "--include", f"/{name}"), env=self.environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -77,10 +81,15 @@ class Storage:
 
 
 def reason_in(said: str) -> str:
-    """The last words of rclone's, without time and level."""
-    lines = [line for line in said.splitlines() if line.strip() and "Attempt" not in line]
-    last = re.sub(r"^[0-9/]+ [0-9:]+ ", "", lines[-1]) if lines else "rclone gave no reason"
-    return shown(last)[:300]
+    """The last error that rclone told, without time and level, and its cause, which stands in a line of its own."""
+    reason = "rclone gave no reason"
+    for line in said.splitlines():
+        stamped = re.match(r"[0-9/]+ [0-9:]+ +(?:(?:ERROR|CRITICAL|NOTICE) +: )?(.*)", line)
+        if stamped and not stamped[1].startswith("Attempt "):
+            reason = stamped[1]
+        elif line.startswith("caused by: "):
+            reason = f"{reason} ({line})"
+    return shown(reason)[:400]
 
 
 @dataclass(frozen=True)

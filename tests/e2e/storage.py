@@ -59,12 +59,7 @@ class Bucket:
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
     """The endpoint of an S3 server, on the sandbox's own bridge, for as long as the block runs."""
-    (address,) = docker.run(
-        "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", docker.run(
-            "inspect", "--format", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}",
-            "medaction-sandbox-db1",
-        ),
-    ).split()  # fmt: skip
+    address = docker.run("exec", "medaction-sandbox-db1", "ip", "route", "show", "default").split()[2]
     with socket.socket() as free:
         free.bind((address, 0))
         port = free.getsockname()[1]

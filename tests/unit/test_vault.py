@@ -239,7 +239,8 @@ def test_a_directory_of_this_machine_is_no_place_of_rclones(tmp_path: Path):
     ("said", "told"),
     [
         ("2026/11/26 02:04:25 ERROR : Attempt 3/3 failed\n2026/11/26 02:04:25 Failed to copy\n", "Failed to copy"),
-        ("", "rclone gave no reason"), ("\x1b[2Jgone\n", "\\x1b[2Jgone"),
+        ("2026/11/26 02:04:25 ERROR : x\ncaused by: refused\n", "x (caused by: refused)"),
+        ("", "rclone gave no reason"), ("2026/11/26 02:04:25 NOTICE: \x1b[2Jgone\n", "\\x1b[2Jgone"),
     ],
 )  # fmt: skip
 def test_rclones_reason_is_its_last_words(said: str, told: str):
