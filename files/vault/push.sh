@@ -85,7 +85,7 @@ rclone_() { # ARGUMENTS...
 
 # Its last error, with its cause, which stands in a line of its own.
 said_by_rclone() {
-    awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) +: )?/, "", text)
+    awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) *: )?/, "", text)
                                 if (text !~ /^Attempt /) said = text; next }
          /^caused by: / { said = said " (" $0 ")" }
          END { print said == "" ? "rclone gave no reason" : said }' "$work/rclone.err" | plain_text | cut -c 1-400

@@ -84,7 +84,7 @@ def reason_in(said: str) -> str:
     """The last error that rclone told, without time and level, and its cause, which stands in a line of its own."""
     reason = "rclone gave no reason"
     for line in said.splitlines():
-        stamped = re.match(r"[0-9/]+ [0-9:]+ +(?:(?:ERROR|CRITICAL|NOTICE) +: )?(.*)", line)
+        stamped = re.match(r"[0-9/]+ [0-9:]+ +(?:(?:ERROR|CRITICAL|NOTICE) *: )?(.*)", line)
         if stamped and not stamped[1].startswith("Attempt "):
             reason = stamped[1]
         elif line.startswith("caused by: "):
