@@ -15,7 +15,7 @@ from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
 from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
-from provision.vault import keys, offline, recovery
+from provision.vault import keys, offline, recovery, transfer
 
 
 def run(arguments: Namespace) -> int:
@@ -26,14 +26,14 @@ def run(arguments: Namespace) -> int:
     try:
         with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
             if not host.connected:
-                raise recovery.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+                raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
             locked(host)
             if arguments.copy:  # whose vault is gone: the signatures of all that there were count
                 return _recover(arguments, host, target, _directory(arguments), list(members.values()))
             vault = _first_connected(others)
             copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
             return _recover(arguments, host, target, copies, [members[vault.name]])
-    except (recovery.RecoveryError, PreflightError) as error:
+    except (transfer.RecoveryError, PreflightError) as error:
         raise InventoryError(str(error)) from None
 
 
@@ -42,7 +42,7 @@ def _first_connected(vaults: list[Host]) -> Host:
         if vault.connected:
             return vault
     names = ", ".join(each.name for each in vaults)
-    raise recovery.RecoveryError(
+    raise transfer.RecoveryError(
         f"{names}: no vault can be reached; with a copy of its directory: COPY=/the/copy IDENTITY=/the/offline/key"
     )
 
@@ -50,13 +50,13 @@ def _first_connected(vaults: list[Host]) -> Host:
 def _directory(arguments: Namespace) -> recovery.OfDirectory:
     root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
     if not (root / "store" / arguments.host).is_dir():
-        raise recovery.RecoveryError(
+        raise transfer.RecoveryError(
             f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
         )
     try:
         offline.identities(identity)  # before anything is changed
     except offline.KeyFileError as error:
-        raise recovery.RecoveryError(str(error)) from None
+        raise transfer.RecoveryError(str(error)) from None
     return recovery.OfDirectory(root, identity)
 
 
@@ -108,13 +108,13 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
     if arguments.dump:
         named = [each for each in offers if arguments.dump in (each.dump, f"{each.tier}/{each.dump}")]
         if not named:
-            raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
+            raise transfer.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
         if doubt := _doubt(named[0]):
             print(shown(f"warning: {named[0].dump}: {doubt}"), file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
-        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
+        raise transfer.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
         if taken and offer.dump > taken.dump and (doubt := _doubt(offer)):
