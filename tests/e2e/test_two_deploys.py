@@ -42,8 +42,8 @@ def test_the_second_says_who_is_at_work_and_since_when_and_a_kill_of_the_first_f
 
 @pytest.fixture
 def recovering(deployed: Operator) -> Iterator[subprocess.Popen[str]]:
-    """A recovery of db1 that has come to its first file."""
-    with held(deployed, "sync", host="db1"):
+    """A recovery of db1 that is about to make the place for its first file."""
+    with held(deployed, "getent", "*' group '*", host="db1"):
         process = deployed.start("recover", "--host", "db1")
         await_held("db1")
         yield process
@@ -56,7 +56,7 @@ def test_a_deploy_and_a_second_recovery_keep_away_from_a_recovery(
     for again in (("deploy", "--limit", "db1"), ("recover", "--host", "db1")):
         done = ended(deployed.start(*again), within=60)
         assert done.returncode == 1 and us in done.stdout and "no host was changed" in done.stdout, done.stdout
-    deployed.read("db1", f"rm -f /usr/local/bin/sync {HELD}; pkill -x sleep")
+    deployed.read("db1", f"rm -f /usr/local/bin/getent {HELD}; pkill -x sleep")
     done = ended(recovering, within=120)
     assert done.returncode == 0 and "proven, from vault1" in done.stdout, done.stdout
     deployed.read("db1", "timeout 10 flock /run/provision-deploy.lock true")
