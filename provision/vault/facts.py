@@ -38,8 +38,11 @@ class PublicKeys(Fact[dict[str, str]]):
         return found
 
 
-class VaultReport(Fact[list[dict[str, Any]]]):
-    """Given a vault's program, return what it holds of each database of each backup host, an entry each."""
+class VaultReport(Fact[list[dict[str, Any]] | None]):
+    """Given a vault's program, return what it holds of each database of each backup host, an entry each.
+
+    None where the program gave no answer.
+    """
 
     @override
     def command(self, program: str) -> StringCommand:
@@ -47,8 +50,8 @@ class VaultReport(Fact[list[dict[str, Any]]]):
 
     @staticmethod
     @override
-    def default() -> list[dict[str, Any]]:
-        return []
+    def default() -> None:
+        return None
 
     @override
     def read(self, lines: list[str]) -> list[dict[str, Any]]:
