@@ -9,9 +9,11 @@ from pathlib import Path
 from pyinfra.api import Host
 
 from provision.backup import layout as backup
+from provision.debian.lock import locked
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
+from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
 from provision.vault import keys, offline, recovery, storage, transfer
 
@@ -25,12 +27,13 @@ def run(arguments: Namespace) -> int:
         with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
             if not host.connected:
                 raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+            locked(host)
             if arguments.copy:  # whose vault is gone: the signatures of all that there were count
                 return _recover(arguments, host, target, _copy(arguments), list(members.values()))
             vault = _first_connected(others)
             copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
             return _recover(arguments, host, target, copies, [members[vault.name]])
-    except transfer.RecoveryError as error:
+    except (transfer.RecoveryError, PreflightError) as error:
         raise InventoryError(str(error)) from None
 
 
