@@ -7,6 +7,7 @@ host, before the first change on any; then each host gets the roles of its group
 from pyinfra import host, state
 
 from provision.app import layout as app_layout
+from provision.app.preflight import variables_told
 from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.lock import locked
@@ -39,6 +40,8 @@ with one_host(host, state):
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
         wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
+    if "app" in member.groups:
+        variables_told(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()
