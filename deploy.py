@@ -91,4 +91,4 @@ with one_host(host, state):
             reached(name="Have every copy ready before a vault fetches")
         if "vault" in member.groups:
             first_fetch(settings=settings)
-        record(settings=settings, roles=roles)
+        record(settings=settings, roles=roles, environment=environment)

@@ -32,6 +32,17 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     ]
 
 
+def data(settings: Settings) -> list[str]:
+    """What is worth something without the backups that made it: dumps, what is known of them, logs."""
+    return [settings.backup_dir, settings.backup_state_dir, settings.backup_log_dir]
+
+
+def scratch(settings: Settings) -> list[str]:
+    """What is worth nothing without them."""
+    metrics = f"{settings.backup_metrics_dir}/{settings.app_name}-backup.prom"
+    return [settings.backup_restore_test_dir, *([metrics] if settings.backup_metrics_dir else [])]
+
+
 def files(settings: Settings) -> list[Entry]:
     """The programs, the password file that they read, and what runs them and rotates their logs."""
     user, name = settings.backup_user, settings.app_name

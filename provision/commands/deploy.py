@@ -74,7 +74,10 @@ def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: v
     table.show([_row(member, outcome, verdicts) for member in members], COLUMNS, ("roles", "failed"))
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
-    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}\n")
+    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}")
+    for sentence in outcome.warnings:
+        print(f"warning: {sentence}")
+    print()
 
 
 def _row(member: inventory.Member, outcome: runs.Outcome, verdicts: verify.Verdicts) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pyinfra.api.deploy import deploy
 from provision.backup import layout as backup
 from provision.debian import files, packages, users
 from provision.debian.entries import Entry
+from provision.engine import claims
 from provision.postgres import layout as postgres
 from provision.postgres import packages as clients
 from provision.settings import Settings
@@ -17,8 +18,10 @@ from provision.vault import operations as vaults
 from provision.vault.sources import Source, Vault
 
 
-@deploy("Vault keys")
+@deploy("Vault keys", {"role": "vault"})
 def vault_keys(settings: Settings) -> None:
+    claims.needed("data", [settings.vault_dir, settings.vault_config_dir])
+    claims.needed("scratch", layout.scratch(settings))
     packages.installed(name="Install what makes keys", names=["age", "openssh-client", "jq"])
     users.service_user(
         name="Create the user that fetches from backup hosts",
@@ -34,9 +37,10 @@ def vault_keys(settings: Settings) -> None:
     )  # fmt: skip
 
 
-@deploy("Off-site")
+@deploy("Off-site", {"role": "backup"})
 def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> None:
     """On a backup host: what leaves it is encrypted, and lies where each vault has a reading account of its own."""
+    claims.needed("scratch", [settings.backup_outbox, settings.backup_outbox_work])
     packages.installed(name="Install what encrypts the copies", names=["age", "jq"])
     users.group(name="Create the group of the vaults' accounts", name_of_group=settings.backup_outbox_group)
     for each in readers:
@@ -67,7 +71,7 @@ def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> N
     )  # fmt: skip
 
 
-@deploy("Vault")
+@deploy("Vault", {"role": "vault"})
 def vault(
     settings: Settings, account: str, sources: Sequence[Source], sign_key: str, majors: Sequence[int],
     sealed: Sequence[Entry],
@@ -102,7 +106,7 @@ def vault(
     )  # fmt: skip
 
 
-@deploy("Vault")
+@deploy("Vault", {"role": "vault"})
 def first_fetch(settings: Settings) -> None:
     vaults.ran(
         name="Fetch and prove what was not yet",
