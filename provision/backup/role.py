@@ -34,6 +34,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
             compressor,
             "util-linux",
             *(["curl"] if settings.backup_ping_url else []),
+            *(["apprise"] if settings.notify else []),
             *(["sudo"] if in_container else []),
         ],
     )

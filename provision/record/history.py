@@ -44,12 +44,16 @@ def file_here(environment: str) -> Path:
 
 def line(entry: Entry, host: str, environment: str) -> str:
     """One line of JSON: time in UTC, person, machine, version, commit, environment, host, and the entry."""
-    whole = {
+    return json.dumps({**head(environment), "host": host, **asdict(entry)}, ensure_ascii=False) + "\n"
+
+
+def head(environment: str) -> dict[str, str]:
+    """When, who, and from what."""
+    return {
         "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "who": f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}",
-        "version": version(), "commit": commit(), "environment": environment, "host": host, **asdict(entry),
+        "version": version(), "commit": commit(), "environment": environment,
     }  # fmt: skip
-    return json.dumps(whole, ensure_ascii=False) + "\n"
 
 
 class LastDone(Fact[dict[str, str]]):

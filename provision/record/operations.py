@@ -93,10 +93,19 @@ def _now(earlier: layout.Listed, version: str, environment: str, roles: Sequence
     left_roles = {role: found for role, found in earlier.of.items() if role not in roles}
     of = claims().of | {role: _less(found, gone) for role, found in left_roles.items()}
     left = {role: _less(found, gone) for role, found in earlier.left.items() if role not in roles}
+    left |= {role: _former(earlier, role) for role in roles}
     return layout.Listed(
         version, environment, layout.things(_less(ours, gone)), of, {r: f for r, f in left.items() if any(f.values())},
         earlier.sums | claims().sums,
     )  # fmt: skip
+
+
+def _former(earlier: layout.Listed, role: str) -> layout.Things:
+    """Where a role of the host kept its data before a setting named another place, as long as that is there."""
+    before = [each["data"] for each in (earlier.of.get(role), earlier.left.get(role)) if each]
+    paths = set().union(*before) - claims().of.get(role, {}).get("data", set())
+    there = paths - _gone(paths)
+    return layout.things({"data": there, "directories": there & earlier.ours["directories"]})
 
 
 def _less(found: Mapping[str, set[str]], gone: set[str]) -> layout.Things:
@@ -105,6 +114,13 @@ def _less(found: Mapping[str, set[str]], gone: set[str]) -> layout.Things:
 
 def _tell_of_leftovers(now: layout.Listed, roles: Sequence[str], environment: str) -> None:
     """What no deploy takes away by itself, with the command that does."""
+    for role in roles:
+        for path in sorted(now.left.get(role, {}).get("data", ())):
+            warn(
+                host,
+                f"{path} is where {role} had its data before a setting named another place: what lies there stays, and"
+                " nothing looks there any more. Move it to the new place, its owner kept (mv does), or delete it",
+            )
     for role, found in removal.leftovers(now, roles).items():
         ours = {kind: found[kind] & now.ours.get(kind, set()) for kind in found}
         whose = "what no setting asks for any more" if role == removal.UNUSED else f"what it had as {role}"

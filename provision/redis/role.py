@@ -8,7 +8,7 @@ from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 from pyinfra.operations import server, systemd
 
-from provision.debian import files, packages, users
+from provision.debian import files, packages, units, users
 from provision.debian.entries import Entry, File
 from provision.debian.system import System
 from provision.engine import claims
@@ -141,6 +141,10 @@ def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: boo
     claims.needed("scratch", [posixpath.dirname(settings.redis_script_state)])
     if allow_eval and settings.redis_allow_eval == "auto":
         files.placed(name="Lay out what keeps when Redis last ran a script", entries=watch)
+        units.read_anew(
+            name="Have systemd read what keeps it",
+            units=[timer, f"{timer.removesuffix('.timer')}.service"],
+        )  # fmt: skip
         systemd.service(
             name="Keep it every five minutes", service=timer, running=True, enabled=True,
         )  # fmt: skip

@@ -177,6 +177,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
             "backup_failure_hook": "",
+            "backup_hook": "",
             "backup_metrics_dir": "",  # the vault's own program writes its own
         }
     )

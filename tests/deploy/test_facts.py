@@ -70,6 +70,7 @@ ANSWERS = {
     "Keeps": ["process 12"],
     "Remains": ["/opt/medaction\t3\t1000\t.env"],
     "UnreadUnits": ["yes"],
+    "Unread": ["no", "", "yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["is running redis ab", "wanted redis ab"],
     "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],

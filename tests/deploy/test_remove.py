@@ -171,3 +171,16 @@ def test_a_plan_tells_of_what_a_setting_asked_for_once(hosts: Fleet):
     answers["stat $1 --printf"].append("regular file\t644\troot\troot\t/etc/cron.d/medaction-metrics")
     (told,) = [each for each in hosts.run("--dry").warnings if "still has" in each]
     assert "what no setting asks for any more: 1 file, 1 cron file (/etc/cron.d/medaction-metrics" in told
+
+
+def test_a_plan_tells_where_dumps_stay_when_backup_dir_changes(hosts: Fleet):
+    hosts.data["db1.example.com"]["backup_dir"] = "/srv/dumps"
+    (told,) = [each for each in hosts.run("--dry").warnings if "had its data" in each]
+    assert told.startswith(f"{HOST}: {BACKUPS} is where backup had its data before")
+
+
+def test_of_a_former_place_that_is_gone_nobody_is_told(hosts: Fleet):
+    hosts.data["db1.example.com"]["backup_dir"] = "/srv/dumps"
+    answers = hosts.answers["db1.example.com"]
+    answers["stat $1 --printf"] = [line for line in answers["stat $1 --printf"] if f"\t{BACKUPS}" not in line]
+    assert not [each for each in hosts.run("--dry").warnings if "had its data" in each]
