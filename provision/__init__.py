@@ -23,7 +23,7 @@ stand above it here (`tests/unit/test_map.py`):
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
-    vault        keys sources facts offline recovery layout operations preflight role
+    vault        keys sources facts offline transfer recovery layout operations preflight role
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host

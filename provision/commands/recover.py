@@ -14,7 +14,7 @@ from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
 from provision.engine.shown import shown
 from provision.record import history
-from provision.vault import keys, offline, recovery
+from provision.vault import keys, offline, recovery, transfer
 
 
 def run(arguments: Namespace) -> int:
@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> int:
         code = _brought(arguments, environment, target, vaults, brought)
         result = "ok"
         return code
-    except recovery.RecoveryError as error:
+    except transfer.RecoveryError as error:
         result = f"failed: {error}"
         raise InventoryError(str(error)) from None
     finally:
@@ -43,7 +43,7 @@ def _brought(
     members = {member.name: member for member in environment.members}
     with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
         if not host.connected:
-            raise recovery.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+            raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
         if arguments.copy:  # whose vault is gone: the signatures of all that there were count
             return _recover(arguments, host, target, _directory(arguments), list(members.values()), brought)
         vault = _first_connected(others)
@@ -56,7 +56,7 @@ def _first_connected(vaults: list[Host]) -> Host:
         if vault.connected:
             return vault
     names = ", ".join(each.name for each in vaults)
-    raise recovery.RecoveryError(
+    raise transfer.RecoveryError(
         f"{names}: no vault can be reached; with a copy of its directory: COPY=/the/copy IDENTITY=/the/offline/key"
     )
 
@@ -64,13 +64,13 @@ def _first_connected(vaults: list[Host]) -> Host:
 def _directory(arguments: Namespace) -> recovery.OfDirectory:
     root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
     if not (root / "store" / arguments.host).is_dir():
-        raise recovery.RecoveryError(
+        raise transfer.RecoveryError(
             f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
         )
     try:
         offline.identities(identity)  # before anything is changed
     except offline.KeyFileError as error:
-        raise recovery.RecoveryError(str(error)) from None
+        raise transfer.RecoveryError(str(error)) from None
     return recovery.OfDirectory(root, identity)
 
 
@@ -125,13 +125,13 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
     if arguments.dump:
         named = [each for each in offers if arguments.dump in (each.dump, f"{each.tier}/{each.dump}")]
         if not named:
-            raise recovery.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
+            raise transfer.RecoveryError(f"DUMP={arguments.dump}: {vault} has no such dump of {arguments.host}")
         if doubt := _doubt(named[0]):
             print(shown(f"warning: {named[0].dump}: {doubt}"), file=sys.stderr)
         return named[:1]
     chosen = recovery.newest(offers)
     if not chosen:
-        raise recovery.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
+        raise transfer.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
     for offer in offers:
         taken = next((each for each in chosen if each.database == offer.database), None)
         if taken and offer.dump > taken.dump and (doubt := _doubt(offer)):

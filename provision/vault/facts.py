@@ -8,6 +8,7 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
+from provision.debian.programs import program
 from provision.engine.facts import Fact, asked
 
 
@@ -19,15 +20,7 @@ class PublicKeys(Fact[dict[str, str]]):
 
     @override
     def command(self, config_dir: str) -> StringCommand:
-        return asked(
-            "cd", QuoteString(config_dir), "2>/dev/null && {",
-            "for k in ssh sign; do",
-            'if [ -s "$k" ] && [ -s "$k.pub" ]; then echo "$k=$(cut -d " " -f 1,2 "$k.pub")"; fi; done;',
-            # More than one key in it is none of ours: they are told together, and are another than the one kept.
-            'if [ -s age ]; then echo "age=$(age-keygen -y age | paste -sd " ")"; fi; };',
-            "if [ -s /etc/ssh/ssh_host_ed25519_key.pub ]; then",
-            'echo "host=$(cut -d " " -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub)"; fi; true',
-        )  # fmt: skip
+        return asked(program("vault/public-keys.sh", config_dir), "; true")
 
     @staticmethod
     @override

@@ -6,47 +6,23 @@ says is held against the signature, whose public half this project keeps, and ag
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
-import shlex
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyrage
-from paramiko import Channel
 from pyinfra.api import Host
 
-from provision.vault import offline
+from provision.vault import offline, transfer
+from provision.vault.transfer import RecoveryError, Sink
 
-CHUNK_BYTES = 1 << 20
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
-
-# Private from its first byte, whole under its name or not there at all.
-_RECEIVE = r"""set -eu; umask 077
-cat >"$1.part"; sync "$1.part"; mv -fT "$1.part" "$1"
-"""
-# A dump of the directory format travels as one tar.
-_UNPACK = r"""set -eu; umask 077; cd "$(dirname "$1")"; rm -rf -- "${1%.tar}"
-tar --extract --no-same-owner --file "$1"; rm -f -- "$1"
-"""
-_PREPARE = r"""set -eu
-getent group "$2" >/dev/null || groupadd --system -- "$2"
-id -u "$2" >/dev/null 2>&1 ||
-    useradd --system --gid "$2" --no-create-home --shell /usr/sbin/nologin --home-dir "$1" -- "$2"
-[ -d "$(dirname "$1")" ] || install -d -m 0755 "$(dirname "$1")"
-for each in "$1" "$1/weekly"; do [ -d "$each" ] || install -d -m 0750 -o "$2" -g "$2" "$each"; done
-"""
-
-
-class RecoveryError(Exception):
-    """The dumps could not be brought back; the text says why, and that nothing half is left under a dump's name."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +40,6 @@ class Offer:
     @property
     def manifest(self) -> str:
         return f"{self.tier}/{self.dump}.manifest.json"
-
-
-class Sink(Protocol):
-    """Where a stream goes, piece by piece."""
-
-    def write(self, data: bytes, /) -> int: ...
 
 
 class Copies(Protocol):
@@ -99,11 +69,14 @@ class OfVault:
         return self.vault.name
 
     def offers(self, source: str) -> list[Offer]:
-        text = b"".join(_output(self.vault, [self.program, "--offer", source])).decode()
-        return [Offer(**json.loads(line)) for line in text.splitlines()]
+        text = b"".join(transfer.output(self.vault, [self.program, "--offer", source])).decode()
+        try:
+            return [Offer(**_json(line, self.name)) for line in text.splitlines()]
+        except TypeError:
+            raise RecoveryError(f"{self.name}: its list of copies is none: deploy this version to the vault") from None
 
     def read(self, source: str, file: str, into: Sink) -> None:
-        for chunk in _output(self.vault, [self.program, "--export", source, file]):
+        for chunk in transfer.output(self.vault, [self.program, "--export", source, file]):
             into.write(chunk)
 
 
@@ -145,16 +118,16 @@ def _offer(path: Path) -> Offer:
     """Of a manifest that lies in a directory. Raise RecoveryError when it cannot be read."""
     dump = path.name.removesuffix(".manifest.json")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = _json(path.read_bytes(), str(path))
         beside = path.with_name(f"{dump}.proof.json")
-        proof = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+        proof = _json(beside.read_bytes(), str(beside)) if beside.exists() else {}
         accepted = path.with_name(f"{dump}.accepted.json").exists()
         return Offer(
             tier=path.parent.name, dump=dump, database=str(manifest["database"]), proof=proof.get("verdict") or "",
             fetched=int(path.stat().st_mtime), signed=path.with_name(f"{path.name}.sig").exists(),
             suspect="" if accepted else proof.get("suspect") or "",
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, KeyError) as error:
         raise RecoveryError(
             f"{path}: cannot be read ({type(error).__name__}): take another copy of the store"
         ) from None
@@ -172,11 +145,19 @@ def newest(found: list[Offer]) -> list[Offer]:
 def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection[str]) -> dict[str, Any]:
     """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError."""
     text = _text(copies, source, offer.manifest)
+    manifest = _json(text, offer.dump)
     if offer.signed:
         signature = _text(copies, source, f"{offer.manifest}.sig")
-        if not any(is_signed(text, signature, key) for key in sign_keys):
+        if not any(is_signed(text, signature, f"{manifest.get('app')}-backup", key) for key in sign_keys):
             raise RecoveryError(f"{offer.dump}: its signature is not the vault's: take another one, and see the vault")
-    manifest: dict[str, Any] = json.loads(text)
+    try:
+        _refuse_another(manifest, source, offer)
+    except (KeyError, TypeError):
+        raise RecoveryError(f"{offer.dump}: its manifest lacks what each has: take another one") from None
+    return manifest
+
+
+def _refuse_another(manifest: Mapping[str, Any], source: str, offer: Offer) -> None:
     if (manifest["dump"], manifest["tier"], manifest["source"]) != (offer.dump, offer.tier, source):
         raise RecoveryError(f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault")
     for file in manifest["files"]:  # they become paths: of one that nobody has signed they may be anything
@@ -184,7 +165,17 @@ def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection
             raise RecoveryError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
         if file["name"] != f"{file['plain_name']}.age":
             raise RecoveryError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")
-    return manifest
+
+
+def _json(text: str | bytes, what: str) -> dict[str, Any]:
+    """An object. Raise RecoveryError for anything else, which a copy of a store may well hold."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise RecoveryError(f"{what}: cannot be read as JSON: take another copy")
+    return read
 
 
 def _text(copies: Copies, source: str, file: str) -> bytes:
@@ -193,13 +184,12 @@ def _text(copies: Copies, source: str, file: str) -> bytes:
     return into.getvalue()
 
 
-def is_signed(text: bytes, signature: bytes, sign_key: str) -> bool:
-    """Whether the holder of a public key has signed a manifest."""
+def is_signed(text: bytes, signature: bytes, namespace: str, sign_key: str) -> bool:
+    """Whether the holder of a public key has signed a text, for this purpose (man ssh-keygen, `-n`)."""
     with tempfile.TemporaryDirectory() as directory:
         signers, file = Path(directory) / "signers", Path(directory) / "signature"
         signers.write_text(f"vault {sign_key}\n", encoding="ascii")
         file.write_bytes(signature)
-        namespace = _namespace(text)
         done = subprocess.run(
             ["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "vault", "-n", namespace, "-s", file],
             input=text, capture_output=True, check=False,
@@ -207,97 +197,25 @@ def is_signed(text: bytes, signature: bytes, sign_key: str) -> bool:
         return done.returncode == 0
 
 
-def _namespace(manifest: bytes) -> str:
-    return f"{json.loads(manifest)['app']}-backup"
-
-
 def bring(copies: Copies, to: Host, manifest: dict[str, Any], backup_dir: str, user: str) -> list[str]:
     """Put all files of a copy on a host, opened, as a night's dump lies there. Return their paths."""
     tier = manifest["tier"]
     directory = backup_dir if tier == "daily" else f"{backup_dir}/{tier}"
-    _run(to, ["sh", "-c", _PREPARE, "prepare", backup_dir, user])
+    transfer.run(to, transfer.program("prepare", backup_dir, user))
     paths = []
     # The dump itself last: without it what accompanies it counts for nothing.
     mains = (manifest["dump"], f"{manifest['dump']}.tar")
     for file in sorted(manifest["files"], key=lambda each: each["plain_name"] in mains):
         path = f"{directory}/{file['plain_name']}"
-        with arriving(to, path, user, file["plain_sha256"]) as into:
+        with transfer.arriving(to, path, user, file["plain_sha256"]) as into:
             copies.read(manifest["source"], f"{tier}/{file['name']}", into)
         if path.endswith(".tar"):
-            _run(to, [*_as(user), "sh", "-c", _UNPACK, "unpack", path])
+            transfer.run(to, [*transfer.as_user(user), *transfer.program("unpack", path)])
         paths.append(path.removesuffix(".tar"))
     return paths
-
-
-def _as(user: str) -> list[str]:
-    """The directory is this user's, who may have put anything into it: root writes nothing there."""
-    return ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
-
-
-class _Arriving:
-    """A stream to a file of a host, whose sum is taken on the way."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel, self.digest = channel, hashlib.sha256()
-
-    def write(self, data: bytes, /) -> int:
-        self.digest.update(data)
-        self.channel.sendall(data)
-        return len(data)
-
-
-@contextlib.contextmanager
-def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
-    """A file of a host, to be written; one whose sum is wrong is not left there. Raise RecoveryError."""
-    aside = f"{path}.arriving"
-    into = _Arriving(_open(host, [*_as(user), "sh", "-c", _RECEIVE, "receive", aside]))
-    try:
-        yield into
-    except BaseException:
-        into.channel.close()  # the rest of it is not there: nothing gets its name
-        raise
-    into.channel.shutdown_write()
-    _finish(host, into.channel)
-    if into.digest.hexdigest() != sha256:
-        _run(host, [*_as(user), "rm", "-f", "--", aside])
-        raise RecoveryError(f"{path}: what arrived is not what the manifest says: it was removed; take another dump")
-    _run(host, [*_as(user), "mv", "-fT", "--", aside, path])
 
 
 def point_latest(host: Host, user: str, link: str, path: str) -> None:
     """`latest` is this dump, as after a night's run."""
     relative = path.removeprefix(link.rpartition("/")[0] + "/")
-    _run(host, [*_as(user), "ln", "-sfn", "--", relative, link])
-
-
-def _run(host: Host, argv: list[str]) -> None:
-    for _ in _output(host, argv):
-        pass
-
-
-def _output(host: Host, argv: list[str]) -> Iterator[bytes]:
-    """What a command prints on a host, in pieces. Raise RecoveryError when it fails."""
-    channel = _open(host, argv)
-    channel.shutdown_write()
-    while chunk := channel.recv(CHUNK_BYTES):
-        yield chunk
-    _finish(host, channel)
-
-
-def _open(host: Host, argv: list[str]) -> Channel:
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client else None
-    if transport is None:
-        raise RecoveryError(f"{host.name}: is not reached over SSH: recovery goes over SSH")
-    channel: Channel = transport.open_session()
-    channel.exec_command(shlex.join([*(["sudo", "-n", "--"] if host.data.get("_sudo") else []), *argv]))
-    return channel
-
-
-def _finish(host: Host, channel: Channel) -> None:
-    # A command that says this much on stderr has ended; its reason is at the beginning.
-    said = channel.makefile_stderr("rb").read(4096).decode(errors="replace").strip()
-    code = channel.recv_exit_status()
-    channel.close()
-    if code:
-        raise RecoveryError(f"{host.name}: exit code {code}: {said or 'it gave no reason'}")
+    transfer.run(host, [*transfer.as_user(user), "ln", "-sfn", "--", relative, link])

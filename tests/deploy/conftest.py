@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
@@ -22,8 +23,10 @@ SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_S
 
 
 @pytest.fixture(autouse=True)
-def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run keeps in its modules, as a process of its own would find it."""
+def own_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What a run keeps in its modules, as a process of its own would find it; and caplog hears pyinfra's logger,
+    which does not propagate once pyinfra has set it up."""
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
     monkeypatch.setattr(secrets.Reader, "read", lambda _, name, __: SecretStr(SECRETS[name]))
 
 

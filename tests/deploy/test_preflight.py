@@ -164,7 +164,7 @@ def test_plan_never_asks_whether_to_go_on_without_a_lost_host(fleet: Fleets, mon
 def test_vault_that_holds_an_offline_key_is_refused(held: str, fleet: Fleets, sentence: Any):
     hosts = fleet("sandbox")
     hosts.data["vault1"] = {"backup_encrypt_to": [KEYS["age"]]}
-    hosts.answers["vault1"] = {**debian(), "for k in ssh sign": [f"ssh={KEYS['ssh']}", f"age={held}"]}
+    hosts.answers["vault1"] = {**debian(), "vault/public-keys.sh": [f"ssh={KEYS['ssh']}", f"age={held}"]}
     said = sentence(hosts)
     assert "@fake/vault1: /etc/medaction-vault/age holds a key of backup_encrypt_to" in said, said
     assert "no host was changed" in said

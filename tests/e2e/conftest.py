@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.engine.inventory import PROJECT
+from tests.e2e import vaults
 from tests.e2e.operator import ALL, Done, Operator, names
 
 
@@ -70,3 +71,17 @@ def copied(copy: Path, *parts: str) -> Operator:
         shutil.copy(PROJECT / file, copy / file)
     (copy / ".sandbox").symlink_to(PROJECT / ".sandbox")
     return Operator(copy)
+
+
+@pytest.fixture(scope="module")
+def both() -> Operator:
+    """db1 and vault1, deployed, with a marked row in the newest dump, which the vault has proven. The table stays, as
+    a dump without it would be suspect."""
+    operator = Operator()
+    if operator.plan(vaults.HOSTS).returncode != 0:
+        operator.deploy(vaults.HOSTS)
+    vaults.mark(operator)
+    vaults.night(operator)
+    # Against the dumps of whatever tests came before, this one may well lack tables: that was intended.
+    operator.on("vault1", f"/usr/local/lib/medaction/vault.sh --accept db1 daily/{vaults.newest(operator)}")
+    return operator

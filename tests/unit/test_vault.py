@@ -17,7 +17,7 @@ from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
 from provision.settings import Fault, Settings, secrets
-from provision.vault import keys, layout, offline, recovery, sources
+from provision.vault import keys, layout, offline, recovery, sources, transfer
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -195,8 +195,20 @@ def stored(root: Path, files: list[dict[str, str]]) -> recovery.Offer:
 def test_manifest_that_nobody_has_signed_names_no_file_outside_its_dump(name: str, tmp_path: Path, stick: Path):
     offer = stored(tmp_path, [{"name": f"{name}.age", "plain_name": name}])
     assert not offer.signed
-    with pytest.raises(recovery.RecoveryError, match="none of a dump's"):
+    with pytest.raises(transfer.RecoveryError, match="none of a dump's"):
         recovery.manifest_of(recovery.OfDirectory(tmp_path, stick), "db1", offer, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "7", '{"dump": "m_1.sql.gz"}', json.dumps(MANIFEST), json.dumps(MANIFEST | {"files": [1]}),
+             json.dumps(MANIFEST | {"files": [{"name": "x"}]}), b"\xff\xfe".decode("latin-1")],
+)  # fmt: skip
+def test_damaged_manifest_is_refused_in_a_sentence(text: str, tmp_path: Path, stick: Path):
+    stored(tmp_path, [])
+    (tmp_path / "store/db1/daily/m_1.sql.gz.manifest.json").write_text(text, encoding="latin-1")
+    copies = recovery.OfDirectory(tmp_path, stick)
+    with pytest.raises(transfer.RecoveryError, match="take another"):
+        recovery.manifest_of(copies, "db1", copies.offers("db1")[0], [])
 
 
 def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(stick: Path, tmp_path: Path):
@@ -210,7 +222,7 @@ def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(sti
     whole = sealed.read_bytes()
     for damaged in (whole[:-1], whole[: len(whole) // 2], whole[:-1] + b"\0", b""):
         sealed.write_bytes(damaged)
-        with pytest.raises(recovery.RecoveryError, match="does not open it"):
+        with pytest.raises(transfer.RecoveryError, match="does not open it"):
             recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", io.BytesIO())
-    with pytest.raises(recovery.RecoveryError, match="cannot be read"):
+    with pytest.raises(transfer.RecoveryError, match="cannot be read"):
         recovery.OfDirectory(tmp_path, stick).read("db1", "daily/none.age", io.BytesIO())

@@ -1,0 +1,307 @@
+"""What a captured host, a broken network, a full disk or a lost key can do to copies in a vault: nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+
+import pytest
+
+from provision.engine.private import PrivateInput
+from tests.e2e.operator import Operator
+from tests.e2e.tables import contents
+from tests.e2e.vaults import HOSTS, OUTBOX, STORE, UNTIL_FREE, encrypt, mark, newest, night, stored, vault, visit
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.prove
+def test_host_that_was_captured_can_change_nothing_that_was_fetched(both: Operator) -> None:
+    before, good = stored(both), newest(both)
+    truth = contents(both.postgres)
+    # Root on db1: what it has, it takes away, rewrites and fakes.
+    both.read("db1", f"""
+        cd {OUTBOX}/daily
+        printf 'held to ransom' > {good}.age
+        sed -i 's/"\\(bytes\\|database_bytes\\)": [0-9]*/"\\1": 14/' {good}.manifest.json
+        cp {good}.manifest.json medaction_2026-01-01_00-00-00.sql.gz.manifest.json
+        echo '{{"version": 1, "dump": "../../../../etc/cron.d/x"}}' > medaction_2026-01-02_00-00-00.sql.gz.manifest.json
+        touch "$(printf 'medaction_2026-01-03_00-00-00.sql.gz\\n.manifest.json')" '-oProxyCommand=id.manifest.json'
+        ln -s /etc/shadow medaction_2026-01-04_00-00-00.sql.gz.manifest.json
+        seq -f 'medaction_2026-01-05_%06g.sql.gz.manifest.json' 2000 | xargs touch
+        rm -rf /opt/medaction/backups/*.gz*
+    """)  # fmt: skip
+    visit(both)
+    assert {path: digest for path, digest in stored(both).items() if path in before} == before
+    assert set(stored(both)) == set(before)
+    said = both.on("vault1", "/usr/local/lib/medaction/vault.sh --check")
+    assert said.returncode == 2
+    assert f"{good} was changed there after it was fetched" in said.stdout
+    assert "medaction_2026-01-02_00-00-00.sql.gz.manifest.json is no manifest of ours" in said.stdout
+    # It knows nothing by which it could reach the vault.
+    assert both.on("db1", "ssh -o BatchMode=yes -o StrictHostKeyChecking=no root@vault1 true").returncode != 0
+
+    both.bare("db1")
+    done = both.run("make", "-s", "recover", "HOST=db1")
+    assert done.returncode == 0 and f"{good}, proven, from vault1" in done.stdout, done.stdout
+    both.deploy(HOSTS)
+    both.read("db1", f"/usr/local/lib/medaction/restore-database.sh --into medaction_back --from {good}")
+    assert contents(lambda sql: both.postgres(sql, "medaction_back")) == truth
+    # The recovered host has encrypted the dump anew: that is no change, and nothing of it replaces what was proven.
+    assert both.read("db1", f"sha256sum {OUTBOX}/daily/{good}.age").split()[0] != before[f"./daily/{good}.age"]
+    assert visit(both).returncode == 0
+    assert before.items() <= stored(both).items()
+    assert both.on("vault1", "/usr/local/lib/medaction/vault.sh --check").returncode == 1  # of the attack, still
+    mark(both)  # as the dump has it that is compared with
+
+
+@pytest.mark.prove
+def test_manifest_that_tells_the_sums_of_the_dump_and_others_of_its_files_changes_nothing(both: Operator) -> None:
+    night(both)
+    before, manifest = stored(both), f"{OUTBOX}/daily/{newest(both)}.manifest.json"
+    whole = both.read("db1", f"cat {manifest}")
+    told = json.loads(whole)
+    for change, quiet in (
+        ({"recipients": []}, True),
+        ({"files": [{**each, "sha256": "0" * 64, "bytes": 14} for each in told["files"]]}, True),
+        ({"files": [{**each, "plain_sha256": "0" * 64} for each in told["files"]]}, False),
+        ({"files": told["files"][:2]}, False),
+        ({"database": "other"}, False),
+    ):
+        both.on("db1", f"cat > {manifest}", PrivateInput(json.dumps({**told, **change})))
+        assert (visit(both).returncode == 0) == quiet, change
+        assert stored(both) == before
+    both.on("db1", f"cat > {manifest}", PrivateInput(whole))
+
+
+@pytest.mark.prove
+def test_dump_that_does_not_restore_is_never_signed(both: Operator) -> None:
+    night(both)
+    dump, signed = newest(both), {path for path in stored(both) if path.endswith(".sig")}
+    # A host that is not what it was makes a dump that says what it likes of itself.
+    both.read("db1", f"""
+        cd /opt/medaction/backups && new=medaction_$(date +%Y-%m-%d_%H-%M-%S).sql.gz
+        gzip -dc {dump} | sed 's/CREATE TABLE/CREATE TABEL/' | gzip > $new
+        sum=$(sha256sum <$new | cut -d ' ' -f 1)
+        sed -e "s/{dump}/$new/" -e "s/\\"sha256\\": \\"[0-9a-f]*\\"/\\"sha256\\": \\"$sum\\"/" {dump}.json > $new.json
+        cp {dump}.globals.gz $new.globals.gz
+        chown medaction-backup: $new*
+        chmod 0600 $new*
+    """)  # fmt: skip
+    encrypt(both)
+    assert visit(both).returncode != 0
+    assert {path for path in stored(both) if path.endswith(".sig")} == signed
+    assert "is not proven (failed)" in vault(both, "--check")
+    done = both.run("make", "-s", "recover", "HOST=db1")
+    assert f"{dump}, proven" in done.stdout and "it is not proven (failed)" in done.stdout, done.stdout
+    both.read("db1", f"rm /opt/medaction/backups/{newest(both)}*")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, settings = newest(both), "/usr/local/lib/medaction/vault-settings.sh"
+    both.read("vault1", f"""
+        sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=8000/' {settings}
+        systemctl start --no-block medaction-vault
+        for i in $(seq 200); do
+            at=$(stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}/{dump}.age 2>/dev/null || echo 0)
+            [ "$at" -gt 2000000 ] && break; sleep 0.1
+        done
+        systemctl kill --signal=KILL medaction-vault; systemctl kill --signal=KILL medaction-vault-fetch
+        sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=0/' {settings}
+    """)  # fmt: skip
+    assert f"./daily/{dump}.manifest.json" not in stored(both)
+    assert visit(both).returncode == 0
+    sftp_log = both.read("db1", f"journalctl -t internal-sftp -o cat | grep 'close \"/daily/{dump}.age\"' | tail -1")
+    size = int(both.read("vault1", f"stat -c %s {STORE}/daily/{dump}.age"))
+    assert 0 < int(re.search(r"bytes read (\d+)", sftp_log)[1]) < size
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.prove
+def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator) -> None:
+    night(both)
+    night(both)
+    settings = "/usr/local/lib/medaction/outbox-settings.sh"
+    both.read("db1", f"sed -i 's/^readonly outbox_days=.*/readonly outbox_days=0/' {settings}")
+    both.read("db1", "sleep 1")
+    encrypt(both)
+    left = both.read("db1", f"ls {OUTBOX}/daily").split()
+    assert f"{newest(both)}.manifest.json" in left
+    dumps = both.read("db1", "cd /opt/medaction/backups; ls medaction_2*.sql.gz").split()
+    assert len([each for each in left if each.endswith(".manifest.json")]) < len(dumps)
+    both.deploy("db1")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("truncate -s -1 $copy.age", "is not what its manifest says"),
+        ("printf x | dd of=$copy.age conv=notrunc seek=500 bs=1 status=none", "is not what its manifest says"),
+        ("echo more >>$copy.age", "could not be fetched"),
+        ("rm $copy.age", "could not be fetched"),
+        ("chmod 0600 $copy.json.age", "could not be fetched"),
+        ("rm $copy.age; mkdir $copy.age", "could not be fetched"),
+        ("rm $copy.age; mkfifo $copy.age", "could not be fetched"),
+        ("rm $copy.age; ln -s /dev/log $copy.age", "could not be fetched"),
+        ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
+        ("truncate -s 2M $copy.manifest.json", "could not be fetched"),
+        ("jq '.files[0].bytes = 99999999999999' $copy.manifest.json >m; cat m >$copy.manifest.json", "make room"),
+    ],
+    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j")) else "",
+)
+def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
+    both: Operator, done: str, said: str
+) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, before = newest(both), stored(both)
+    both.read("db1", f"cd /run; copy={OUTBOX}/daily/{dump}; cp -a $copy.manifest.json kept; {done}")
+    try:
+        assert visit(both).returncode == 1
+        assert said in vault(both, "--check")
+        assert stored(both) == before
+    finally:  # as if it had never been: its host makes another copy of the dump
+        both.read("db1", f"rm -rf {OUTBOX}/daily/{dump}.* && sed -i '/{dump}/d' {OUTBOX}-work/published")
+        encrypt(both)
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+    assert both.read("vault1", "ls /var/lib/medaction/vault/incoming") == ""
+
+
+LIES: tuple[object, ...] = (
+    {"dump": "../../../etc/cron.d/x"}, {"dump": 1}, {"tier": "weekly"}, {"tier": "../daily"}, {"source": "db2"},
+    {"version": 2}, {"database": "a\x1b[2J"}, {"database": None}, {"server_version": "17; id"}, {"files": []},
+    {"files": "none"}, {"bytes": -1}, {"bytes": 1.5}, {"bytes": "1"}, {"bytes": 1e300}, {"bytes": 0},
+    {"name": "../x.age"}, {"name": "/etc/passwd"}, {"name": "-oProxyCommand=id"}, {"name": "a\nget /x /y"},
+    {"plain_name": "../../x"}, {"sha256": "0"}, {"plain_sha256": "z" * 64},
+)  # fmt: skip
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_manifests_that_lie_take_nothing_and_leave_nothing(both: Operator) -> None:
+    night(both)
+    before, good = stored(both), newest(both)
+    told = json.loads(both.read("db1", f"cat {OUTBOX}/daily/{good}.manifest.json"))
+    texts = [b"", b"[]", b"null", b"{", b"\xff\xfe", b"{}", b"[" * 5000, b'{"version": 1}']
+    for lie in LIES:
+        assert isinstance(lie, dict)
+        changed = json.loads(json.dumps(told).replace(good, GOOD_NAME))
+        at = changed["files"][0] if lie.keys() & changed["files"][0].keys() else changed
+        at.update(lie)
+        texts.append(json.dumps(changed).encode())
+    names = [f"medaction_2026-01-01_{number // 60:02}-{number % 60:02}-00.sql.gz" for number in range(len(texts))]
+    script = "".join(
+        f"base64 -d >{OUTBOX}/daily/{name}.manifest.json <<'END'\n"
+        f"{base64.b64encode(text.replace(GOOD_NAME.encode(), name.encode())).decode()}\nEND\n"
+        for name, text in zip(names, texts, strict=True)
+    )
+    made = both.on("db1", "sh", PrivateInput(script))
+    assert made.returncode == 0, made.stderr
+    assert visit(both).returncode == 1
+    assert stored(both) == before
+    alarms = both.read("vault1", "cat /var/lib/medaction/vault/state/alarms")
+    assert [name for name in names if name not in alarms] == []
+    both.read("db1", f"rm -f {OUTBOX}/daily/medaction_2026-01-01_*")
+    assert visit(both).returncode == 0
+
+
+GOOD_NAME = "medaction_GOOD.sql.gz"
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_hundred_thousand_names_hold_nobody_up(both: Operator) -> None:
+    night(both)
+    before = stored(both)
+    many = 'for (i = 0; i < 100000; i++) printf "medaction_20%02d-%02d-%02d_%02d-%02d-%02d.sql.gz.manifest.json\\n",'
+    many += " 10 + i % 10, 1 + int(i / 10) % 12, 1 + int(i / 120) % 28, int(i / 3360) % 24, int(i / 80640) % 60, 0"
+    both.read("db1", f"cd {OUTBOX}/daily && awk 'BEGIN {{ {many} }}' | xargs touch")
+    try:
+        began = time.monotonic()
+        # Of an empty manifest each, five hundred are looked at.
+        said = both.on("vault1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh", timeout=900)
+        assert said.returncode == 1 and time.monotonic() - began < 900
+        assert stored(both) == before
+    finally:
+        both.read("db1", f"cd {OUTBOX}/daily && find . -name 'medaction_201*' -delete")
+    assert visit(both).returncode == 0
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_vault_without_room_says_so_and_goes_on_when_there_is_some(both: Operator) -> None:
+    settings = "/usr/local/lib/medaction/vault-settings.sh"
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, before = newest(both), stored(both)
+    both.read(
+        "vault1", f"cp -p {settings} /run/kept && sed -i 's/vault_reserve_mb=.*/vault_reserve_mb=99999999/' {settings}"
+    )
+    try:
+        assert visit(both).returncode == 1 and "make room" in vault(both, "--check") and stored(both) == before
+    finally:
+        both.read("vault1", f"cp -p /run/kept {settings}")
+    # The disk itself is full: what does not fit is no file.
+    incoming = "/var/lib/medaction/vault/incoming"
+    both.read("vault1", f"mount -t tmpfs -o size=256k,mode=0700,uid=medaction-vault tmpfs {incoming}")
+    try:
+        assert visit(both).returncode == 1 and stored(both) == before
+    finally:
+        both.read("vault1", f"umount {incoming}")
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_vault_without_its_keys_proves_nothing_and_goes_on_with_them(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump = newest(both)
+    for key in ("age", "sign"):
+        both.read("vault1", f"mv /etc/medaction-vault/{key} /run/")
+        try:
+            assert visit(both).returncode == 1
+            assert f"./daily/{dump}.manifest.json.sig" not in stored(both)
+        finally:
+            both.read("vault1", f"mv /run/{key} /etc/medaction-vault/")
+    both.read("db1", "gpasswd --delete medaction-at-vault1 medaction-offsite")
+    try:
+        assert visit(both).returncode == 1 and "it was not reached" in vault(both, "--check")
+    finally:
+        both.read("db1", "usermod --append --groups medaction-offsite medaction-at-vault1")
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.prove
+def test_copy_that_lacks_what_was_there_is_noticed_though_its_source_says_nothing(both: Operator) -> None:
+    both.postgres(
+        "CREATE TABLE IF NOT EXISTS kept AS SELECT generate_series(1, 500) AS n; ALTER TABLE kept OWNER TO medaction"
+    )
+    night(both)
+    whole = newest(both)
+    both.postgres("DELETE FROM kept WHERE n > 100")
+    # The source's own comparison is put to silence, as whoever captures it would.
+    both.read("db1", "sed -i 's/few_rows=100/few_rows=1000000/' /usr/local/lib/medaction/lib/lost.sh")
+    night(both)
+    emptied = newest(both)
+    offers = {each["dump"]: each for each in map(json.loads, vault(both, "--offer db1").splitlines())}
+    assert offers[emptied]["signed"] and "kept has 100 rows, it had 500" in offers[emptied]["suspect"]
+    assert emptied != whole and offers[whole]["suspect"] == ""
+    checked = both.on("vault1", "/usr/local/lib/medaction/vault.sh --check")
+    assert f"vault.sh --accept db1 daily/{emptied}" in checked.stdout and checked.returncode >= 1
+    done = both.run("make", "-s", "recover", "HOST=db1")
+    assert f"{whole}, proven" in done.stdout and f"not taken: {emptied}: it lacks" in done.stdout, done.stdout
+    vault(both, f"--accept db1 daily/{emptied}")
+    assert f"{emptied}, proven" in both.run("make", "-s", "recover", "HOST=db1").stdout
+    both.deploy("db1")
