@@ -91,13 +91,19 @@ def _now(earlier: layout.Listed, version: str, environment: str, roles: Sequence
     ours = {kind: earlier.ours[kind] | claims().ours[kind] for kind in KINDS}
     gone = _gone(ours["files"] | ours["directories"])
     left_roles = {role: found for role, found in earlier.of.items() if role not in roles}
-    of = claims().of | {role: _less(found, gone) for role, found in left_roles.items()}
+    of = {role: _with_packages(found, earlier.of.get(role)) for role, found in claims().of.items()}
+    of |= {role: _less(found, gone) for role, found in left_roles.items()}
     left = {role: _less(found, gone) for role, found in earlier.left.items() if role not in roles}
     left |= {role: _former(earlier, role) for role in roles}
     return layout.Listed(
         version, environment, layout.things(_less(ours, gone)), of, {r: f for r, f in left.items() if any(f.values())},
         earlier.sums | claims().sums,
     )  # fmt: skip
+
+
+def _with_packages(found: layout.Things, before: layout.Things | None) -> layout.Things:
+    """Which packages are needed may hang on a host that this run leaves alone: those that were, are."""
+    return found | {"packages": found["packages"] | before["packages"]} if before else found
 
 
 def _former(earlier: layout.Listed, role: str) -> layout.Things:

@@ -142,6 +142,8 @@ def _stay(listed: Listed, has: Things, goes: Things, needed: Mapping[str, Mappin
             yield f"{listed_names}: stay, others may use these packages by now (apt-get remove takes them away)"
         elif reason:
             yield f"{listed_names}: stay, {reason} needs them"
+    for path in sorted(path for path in goes["files"] if path.startswith("/etc/sysctl.d/")):
+        yield f"{path} has told the kernel something, which holds until the next boot"
     for path in sorted(path for path in goes["files"] if path.endswith("/dump-role.sql")):
         yield (
             f"{path} has made the database role that reads the dumps, which stays in PostgreSQL: an administrator"

@@ -15,6 +15,7 @@ from provision.debian.entries import Directory, File, Found, way_to
 from provision.debian.files import Paths, Steps, placed
 from provision.debian.packages import Packages
 from provision.debian.programs import program
+from provision.debian.users import GroupExists, GroupsOf
 from provision.engine.changes import note, warn
 from provision.engine.facts import Fact, asked
 from provision.engine.inside import commands_of
@@ -171,12 +172,16 @@ def _in_use(paths: Collection[str], going: Collection[str]) -> dict[str, str]:
 
 
 def _safe(paths: Collection[str]) -> set[str]:
-    """Of these, those on whose way nobody but root can put another thing."""
+    """Of these, those in whose directory's place nobody but root can put another: what lies in it is only unlinked."""
     if not paths:
         return set()
-    on_the_way = {path: way_to(path) for path in paths}
-    steps = host.get_fact(Steps, paths=tuple(sorted({each for way in on_the_way.values() for each in way})))
-    return {path for path, way in on_the_way.items() if all(steps[e].is_closed for e in way if e in steps)}
+    ways = {path: way_to(path) for path in paths}
+    steps = host.get_fact(Steps, paths=tuple(sorted({each for way in ways.values() for each in way})))
+    own = {each for each, step in steps.items() if step.is_link and step.user != "root"}
+    return {
+        path for path, way in ways.items()
+        if way[-1] not in own and all(steps[each].is_closed for each in way[:-1] if each in steps)
+    }  # fmt: skip
 
 
 def _told(sentence: str) -> None:
@@ -198,6 +203,9 @@ def units_gone(units: Sequence[str]) -> Generator[StringCommand, None, None]:
             yield StringCommand("systemctl stop", QuoteString(name.replace("@.", "@*.")), _timeout=LONG)
         else:
             yield StringCommand("systemctl disable -q --now", QuoteString(name), _timeout=LONG)
+            # What a unit leaves in systemd itself: that it failed, and when a timer was due last.
+            forget = f"systemctl reset-failed {name} 2>/dev/null; rm -f /var/lib/systemd/timers/stamp-{name}"
+            yield StringCommand("sh -c", QuoteString(forget))
 
 
 @operation()
@@ -210,7 +218,7 @@ def containers_gone(compose_files: Collection[str], *, with_data: bool) -> Gener
             _told(f"{path}: the volumes of its containers stay, with the counters (docker volume ls)")
     for path in there:
         volumes = " --volumes" if with_data else ""
-        yield StringCommand("docker compose -f", QuoteString(path), f"--profile '*' down{volumes}", _timeout=LONG)
+        yield StringCommand("docker compose -f", QuoteString(path), f"--profile cache down{volumes}", _timeout=LONG)
 
 
 @operation()
@@ -310,8 +318,8 @@ def _left(going: removal.Removal) -> layout.Things:
     there = _there({*goes["files"], *goes["directories"], *going.data}).keys()
     left = {kind: goes[kind] & there for kind in ("files", "directories")}
     left["data"] = set(going.data) & there
-    for kind in ("users", "groups"):
-        left[kind] = {n for n in goes[kind] if host.get_fact(Keeps, kind=kind[:-1], which=n, where=())}
+    left["users"] = {name for name in goes["users"] if host.get_fact(GroupsOf, user=name)}
+    left["groups"] = {name for name in goes["groups"] if host.get_fact(GroupExists, group=name)}
     names = tuple(sorted(goes["packages"]))
     status = host.get_fact(Packages, names=names) if names else {}
     left["packages"] = {n for n in names if status.get(n) in ("installed", "config-files") and n.startswith("redis-")}

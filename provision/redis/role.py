@@ -41,8 +41,7 @@ def _firewall(settings: Settings, wall: Wall | None) -> None:
     """Before Redis is there: nobody shall reach it in between. Without a `wall` it stays as it is."""
     table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
     if settings.redis_needs_firewall:
-        # Also where it stays as it is.
-        claims.needed("files", [each.path for each in layout.firewall(settings, Wall()) if isinstance(each, File)])
+        files.needed(layout.firewall(settings, Wall()), as_they_are=True)
         claims.kept("tables", [table])
     if wall is not None:
         entries = layout.firewall(settings, wall)

@@ -84,6 +84,7 @@ def vault(
         name="Create the user that restores dumps to test them",
         user=settings.backup_restore_test_user, home=settings.backup_restore_test_dir,
     )  # fmt: skip
+    files.needed(postgres.no_main_cluster(settings), as_they_are=True)
     if majors:
         files.placed(
             name="Keep PostgreSQL's package from starting a server of its own",
