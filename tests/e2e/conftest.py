@@ -67,7 +67,7 @@ def copied(copy: Path, *parts: str) -> Operator:
     """These parts of the project in another directory, and what stands beside them."""
     for part in parts:
         shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("deploy.py", "vault-keys.py", "pyproject.toml", "tests/__init__.py"):
+    for file in ("deploy.py", "vault-keys.py", "remove.py", "pyproject.toml", "tests/__init__.py"):
         shutil.copy(PROJECT / file, copy / file)
     (copy / ".sandbox").symlink_to(PROJECT / ".sandbox")
     return Operator(copy)
@@ -81,6 +81,7 @@ def both() -> Operator:
     if operator.plan(vaults.HOSTS).returncode != 0:
         operator.deploy(vaults.HOSTS)
     vaults.mark(operator)
+    operator.read("db1", "/usr/local/lib/medaction/backup-database.sh --tier weekly")
     vaults.night(operator)
     # Against the dumps of whatever tests came before, this one may well lack tables: that was intended.
     operator.on("vault1", f"/usr/local/lib/medaction/vault.sh --accept db1 daily/{vaults.newest(operator)}")

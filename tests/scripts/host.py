@@ -75,6 +75,8 @@ class Host:
         for file in layout.programs(self.settings):
             self.place(file.content, Path(file.path), file.mode)
         self.place(render("backup/pgpass.j2", self.settings), Path(self.settings.backup_pgpass_file), 0o600)
+        if not self.log.exists():
+            self.place("", self.log, 0o640)
 
     def place(self, text: str, path: Path, mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +144,10 @@ class Host:
         return ended(self.start_restore_test(*arguments, **options))
 
     @property
+    def log(self) -> Path:
+        return Path(self.settings.backup_log)
+
+    @property
     def latest(self) -> Path:
         return self.backups / "medaction_latest.sql.gz"
 
@@ -149,6 +155,12 @@ class Host:
         """The names of a tier's dumps, oldest first."""
         directory = self.backups if tier == "daily" else self.backups / tier
         return sorted(path.name for path in directory.glob("medaction_[0-9]*.sql.gz"))
+
+    def history(self) -> list[dict]:
+        """Who restored what."""
+        return [
+            json.loads(line) for line in Path(self.settings.backup_state_dir, "history.jsonl").read_text().splitlines()
+        ]
 
     def status(self) -> dict:
         """What the last run wrote about itself, of whichever tier."""

@@ -18,6 +18,7 @@ from provision.commands import status
 from provision.commands.health import Health, Vault
 from provision.commands.status import rows_of
 from provision.engine.inventory import Member
+from provision.record.history import LastDone
 from provision.settings import Settings
 from provision.settings.project import PROJECT
 
@@ -208,6 +209,29 @@ def test_json_is_what_its_page_describes(
         assert all(f"`{name}`" in page for name in names)
 
 
+DEPLOYED = {"time": "2026-06-15T01:00:00Z", "who": "eve@laptop", "what": "deploy", "result": "ok"}
+RESTORED = {**DEPLOYED, "time": "2026-06-15T03:00:00Z", "what": "restore", "database": "medaction", "who": "root@db1"}
+
+
+def test_what_people_did_last_stands_below_the_newest_first(
+    fleet_of: Callable[..., int], health: Callable[..., Health], capsys: Any
+) -> None:
+    well = health(Report(NOW, manifests=GOOD))
+    fleet_of(*(dataclasses.replace(well, last=last) for last in (DEPLOYED, RESTORED, DEPLOYED)))
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("last done")] == [
+        "last done: 2026-06-15 03:00 UTC, restore medaction on db1 by root@db1: ok",
+        "last done: 2026-06-15 01:00 UTC, deploy on db1, db1 by eve@laptop: ok",
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "{", "[]", "7", '{"time": 1}', '{"time": "never", "who": "", "what": "", "result": ""}']
+)
+def test_the_newest_line_is_found_beside_damaged_ones(odd: str) -> None:
+    lines = [json.dumps(RESTORED), odd, json.dumps(DEPLOYED)]
+    assert LastDone().read(lines) == RESTORED
+
+
 ODD = [None, True, -1, 0, 1.5, 2**70, "", "x", "\x1b[2J", "\u202e", "a" * 10_000, [], {}, [[]], {"a": 1},
        "_2026-13-99_", "medaction_2026-99-15_02-00-01.sql.gz", "medaction_2026-06-15_02-00-01.gz\x1b]0;"]  # fmt: skip
 
@@ -264,6 +288,17 @@ def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_ask
     )
     health = Health(Member("db1", ("backup",), settings, {}), report=Report(NOW, manifests={}), vaults=asked)
     assert [row["off-site"] for row in rows_of(health)] == told
+
+
+def test_vault_that_gives_no_answer_is_not_one_that_has_nothing(
+    settings_of: Callable[..., Settings], health: Callable[..., Health]
+) -> None:
+    found = health(Report(NOW, manifests=GOOD))
+    silent = Vault("vault1", found.member.settings, None)
+    assert [row["off-site"] for row in rows_of(dataclasses.replace(found, vaults=(silent,)))] == ["could not be asked"]
+    assert dataclasses.replace(found, vaults=(silent,)).findings == found.findings
+    (finding,) = Health(Member("vault1", ("vault",), found.member.settings, {}), vaults=(silent,)).findings
+    assert (finding.severity, finding.what) == (3, "gave no answer of its copies")
 
 
 @pytest.mark.parametrize(

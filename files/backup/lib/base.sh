@@ -8,10 +8,14 @@ said_why=''
 failed_line=''
 trap 'failed_line="$LINENO of ${BASH_SOURCE[0]}"' ERR
 
+log_also=''    # a file that gets these lines too, where no cron line writes one
+
 # Everything goes to stderr, so that a command's own output can be piped.
 log() { # LEVEL MESSAGE
     local line=${2//[[:cntrl:]]/ }    # names and errors of others are in it, and a terminal obeys
-    printf '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s\n' -1 "$1" "$subject" "$step" "$line" >&2
+    printf -v line '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s' -1 "$1" "$subject" "$step" "$line"
+    if [[ -n $log_also ]]; then { printf '%s\n' "$line" >>"$log_also"; } 2>/dev/null || true; fi
+    printf '%s\n' "$line" >&2
 }
 
 # A log that fails half-way does not stop a backup; one that cannot be written at all does: see `prepare`.
@@ -30,6 +34,15 @@ explain_exit() { # EXIT CODE
         said_why="stopped at line $failed_line with exit code $1: see the lines above"
         log ERROR "$said_why" || true
     fi
+}
+
+# Who did what: a line of JSON, as deploys leave theirs in root's history. One that cannot be written is no failure.
+note_done() { # WHAT DATABASE FILE EXIT CODE
+    local result=ok
+    if (( $4 != 0 )); then result="failed: ${said_why:-exit code $4}"; fi
+    jq --null-input --compact-output --arg what "$1" --arg database "$2" --arg file "$3" --arg result "$result" \
+        --arg who "${SUDO_USER:-${LOGNAME:-$(id -un)}}@${HOSTNAME:-}" --arg time "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        '$ARGS.named' >>"$backup_state_dir/history.jsonl" 2>/dev/null || true
 }
 
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_BUSY=75
