@@ -14,6 +14,8 @@ VAULT ?=
 DUMP  ?=
 COPY  ?=
 IDENTITY ?=
+RCLONE ?=
+AT    ?=
 WHAT  ?=
 
 PYTHON_   := .venv/bin/python
@@ -55,14 +57,16 @@ known-hosts: .venv/.complete ## show the SSH keys of ENV's hosts, and accept no 
 	@$(PROVISION) known-hosts $(NARROWED)
 
 secrets: .venv/.complete ## generate the secrets that ENV lacks (COPY=, IDENTITY=: bring them back)
-	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)'
+	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)' \
+		--rclone '$(RCLONE)' --at '$(AT)'
 
 keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
 	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
 
 recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
 	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)' \
-		--copy '$(COPY)' --identity '$(IDENTITY)'
+		--copy '$(COPY)' --identity '$(IDENTITY)' \
+		--rclone '$(RCLONE)' --at '$(AT)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

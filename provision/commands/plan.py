@@ -55,7 +55,8 @@ def _shown(hosts: list[str]) -> str:
 
 def _deploy(arguments: Namespace) -> str:
     """The command that makes what was planned: without its ENV it would be another environment's."""
-    narrowed = {"ENV": arguments.env, "LIMIT": arguments.limit, "SKIP": arguments.skip}
+    partial = "1" if arguments.partial else None
+    narrowed = {"ENV": arguments.env, "LIMIT": arguments.limit, "SKIP": arguments.skip, "PARTIAL": partial}
     return " ".join(["make deploy", *(f"{name}={shlex.quote(value)}" for name, value in narrowed.items() if value)])
 
 
