@@ -26,7 +26,7 @@ _RESULTS = {
     0x80070005: "access was denied to its account",
     0xC000013A: "it was ended, as by a shutdown",
     0x800710E0: "Windows refused to start it, as on batteries or when nobody is logged on",
-    0xFFFD0000: "PowerShell did not find the script, or a policy forbids it: AllSigned wins over -ExecutionPolicy Bypass",
+    0xFFFD0000: "PowerShell did not find the script, or a policy forbids it (AllSigned wins over Bypass)",
     267014: "it was ended by a person or by its time limit (windows_task_time_limit_hours)",
     3: "a dump was made, and something was left undone: its log has what",
 }
@@ -85,7 +85,8 @@ def tasks(run: Callable[[str], Any], settings: Settings) -> list[str]:
         if there["next_run"] < "1900":
             told.append(f"{wanted.path}: has no next run")
         if there["last_result"] not in (0, GAVE_WAY, HAS_NOT_RUN, RUNNING):
-            told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with {_result(there['last_result'])}")
+            ended = _result(there["last_result"])
+            told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with {ended}")
     return told
 
 
