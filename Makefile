@@ -17,6 +17,9 @@ IDENTITY ?=
 RCLONE ?=
 AT    ?=
 WHAT  ?=
+ROLE  ?=
+APP   ?=
+DATA  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
@@ -29,8 +32,8 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover settings sandbox sandbox-down test test-windows \
-	prove bench lint lock
+.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover remove settings sandbox sandbox-down test \
+	test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -67,6 +70,9 @@ recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV
 	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)' \
 		--copy '$(COPY)' --identity '$(IDENTITY)' \
 		--rclone '$(RCLONE)' --at '$(AT)'
+
+remove: .venv/.complete ## take ROLE away from the hosts LIMIT (DATA=delete HOST=them again: with its data)
+	@$(PROVISION) remove $(NARROWED) --role '$(ROLE)' --app '$(APP)' --data '$(DATA)' --host '$(HOST)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

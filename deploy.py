@@ -27,7 +27,7 @@ from provision.vault import keys, offline, sources
 from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors, require_recipients
-from provision.vault.role import first_fetch, offsite, push, vault, vault_keys
+from provision.vault.role import first_fetch, offsite, push_outbox, push_store, vault, vault_keys
 from provision.windows.facts import Knocks as WindowsKnocks
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
@@ -82,7 +82,7 @@ with one_host(host, state):
             backup(settings=settings, app_is_here="app" in member.groups, dump_role=lacks)
             if vaults or settings.backup_offsite:
                 offsite(settings=settings, source_name=host.name, readers=vaults)
-            push(settings=settings, is_vault=False, host_name=host.name)
+            push_outbox(settings=settings, host_name=host.name)
         if "vault" in member.groups:
             vault_keys(settings=settings)
             vault(
@@ -97,5 +97,5 @@ with one_host(host, state):
             reached(name="Have every copy ready before a vault fetches")
         if "vault" in member.groups:
             first_fetch(settings=settings)
-            push(settings=settings, is_vault=True, host_name=host.name)
-        record(settings=settings, roles=roles)
+            push_store(settings=settings)
+        record(settings=settings, roles=roles, environment=environment)

@@ -11,9 +11,9 @@ stand above it here (`tests/unit/test_map.py`):
     engine       interrupt speed private shown hostkeys reach kept facts inside changes claims inventory
                  run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries programs files packages users system tunnel lock preflight
+    debian       entries programs files packages users units system tunnel lock preflight
                      what every Debian host has; knows no subject
-    record       layout operations role history
+    record       layout removal operations undo preflight role history
                      the list, on each host, of what there came from us; who did what, and when
     postgres     packages scram tls facts server operations layout preflight role
                      the server that is dumped, who reads it, and the client that fits it
@@ -27,8 +27,8 @@ stand above it here (`tests/unit/test_map.py`):
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice verify secrets keys recover deploy plan health status unlock render known_hosts
-                 settings
+    commands     table choice hooks verify secrets keys recover deploy plan health status unlock render remove
+                 known_hosts settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

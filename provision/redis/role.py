@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 from pyinfra.operations import server, systemd
 
-from provision.debian import files, packages, users
+from provision.debian import files, packages, units, users
 from provision.debian.entries import Entry, File
 from provision.debian.system import System
+from provision.engine import claims
 from provision.engine.changes import warn
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
@@ -18,7 +21,7 @@ from provision.redis.firewall import Wall
 from provision.settings import Settings
 
 
-@deploy("Redis")
+@deploy("Redis", {"role": "redis"})
 def redis_server(settings: Settings, system: System, site: Site, wall: Wall | None, *, app_is_here: bool) -> None:
     _firewall(settings, wall)
     seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
@@ -37,6 +40,9 @@ def redis_server(settings: Settings, system: System, site: Site, wall: Wall | No
 def _firewall(settings: Settings, wall: Wall | None) -> None:
     """Before Redis is there: nobody shall reach it in between. Without a `wall` it stays as it is."""
     table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
+    if settings.redis_needs_firewall:
+        files.needed(layout.firewall(settings, Wall()), as_they_are=True)
+        claims.kept("tables", [table])
     if wall is not None:
         entries = layout.firewall(settings, wall)
         packages.installed(name="Install nftables", names=["nftables"])
@@ -58,6 +64,7 @@ def _from_the_distribution(settings: Settings, system: System, site: Site, acl: 
         settings.redis_service,
         redis.in_service(settings.redis_package),
     )
+    claims.needed("data", [server_of_ours.data])
     if site.has_container:
         redis.stopped(
             name="Stop the Redis in the container",
@@ -89,6 +96,7 @@ def _in_a_container(
 ) -> None:
     config = layout.config(settings)
     container, compose_file = settings.redis_container, settings.redis_compose_file
+    claims.kept("compose", [compose_file])
     if site.service_is_on:
         redis.stopped(
             name="Stop the Redis of Debian's package",
@@ -144,8 +152,13 @@ def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: boo
     watch, timer = layout.script_watch(settings), layout.script_timer(settings)
     if allow_eval:
         warn(host, scripts.warning(settings, seen))
+    claims.needed("scratch", [posixpath.dirname(settings.redis_script_state)])
     if allow_eval and settings.redis_allow_eval == "auto":
         files.placed(name="Lay out what keeps when Redis last ran a script", entries=watch)
+        units.read_anew(
+            name="Have systemd read what keeps it",
+            units=[timer, f"{timer.removesuffix('.timer')}.service"],
+        )  # fmt: skip
         systemd.service(
             name="Keep it every five minutes", service=timer, running=True, enabled=True,
         )  # fmt: skip

@@ -148,6 +148,15 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _addresses(value: SecretStr | None) -> SecretStr | None:
+    words = value.get_secret_value().split() if value else []
+    if not all(re.fullmatch(r"[a-z][a-z0-9]*://[\x21-\x7e]+", word, re.ASCII) for word in words):
+        raise ValueError(
+            "must be addresses as Apprise knows them, such as mailtos://user:password@host, blanks between"
+        )
+    return value
+
+
 Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")]
 User = Annotated[
     str, matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
@@ -170,4 +179,5 @@ AllowedFrom = Annotated[str, AfterValidator(_allowed_from)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]
 SecretFile = Annotated[SecretStr | None, BeforeValidator(_secret_file)]
+SecretAddresses = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_addresses)]
 Remote = Annotated[str, AfterValidator(_remote)]

@@ -123,6 +123,13 @@ def vault_directories(settings: Settings) -> list[Entry]:
     ]
 
 
+def scratch(settings: Settings) -> list[str]:
+    """What is worth nothing without the vault."""
+    directories = [settings.vault_proof_dir, settings.backup_state_dir, settings.backup_restore_test_dir]
+    metrics = f"{settings.backup_metrics_dir}/{settings.app_name}-vault.prom"
+    return [*directories, *([metrics] if settings.backup_metrics_dir else [])]
+
+
 def vault_files(settings: Settings, account: str, sources: Sequence[Source], sign_key: str) -> list[Entry]:
     """The vault's program, the restore that it proves copies with, and what it knows of the backup hosts."""
     there = settings.backup_program_dir
@@ -178,7 +185,7 @@ def push_files(settings: Settings, is_vault: bool, host_name: str) -> list[Entry
         if is_vault
         else (settings.backup_outbox, ["daily", "weekly"], f"store/{host_name}/")
     )
-    config = settings.backup_offsite_config.get_secret_value()
+    config = settings.backup_offsite_config.get_secret_value().rstrip("\n") + "\n"
     return [
         File(settings.backup_offsite_config_file, config, mode=0o600),
         File(
@@ -216,6 +223,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
             "backup_failure_hook": "",
+            "backup_hook": "",
             "backup_metrics_dir": "",  # the vault's own program writes its own
         }
     )

@@ -299,6 +299,17 @@ def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):
     assert urlsplit(variables["DATABASE_URL"].strip('"')).port == 5432
 
 
+def test_whom_to_notify_stands_one_a_line_in_a_file_of_roots_and_nowhere_else(settings_of: ValidSettings):
+    quiet, told = rendered(settings_of()), rendered(settings_of(notify="json://u:k3y@h/  mailtos://u:k3y@m"))
+    assert told.keys() - quiet.keys() == {
+        "/etc/medaction/notify", "/usr/local/lib/medaction/notify.sh", "/etc/cron.d/medaction-notify",
+    }  # fmt: skip
+    addresses = told["/etc/medaction/notify"]
+    assert (addresses.user, addresses.group, addresses.mode) == ("root", "medaction-backup", 0o640)
+    assert addresses.content == "json://u:k3y@h/\nmailtos://u:k3y@m\n"
+    assert [path for path, file in told.items() if "k3y" in file.content] == ["/etc/medaction/notify"]
+
+
 def test_who_is_told_of_runs_is_told_by_cron_and_the_address_is_in_a_file_of_roots(settings_of: ValidSettings):
     quiet, told = rendered(settings_of()), rendered(settings_of(backup_ping_url="https://x/k3y/{name}"))
     assert not any("ping" in path or "ping" in file.content for path, file in quiet.items() if "/cron.d/" in path)

@@ -311,6 +311,13 @@ def test_an_address_to_tell_of_runs_that_is_none_is_refused_and_not_shown(addres
     assert fault.found is None and (not address or address not in fault.reason)
 
 
+@pytest.mark.parametrize("addresses", ["ops@example.com", "json://h mail", "json://h json://", 'json://"\u00e9"'])
+def test_whom_to_notify_is_checked_and_not_shown(addresses: str):
+    found = check({"notify": "env:X"}, lambda name, _: SecretStr(addresses if name == "notify" else "x"))
+    (fault,) = [fault for fault in found if fault.setting == "notify"]
+    assert fault.found is None and addresses not in fault.reason
+
+
 def test_a_secret_that_one_may_do_without_is_read_only_where_the_inventory_points_at_one():
     asked: list[str] = []
 
