@@ -17,13 +17,13 @@ stand above it here (`tests/unit/test_map.py`):
                      the list, on each host, of what there came from us; who did what, and when
     postgres     packages scram tls facts server operations layout preflight role
                      the server that is dumped, who reads it, and the client that fits it
-    app          dotenv clients layout operations role
+    app          dotenv readers clients layout operations preflight role
                      the app's directory, its `.env`, its limiters
     redis        running existing firewall external facts scripts layout operations admission preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
-    vault        keys sources facts offline transfer recovery layout operations preflight role
+    vault        keys sources facts offline transfer recovery storage layout operations preflight role
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host

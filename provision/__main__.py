@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--vault", default="", help="recover: from this vault alone; else from the first that answers")
     words.add_argument("--dump", default="", help="recover: this one, as the vault lists it, proven or not")
-    words.add_argument("--copy", default="", help="recover, secrets: from this copy of a vault's directory")
+    words.add_argument(
+        "--copy", default="", help="recover, secrets: from this copy of a vault's directory, or place of rclone's"
+    )
+    words.add_argument("--rclone", default="", help="recover, secrets: the rclone.conf that --copy's place is in")
+    words.add_argument("--at", default="", help="recover, secrets: as --copy's place was then, 2026-11-24T20:00:00Z")
     words.add_argument("--identity", default="", help="recover, secrets: with --copy, the offline key's file")
     words.add_argument("--role", default="", help="remove: the role, or unused: what no setting asks for any more")
     words.add_argument("--app", default="", help="remove: of this app_name; else of the settings'")

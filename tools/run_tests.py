@@ -61,6 +61,7 @@ class Level:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            env={**os.environ, **COUNTING},
         ) as process:
             assert process.stdout
             for line in map(str.rstrip, process.stdout):

@@ -142,12 +142,17 @@ in_service() { # PROGRAM
     command=("${docker[@]}" exec --interactive --user 65534:65534 "$container" "$1")
 }
 
-# In a container of its own on the server's network, as the backup user, who has its password anyway.
+# In a container of its own on the server's network, as the backup user, who has its password anyway. What the
+# settings say of TLS names a file of root's, by its path here.
 beside_server() { # RUN PROGRAM
+    local -a certificate=()
+    if [[ -n $postgres_sslrootcert_file ]]; then
+        certificate=(--volume "$postgres_sslrootcert_file:$postgres_sslrootcert_file:ro")
+    fi
     command=(
         "${docker[@]}" run --rm --interactive --network "$postgres_network" --label "$app_name-backup=$1"
         --user "$(id -u "$backup_user"):$(id -g "$backup_user")" --volume "$backup_pgpass_file:/run/pgpass:ro"
-        --env PGPASSFILE=/run/pgpass "${bounds[@]}" --entrypoint "$2" "$postgres_image"
+        "${certificate[@]}" --env PGPASSFILE=/run/pgpass "${bounds[@]}" --entrypoint "$2" "$postgres_image"
     )
 }
 

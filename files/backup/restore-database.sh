@@ -149,7 +149,21 @@ clean_up() {
             warn "the database $scratch is left over: drop it"
     fi
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
+    step=end
+    info "exit code $status"
     exit "$status"
+}
+
+# Cron's runs have a log by their cron line; a person's restore has the same one. It is the backup user's, so this
+# is begun by that user, and without it a restore goes on: it may be what is needed most.
+log_restore() {
+    if [[ -f $backup_log && -w $backup_log ]]; then
+        log_also=$backup_log
+    else
+        warn "nothing of this restore will stand in $backup_log, which $backup_user cannot write: deploy again"
+    fi
+    info "begun by ${SUDO_USER:-${USER:-$(id -un)}}: into $target from ${file:-the newest dump}\
+${overwrite:+, in place of what is there}${administrator:+, with an administrator}"
 }
 
 list_dumps() {
@@ -309,6 +323,7 @@ main() {
     esac
     trap clean_up EXIT
     stop_on_signals
+    log_restore
     require_jq
     run_dir=$(mktemp --directory)
     use_pgpass

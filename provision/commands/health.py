@@ -29,11 +29,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Vault:
-    """What a vault has: by host and database the age in hours of the newest copy that was proven and lacks nothing."""
+    """What a vault has: by host and database the age in hours of the newest copy that was proven and lacks nothing.
+
+    `proven` is None where the vault gave no answer.
+    """
 
     name: str
     settings: Settings
-    proven: Mapping[tuple[str, str], int | None]
+    proven: Mapping[tuple[str, str], int | None] | None
+
+    def hours(self, host: str, database: str) -> int | None:
+        return (self.proven or {}).get((host, database))
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class Health:
         if not self.asked:
             yield Finding(NOT_ASKED, "", f"could not be asked: {self.lost}", "see that it is up and that you reach it")
             return
+        for vault in self.vaults:
+            if vault.name == self.member.name and vault.proven is None:
+                yield Finding(NOT_ASKED, "", "gave no answer of its copies", "run vault.sh --report there")
         yield from _of_redis(self.redis, self.member)
         if self.report is not None and self.report.now is None:
             yield Finding(NOT_ASKED, "", "its backups could not be asked for", "the reason stands above")
@@ -162,7 +171,9 @@ def _of_suspects(name: str, report: Report) -> Iterator[tuple[int, str, str]]:
 
 def _of_copies(name: str, member: Member, vaults: Iterable[Vault]) -> Iterator[Finding]:
     for vault in vaults:
-        hours = vault.proven.get((member.name, name))
+        if vault.proven is None:
+            continue  # told of the vault itself
+        hours = vault.hours(member.name, name)
         allowed = vault.settings.vault_maximum_age_hours + (7 * 24 if vault.settings.vault_prove == "weekly" else 0)
         if hours is None or hours > allowed:
             age = "no copy that is proven" if hours is None else f"no newer proven copy than one {hours} h old"

@@ -9,12 +9,14 @@ from pathlib import Path
 from pyinfra.api import Host
 
 from provision.backup import layout as backup
+from provision.debian.lock import locked
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
+from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
 from provision.record import history
-from provision.vault import keys, offline, recovery, transfer
+from provision.vault import keys, offline, recovery, storage, transfer
 
 
 def run(arguments: Namespace) -> int:
@@ -28,7 +30,7 @@ def run(arguments: Namespace) -> int:
         code = _brought(arguments, environment, target, vaults, brought)
         result = "ok"
         return code
-    except transfer.RecoveryError as error:
+    except (transfer.RecoveryError, PreflightError) as error:
         result = f"failed: {error}"
         raise InventoryError(str(error)) from None
     finally:
@@ -44,8 +46,9 @@ def _brought(
     with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
         if not host.connected:
             raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+        locked(host)
         if arguments.copy:  # whose vault is gone: the signatures of all that there were count
-            return _recover(arguments, host, target, _directory(arguments), list(members.values()), brought)
+            return _recover(arguments, host, target, _copy(arguments), list(members.values()), brought)
         vault = _first_connected(others)
         copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
         return _recover(arguments, host, target, copies, [members[vault.name]], brought)
@@ -61,16 +64,33 @@ def _first_connected(vaults: list[Host]) -> Host:
     )
 
 
-def _directory(arguments: Namespace) -> recovery.OfDirectory:
-    root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
-    if not (root / "store" / arguments.host).is_dir():
-        raise transfer.RecoveryError(
-            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
-        )
+def storage_of(arguments: Namespace) -> storage.Storage | None:
+    """The place in a storage that COPY= names, when it is one."""
+    if not storage.is_place(arguments.copy):
+        return None
+    config = str(Path(arguments.rclone).expanduser()) if arguments.rclone else ""
+    if config and not Path(config).is_file():
+        raise InventoryError(f"RCLONE={arguments.rclone}: there is no such file: it is an rclone.conf, from the safe")
+    return storage.Storage(arguments.copy, config, arguments.at)
+
+
+def _copy(arguments: Namespace) -> recovery.Copies:
+    identity = identity_of(arguments)
     try:
         offline.identities(identity)  # before anything is changed
     except offline.KeyFileError as error:
         raise transfer.RecoveryError(str(error)) from None
+    place = storage_of(arguments)
+    return storage.OfStorage(place, identity) if place else _directory(arguments, identity)
+
+
+def _directory(arguments: Namespace, identity: Path) -> recovery.OfDirectory:
+    root = Path(arguments.copy).expanduser()
+    if not (root / "store" / arguments.host).is_dir():
+        raise transfer.RecoveryError(
+            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole, or a"
+            " place as rclone names it, such as s3:bucket/path"
+        )
     return recovery.OfDirectory(root, identity)
 
 

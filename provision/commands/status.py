@@ -134,6 +134,8 @@ def _proven(host: Host, member: inventory.Member) -> Vault | None:
     program = backup_layout.program(member.settings, "vault.sh")
     with ctx_host.use(host):
         report = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+    if report is None:
+        return Vault(member.name, member.settings, None)
     proven = {(str(each["host"]), each["database"]): each["proven_hours"] for each in report}
     return Vault(member.name, member.settings, proven)
 
@@ -177,12 +179,17 @@ def rows_of(health: Health) -> list[dict[str, str]]:
 
 def _off_site(health: Health, database: str) -> str:
     """How old the newest copy in each vault is that was proven and lacks nothing."""
-    told = []
-    for vault in health.vaults:
-        hours = vault.proven.get((health.member.name, database))
-        age = "NONE" if hours is None else f"{hours} h" if hours < 48 else f"{hours // 24} d"
-        told.append(f"{vault.name} {age}" if len(health.vaults) > 1 else age)
-    return ", ".join(told)
+    ages = {vault.name: _age_off_site(vault, health.member.name, database) for vault in health.vaults}
+    return ", ".join(f"{name} {age}" if len(ages) > 1 else age for name, age in ages.items())
+
+
+def _age_off_site(vault: Vault, host: str, database: str) -> str:
+    hours = vault.hours(host, database)
+    if vault.proven is None:
+        return NO_ANSWER
+    if hours is None:
+        return "NONE"
+    return f"{hours} h" if hours < 48 else f"{hours // 24} d"
 
 
 def _state(health: Health, database: str) -> str:
@@ -251,7 +258,7 @@ def _of_database(name: str, health: Health, report: Report) -> dict[str, Any]:
         "kept": {tier: len(own(name, manifests)) for tier, manifests in report.manifests.items()},
         "last_run": _worst(run["state"] for run in runs_),
         "restore_test": {"verdict": tests[0]["verdict"], "tested": tests[0]["tested"]} if tests else None,
-        "off_site": {vault.name: vault.proven.get((health.member.name, name)) for vault in health.vaults},
+        "off_site": {vault.name: vault.hours(health.member.name, name) for vault in health.vaults},
         "next_run": _next_run(health.member.settings, report.now).isoformat(),
     }
 

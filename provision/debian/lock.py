@@ -1,4 +1,4 @@
-"""One deploy at a time on a host: a lock that lives as long as the connection of whoever holds it."""
+"""One deploy or recovery at a time on a host: a lock that lives as long as the connection of whoever holds it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _BEAT_SECONDS, _GIVEN_UP_AFTER_SECONDS = 20, "300"
 
 
 def locked(host: Host) -> None:
-    """From here to the end of this process no other deploy changes the host. Raise PreflightError while one does.
+    """From here to the end of this run no other deploy or recovery changes the host. Raise PreflightError while one
+    does.
 
     Not on Windows, and not for a dry run, which changes nothing.
     """
@@ -37,7 +38,7 @@ def locked(host: Host) -> None:
     verdict, _, holder = answer.partition("\t")
     if verdict == "held" and not holder.startswith(f"{_us()} since "):  # a host by two names is one machine
         raise PreflightError(
-            f"{host.name}: {holder.strip() or 'somebody'} is deploying to it: wait until that has ended;"
+            f"{host.name}: {holder.strip() or 'somebody'} is at work on it: wait until that has ended;"
             " no host was changed"
         )
     if verdict not in ("held", "ours"):

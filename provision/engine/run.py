@@ -111,6 +111,7 @@ def connected(environment: Environment, names: Collection[str]) -> Iterator[list
         try:
             yield hosts
         finally:
+            kept.end_all()
             disconnect_all(state)
 
 

@@ -21,7 +21,7 @@ _STAY = "cron curl jq logrotate nftables openssh-client sudo util-linux"
 EVERYDAY = frozenset(_STAY.split())
 _OWN = re.compile(r"/var/lib/[^/]+-deploy(/|$)")  # where the list itself lies
 # What is read by a package, as long as that is there.
-_READ_BY = {"/etc/redis/": "redis-server", "/etc/apt/": "postgresql"}
+_READ_BY = {"/etc/redis/": "redis-server", "/etc/valkey/": "valkey-server", "/etc/apt/": "postgresql"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from provision.engine.reach import LONG
 from provision.record import layout, removal
 from provision.record.operations import Lists
 
-_SERVICES = {"redis-server"}  # of packages, whose links would stay as they were enabled
+_SERVICES = {"redis-server", "valkey-server"}  # of packages, whose links would stay as they were enabled
+_REDIS = ("redis-", "valkey-")  # packages that have counters
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300"
 
 
@@ -238,8 +239,8 @@ def packages_gone(names: Collection[str], *, with_data: bool) -> Generator[Strin
         for service in sorted({*leaving} & _SERVICES):
             yield StringCommand("systemctl disable -q --now", service, _timeout=LONG)
         yield StringCommand(f"{_APT} remove", *(QuoteString(name) for name in leaving), _timeout=LONG)
-    elsewhere = [n for n in names if with_data and n.startswith("redis-") and installed.get(n) == "config-files"]
-    purged = [name for name in leaving if with_data and name.startswith("redis-")]
+    elsewhere = [n for n in names if with_data and n.startswith(_REDIS) and installed.get(n) == "config-files"]
+    purged = [name for name in leaving if with_data and name.startswith(_REDIS)]
     if purged or elsewhere:
         note(host, "Redis' data go")
         yield StringCommand(f"{_APT} purge", *(QuoteString(name) for name in (*purged, *elsewhere)), _timeout=LONG)
@@ -328,5 +329,5 @@ def _left(going: removal.Removal) -> layout.Things:
     left["groups"] = {name for name in goes["groups"] if host.get_fact(GroupExists, group=name)}
     names = tuple(sorted(goes["packages"]))
     status = host.get_fact(Packages, names=names) if names else {}
-    left["packages"] = {n for n in names if status.get(n) in ("installed", "config-files") and n.startswith("redis-")}
+    left["packages"] = {n for n in names if status.get(n) in ("installed", "config-files") and n.startswith(_REDIS)}
     return layout.things(left)

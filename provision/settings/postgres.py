@@ -126,10 +126,3 @@ class PostgresSettings(BaseModel):
         if root is not None and mode not in ("require", "verify-ca", "verify-full"):
             raise ValueError(f"has no effect with postgres_sslmode = {mode!r}: set that to 'verify-full'")
         return root
-
-    @field_validator("postgres_sslmode")
-    @classmethod
-    def _container_has_the_certificate(cls, mode: str | None, info: ValidationInfo) -> str | None:
-        if mode in ("verify-ca", "verify-full") and info.data.get("postgres_mode") == "container":
-            raise ValueError(f"= '{mode}' needs postgres_mode = 'direct': the one-off container has no certificate")
-        return mode

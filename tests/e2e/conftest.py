@@ -81,6 +81,7 @@ def both() -> Operator:
     if operator.plan(vaults.HOSTS).returncode != 0:
         operator.deploy(vaults.HOSTS)
     vaults.mark(operator)
+    operator.read("db1", "/usr/local/lib/medaction/backup-database.sh --tier weekly")
     vaults.night(operator)
     # Against the dumps of whatever tests came before, this one may well lack tables: that was intended.
     operator.on("vault1", f"/usr/local/lib/medaction/vault.sh --accept db1 daily/{vaults.newest(operator)}")

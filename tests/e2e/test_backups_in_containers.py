@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -369,3 +372,49 @@ def test_a_custom_dump_is_restored_in_part_from_a_container(in_mode: Operator, m
     in_mode.read("docker1", "/opt/medaction/scripts/restore-database.sh --into in_part --no-owner 2>&1")
     require_equal_to_the_source(in_mode, "in_part")
     in_mode.read("docker1", TEST)
+
+
+# As the server's administrator would: a certificate for its name, and nobody let in without TLS.
+SERVE_TLS = """
+cd /srv/medaction
+within() { docker compose exec -T --user 0 postgres sh -c "$1"; }
+within 'cat > /var/lib/postgresql/data/server.crt' < server.crt
+within 'cat > /var/lib/postgresql/data/server.key' < server.key
+within 'cd /var/lib/postgresql/data && chown postgres server.* && chmod 600 server.key &&
+    sed -i "s/^host all all all/hostssl all all all/" pg_hba.conf && grep -q ^hostssl pg_hba.conf'
+docker compose exec -T postgres psql -U medaction -qc 'ALTER SYSTEM SET ssl = on' -c 'SELECT pg_reload_conf()'
+"""
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("mode", ["container"])
+def test_a_root_certificate_reaches_the_programs_in_a_container(in_mode: Operator, mode: str, tmp_path: Path) -> None:
+    for name in ("right", "other"):
+        openssl(tmp_path, "req -x509 -newkey rsa:2048 -nodes -days 2", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.crt")  # fmt: skip
+    openssl(tmp_path, "req -newkey rsa:2048 -nodes -subj /CN=postgres -addext subjectAltName=DNS:postgres"
+            " -keyout server.key -out server.csr")  # fmt: skip
+    openssl(tmp_path, "x509 -req -in server.csr -CA right.crt -CAkey right.key -CAcreateserial -days 2"
+            " -copy_extensions copy -out server.crt")  # fmt: skip
+    for name in ("server.crt", "server.key"):
+        in_mode.on("docker1", f"cat > /srv/medaction/{name}", PrivateInput((tmp_path / name).read_text()))
+    in_mode.read("docker1", SERVE_TLS)
+    inventory = in_mode.checkout / "inventories/sandbox.py"
+    said = {"postgres_sslmode": "verify-full", "postgres_sslrootcert": str(tmp_path / "root.crt")}
+    inventory.write_text(inventory.read_text() + f"_docker1[1].update({said})\n")
+    shutil.copy(tmp_path / "right.crt", tmp_path / "root.crt")
+    in_mode.deploy("docker1")
+    in_mode.read("docker1", BACKUP)
+    in_mode.read("docker1", "/opt/medaction/scripts/restore-database.sh --into over_tls")
+    require_equal_to_the_source(in_mode, "over_tls")
+    in_mode.read("docker1", TEST)
+    assert in_mode.plan("docker1").stdout.startswith("sandbox: nothing to do on 1 host(s)\n")
+    # It is looked at: by another CA the server is nobody's.
+    in_mode.on("docker1", "cat > /usr/local/lib/medaction/postgres-ca.crt",
+               PrivateInput((tmp_path / "other.crt").read_text()))  # fmt: skip
+    done = in_mode.on("docker1", BACKUP)
+    assert done.returncode == 1 and "see postgres_sslmode and postgres_sslrootcert" in done.stderr, done.stderr
+
+
+def openssl(directory: Path, arguments: str, *more: str) -> None:
+    subprocess.run(["openssl", *arguments.split(), *more], cwd=directory, check=True, capture_output=True)

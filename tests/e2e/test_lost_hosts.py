@@ -63,25 +63,25 @@ FAULTS = [
 
 
 @contextmanager
-def held(operator: Operator, program: str, only: str = "*") -> Iterator[None]:
-    """On app2 a program waits, when its arguments are like this, once it has said that it began."""
-    real = operator.read("app2", f"command -v {program}").strip()
+def held(operator: Operator, program: str, only: str = "*", host: str = "app2") -> Iterator[None]:
+    """On a host a program waits, when its arguments are like this, once it has said that it began."""
+    real = operator.read(host, f"command -v {program}").strip()
     script = f'#!/bin/sh\ncase " $* " in {only}) touch {HELD}; sleep 300;; esac\nexec {real} "$@"\n'
-    operator.read("app2", f"rm -f {HELD}; printf %s {shq(script)} >/usr/local/bin/{program};"
+    operator.read(host, f"rm -f {HELD}; printf %s {shq(script)} >/usr/local/bin/{program};"
                   f" chmod +x /usr/local/bin/{program}")  # fmt: skip
     try:
         yield
     finally:
-        operator.read("app2", f"rm -f /usr/local/bin/{program} {HELD}; pkill -x sleep || true")
+        operator.read(host, f"rm -f /usr/local/bin/{program} {HELD}; pkill -x sleep || true")
 
 
 def shq(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def await_held() -> None:
+def await_held(host: str = "app2") -> None:
     deadline = time.monotonic() + 120
-    while docker.attempt("exec", APP2, "test", "-e", HELD).returncode != 0:
+    while docker.attempt("exec", f"medaction-sandbox-{host}", "test", "-e", HELD).returncode != 0:
         assert time.monotonic() < deadline, "the host never came to it"
         time.sleep(0.2)
 

@@ -1,4 +1,4 @@
-"""Two deploys do not meet on a host: the second says whose is at work, and a killed one leaves nothing behind."""
+"""Two deploys or recoveries do not meet on a host: the second says whose is at work; a killed one leaves nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.operator import Operator
-from tests.e2e.test_lost_hosts import await_held, ended, held
+from tests.e2e.test_lost_hosts import HELD, await_held, ended, held
 
 pytestmark = pytest.mark.servers
 
@@ -24,12 +26,10 @@ def test_the_second_says_who_is_at_work_and_since_when_and_a_kill_of_the_first_f
         await_held()
         second = ended(deployed.start("deploy", "--limit", "app2,db1"), within=60)
         assert second.returncode == 1
-        (line,) = [each for each in second.stdout.splitlines() if "is deploying to it" in each]
+        (line,) = [each for each in second.stdout.splitlines() if "is at work on it" in each]
         who = re.escape(f"{getpass.getuser()}@{socket.gethostname()} (process {first.pid})")
         when = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+"
-        assert re.search(
-            rf"app2: {who} {when} is deploying to it: wait until that has ended; no host was changed", line
-        )
+        assert re.search(rf"app2: {who} {when} is at work on it: wait until that has ended; no host was changed", line)
         assert deployed.on("db1", "test -e /etc/cron.d/medaction-backup").returncode != 0
         planned = ended(deployed.start("plan", "--limit", "db1"), within=60)
         assert planned.returncode == 2, "whoever only looks is not in the way"
@@ -38,6 +38,28 @@ def test_the_second_says_who_is_at_work_and_since_when_and_a_kill_of_the_first_f
     began = time.monotonic()
     assert deployed.command("deploy", "app2,db1").returncode == 0
     assert time.monotonic() - began < 120
+
+
+@pytest.fixture
+def recovering(deployed: Operator) -> Iterator[subprocess.Popen[str]]:
+    """A recovery of db1 that is about to make the place for its first file."""
+    with held(deployed, "getent", "*' group '*", host="db1"):
+        process = deployed.start("recover", "--host", "db1")
+        await_held("db1")
+        yield process
+
+
+def test_a_deploy_and_a_second_recovery_keep_away_from_a_recovery(
+    deployed: Operator, recovering: subprocess.Popen[str]
+) -> None:
+    us = f"db1: {getpass.getuser()}@{socket.gethostname()} (process {recovering.pid}) since"
+    for again in (("deploy", "--limit", "db1"), ("recover", "--host", "db1")):
+        done = ended(deployed.start(*again), within=60)
+        assert done.returncode == 1 and us in done.stdout and "no host was changed" in done.stdout, done.stdout
+    deployed.read("db1", f"rm -f /usr/local/bin/getent {HELD}; pkill -x sleep")
+    done = ended(recovering, within=120)
+    assert done.returncode == 0 and "proven, from vault1" in done.stdout, done.stdout
+    deployed.read("db1", "timeout 10 flock /run/provision-deploy.lock true")
 
 
 def test_nobody_but_root_can_hold_the_lock_or_lead_it_elsewhere(deployed: Operator) -> None:

@@ -13,7 +13,7 @@ from provision.engine import inventory
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
-from tests.e2e.vaults import HOSTS, MARKER, OUTBOX, STORE, newest, vault, visit
+from tests.e2e.vaults import HOSTS, MARKER, OUTBOX, STORE, newest, stored, vault, visit
 
 pytestmark = pytest.mark.servers
 
@@ -24,6 +24,8 @@ def test_newest_dump_is_fetched_proven_and_signed_and_nothing_is_left_to_do(both
     assert both.plan(HOSTS).returncode == 0
     (backup,) = both.status(HOSTS)["db1"]["backups"]
     assert backup["off_site"] == {"vault1": 0}
+    assert {path.split("/")[1] for path in stored(both)} == {"daily", "weekly"}  # one answer of both tiers
+    assert [vault(both, "--report").count("\n") for _ in range(5)] == [1] * 5
     proven = re.search(
         r'^vault_newest_proven_timestamp_seconds\{.*source="db1".*\} (\d+)$', vault(both, "--metrics"), re.M
     )

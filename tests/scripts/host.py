@@ -75,6 +75,8 @@ class Host:
         for file in layout.programs(self.settings):
             self.place(file.content, Path(file.path), file.mode)
         self.place(render("backup/pgpass.j2", self.settings), Path(self.settings.backup_pgpass_file), 0o600)
+        if not self.log.exists():
+            self.place("", self.log, 0o640)
 
     def place(self, text: str, path: Path, mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +142,10 @@ class Host:
 
     def restore_test(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         return ended(self.start_restore_test(*arguments, **options))
+
+    @property
+    def log(self) -> Path:
+        return Path(self.settings.backup_log)
 
     @property
     def latest(self) -> Path:

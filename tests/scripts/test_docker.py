@@ -38,11 +38,12 @@ case "$1 $2" in
         [[ "${*:3:3}" == "--user 65534:65534 feed5" ]] || exit 64
         inside PGHOST=@socket@ PGPORT=@port@ "${@:6}" ;;
     "run --rm")
-        shift 2; passfile='' entry=''
+        shift 2; passfile='' entry='' mounted=:
         while [[ $1 == --* ]]; do
             case $1 in
                 --interactive | --read-only) shift ;;
-                --volume) [[ $2 == *:/run/pgpass:ro ]] || exit 64; passfile=${2%:/run/pgpass:ro}; shift 2 ;;
+                --volume) [[ $2 == *:ro ]] || exit 64; mounted+=$2:
+                    [[ $2 != *:/run/pgpass:ro ]] || passfile=${2%:/run/pgpass:ro}; shift 2 ;;
                 --env) [[ $2 == PGPASSFILE=/run/pgpass ]] || exit 64; shift 2 ;;
                 --network) [[ $2 == medaction-network ]] || { echo "network $2 not found" >&2; exit 125; }; shift 2 ;;
                 --entrypoint) entry=$2; shift 2 ;;
@@ -51,6 +52,8 @@ case "$1 $2" in
             esac
         done
         [[ $1 == postgres:test ]] || { echo "No such image: $1" >&2; exit 125; }
+        root=$(sed -n "s/.* sslrootcert='\([^']*\)'.*/\1/p" <<<"$*")
+        [[ -z $root || $mounted == *":$root:$root:ro:"* ]] || { echo "no root certificate file $root" >&2; exit 2; }
         inside PGPASSFILE="$passfile" "$entry" "${@:2}" ;;
     *) echo "the stand-in knows no docker $*" >&2; exit 64 ;;
 esac
@@ -118,6 +121,13 @@ def test_custom_dump_is_restored_without_owners_through_a_containers_standard_in
     restored = host.restore("--into", target, "--no-owner")
     assert restored.returncode == 0, restored.stderr
     assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_persons_shell_says_of_tls_is_told_where_it_cannot_reach(host: Host, mode: str) -> None:
+    in_docker(host, mode)
+    done = host.backup(PGSSLMODE="verify-full")
+    assert done.returncode == 0 and "PGSSLMODE=verify-full is passed over: no environment reaches" in done.stderr
 
 
 @pytest.mark.fault

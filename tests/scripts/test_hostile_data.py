@@ -38,25 +38,68 @@ def test_a_command_in_a_manifest_is_not_run(host: Host, key: str) -> None:
 
 
 @pytest.mark.fault
-def test_what_the_apps_role_puts_before_the_systems_names_is_not_asked(host: Host) -> None:
-    """As that role: its own pg_database and pg_database_size, first in the search path that it sets for itself."""
+def test_a_command_in_place_of_any_number_of_ours_is_not_run(host: Host) -> None:
+    """Every number in every file that the scripts keep, and then all that reads them."""
+    dump = host.good_backup()
+    assert host.restore_test().returncode == 0
+    command, number = json.dumps(COMMAND.format(planted(host))), re.compile(r"(?<=: )-?\d+(?=,?$)", re.MULTILINE)
+    files = [*host.backups.glob("*.json"), *Path(host.settings.backup_state_dir).glob("*.json")]
+    replaced = {path.name: number.subn(lambda _: command, path.read_text()) for path in files}
+    for path in files:
+        path.write_text(replaced[path.name][0])
+    assert {f"{dump.name}.json", f"{dump.name}.restore-test.json", "status.json"} <= {
+        name for name, (_, count) in replaced.items() if count
+    }
+    for ask in (["--check"], ["--verify"], ["--overdue"], []):
+        host.backup(*ask)
+    host.restore("--list")
+    host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(dump))
+    host.restore_test("--from", str(dump))
+    assert not planted(host).exists()
+
+
+SHADOWS = {
+    "the databases and their size": "CREATE VIEW mine.pg_database AS SELECT 'none'::name AS datname,"
+    " true AS datallowconn, false AS datistemplate; CREATE FUNCTION mine.pg_database_size(name) RETURNS text"
+    " LANGUAGE sql AS $$SELECT '{command}'$$",
+    "the tables": "CREATE VIEW mine.pg_class AS SELECT * FROM pg_catalog.pg_class WHERE false;"
+    " CREATE VIEW mine.pg_namespace AS SELECT * FROM pg_catalog.pg_namespace WHERE false",
+    "functions": "CREATE FUNCTION mine.current_setting(text) RETURNS text LANGUAGE sql AS $$SELECT '{command}'$$;"
+    " CREATE FUNCTION mine.count(int) RETURNS text LANGUAGE sql AS $$SELECT '{command}'$$",
+    "an operator": "CREATE FUNCTION mine.never(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT false';"
+    " CREATE OPERATOR mine.= (LEFTARG = name, RIGHTARG = name, FUNCTION = mine.never)",
+}
+PATHS = {"role": "ROLE {role}", "database": "DATABASE {database}", "both": "ROLE {role} IN DATABASE {database}"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("shadow", "path"),
+    [("the databases and their size", "role"), ("the tables", "database"), ("functions", "both"),
+     ("an operator", "role")],
+)  # fmt: skip
+def test_what_the_apps_role_puts_before_the_systems_names_is_not_asked(host: Host, shadow: str, path: str) -> None:
+    """As that role: names of its own, first in the search path that it sets for itself."""
     host.cluster.ask(
         host.database,
-        f"CREATE SCHEMA mine AUTHORIZATION {ROLE}; CREATE VIEW mine.pg_database AS SELECT 'none'::name AS datname,"
-        " true AS datallowconn, false AS datistemplate; CREATE FUNCTION mine.pg_database_size(name) RETURNS text"
-        f" LANGUAGE sql AS $$SELECT '{COMMAND.format(planted(host))}'$$",
+        f"CREATE SCHEMA mine AUTHORIZATION {ROLE}; " + SHADOWS[shadow].format(command=COMMAND.format(planted(host))),
     )
     other = host.cluster.new_database()
-    host.cluster.ask("postgres", f"ALTER ROLE {ROLE} SET search_path = mine, pg_catalog, public")
+    whose = PATHS[path].format(role=ROLE, database=host.database)
+    host.cluster.ask("postgres", f"ALTER {whose} SET search_path = mine, pg_catalog, public")
     try:
         host.configure(backup_databases="all")
         done = host.backup()
         assert done.returncode == 0, done.stderr
         dumped = {json.loads(path.read_text())["database"] for path in host.backups.glob("*[0-9].sql.gz.json")}
         assert {host.database, other, "postgres"} <= dumped
+        (dump,) = [
+            path for path in host.backups.glob("*.json") if json.loads(path.read_text())["database"] == host.database
+        ]
+        assert json.loads(dump.read_text())["content"]["tables"]["public.patients"] > 0
         assert not planted(host).exists()
     finally:
-        host.cluster.ask("postgres", f"ALTER ROLE {ROLE} RESET search_path")
+        host.cluster.ask("postgres", f"ALTER {whose} RESET search_path")
 
 
 @pytest.mark.fault
@@ -81,7 +124,8 @@ def test_no_row_is_written_down_when_a_restore_fails(host: Host, sql: str) -> No
     done = host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(hostile))
     assert done.returncode == 1 and "ERROR" in done.stderr
     told = host.told.read_text() if host.told.exists() else ""
-    assert "SECRETNAME" not in done.stdout + done.stderr + told
+    assert "ERROR" in host.log.read_text()
+    assert "SECRETNAME" not in done.stdout + done.stderr + told + host.log.read_text()
 
 
 @pytest.mark.fault
@@ -133,7 +177,9 @@ def test_a_name_with_a_time_that_no_clock_shows_is_somebody_elses(host: Host, st
 def test_no_escape_sequence_reaches_the_terminal(host: Host) -> None:
     name = "m\033]0;owned\007\u009b2J"
     done = host.restore("--into", name, "--from", f"/nowhere/{name}")
-    assert done.returncode == 2 and not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", done.stdout + done.stderr)
+    said = done.stdout + done.stderr + host.log.read_text()
+    assert done.returncode == 2 and not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", said)
+    assert "owned" in host.log.read_text()
 
 
 @pytest.mark.fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
@@ -63,6 +64,33 @@ def test_named_dump_is_restored(host: Host) -> None:
     done = host.restore("--into", target, "--from", first.name)
     assert done.returncode == 0, done.stderr
     assert host.cluster.ask(target, 'SELECT count(*) FROM "Réclamations"') == "30000"
+
+
+def test_a_restore_stands_in_the_log_with_who_from_what_into_what_and_how_it_ended(host: Host) -> None:
+    dump = host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    assert host.restore("--into", target, SUDO_USER="ann").returncode == 0
+    begun, *_, last = host.log.read_text().splitlines()
+    assert begun.endswith(f"begun by ann: into {target} from the newest dump")
+    assert last.endswith("restore end: exit code 0")
+    assert f"{target} is restored from {dump}" in host.log.read_text()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("lost", ["is missing", "is root's", "is a directory", "leads nowhere"])
+def test_a_log_that_cannot_be_written_keeps_nobody_from_a_restore(host: Host, lost: str) -> None:
+    host.good_backup()
+    host.log.unlink()
+    if lost == "is root's":
+        host.log.write_text("")
+        host.log.chmod(0o600)
+        os.chown(host.log, 0, 0)
+    elif lost == "is a directory":
+        host.log.mkdir(mode=0o755)
+    elif lost == "leads nowhere":
+        host.log.symlink_to("/nowhere/backup.log")
+    done = host.restore("--into", host.cluster.new_database(template="template0"))
+    assert done.returncode == 0 and f"nothing of this restore will stand in {host.log}" in done.stderr, done.stderr
 
 
 def test_missing_database_is_created_where_the_role_may(may_create: Host) -> None:
@@ -204,6 +232,8 @@ def test_error_in_the_sql_stops_the_restore_and_fails(host: Host) -> None:
     target = host.cluster.new_database(template="template0")
     done = host.restore("--into", target)
     assert done.returncode == 1 and 'role "missing_role" does not exist' in done.stderr
+    logged = host.log.read_text()
+    assert 'role "missing_role" does not exist' in logged and logged.endswith("restore end: exit code 1\n")
 
 
 @pytest.mark.fault
@@ -227,6 +257,9 @@ def test_stopped_restore_leaves_production_as_it_was_and_no_process(may_create: 
     done = ended(run)
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
     assert fingerprint(host.cluster, host.database) == before
+    logged = host.log.read_text()
+    assert f"into {host.database} from the newest dump, in place of what is there" in logged
+    assert (f"exit code {128 + number}" in logged) == (number != signal.SIGKILL)
     if number != signal.SIGKILL:
         assert not [name for name in databases(host) if name.startswith(f"{host.database}_restored")]
     until(lambda: not host.leftovers(), "nothing runs any more")

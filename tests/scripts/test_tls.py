@@ -27,6 +27,7 @@ from tests.limiter.node import PACKAGES, install_packages
 from .cluster import Cluster, bin_dir
 from .conftest import _directory
 from .host import Host
+from .test_docker import in_docker
 from .unprivileged import give_to_user
 
 NODE = """const { Client } = require('pg');
@@ -202,6 +203,23 @@ def test_every_session_of_a_backup_is_as_the_settings_say(at: Any, encrypted: Cl
 def test_a_backup_refuses_what_the_settings_refuse(at: Any, mode: str, place: str) -> None:
     done = at(mode, place).backup()
     assert done.returncode == 1 and "see postgres_sslmode and postgres_sslrootcert" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "place"), [("verify-full", "right"), ("verify-ca", "other name"), ("verify-full", "other CA")]
+)
+def test_the_programs_in_a_container_check_what_the_settings_say(at: Any, mode: str, place: str) -> None:
+    """The stand-in for Docker has the certificate where it is mounted, and nowhere else."""
+    host = at(mode, place)
+    said = {
+        name: getattr(host.settings, name) for name in ("postgres_host", "postgres_sslmode", "postgres_sslrootcert")
+    }
+    in_docker(host, "container", **said)
+    done = host.backup()
+    if expected(mode, place) == "encrypted":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1 and "see postgres_sslmode and postgres_sslrootcert" in done.stderr, done.stderr
 
 
 def test_what_the_environment_says_of_tls_is_kept_where_the_settings_say_nothing(at: Any, encrypted: Cluster) -> None:

@@ -204,6 +204,17 @@ def test_the_urls_in_env_give_every_part_back(settings_of: ValidSettings):
     ]  # fmt: skip
 
 
+def test_valkey_has_no_file_where_redis_is(settings_of: ValidSettings):
+    settings = settings_of(redis_package="valkey")
+    entries = redis_layout.files(settings, app_is_here=False)
+    assert [entry.path for entry in entries] == [
+        "/etc/valkey/valkey.conf", "/etc/valkey/users.acl", "/etc/systemd/system/valkey-server.service.d",
+        "/etc/systemd/system/valkey-server.service.d/medaction.conf",
+    ]  # fmt: skip
+    texts = "".join(entry.content for entry in entries if isinstance(entry, File))
+    assert not re.search(r"(etc|run|log|lib)/redis|redis-server\.(pid|log|service )", texts)
+
+
 def test_a_persons_own_variable_wins_over_ours(settings_of: ValidSettings):
     assert app_layout.variables(settings_of(app_env={"POSTGRES_USER": "other"}))["POSTGRES_USER"] == "other"
 

@@ -35,7 +35,7 @@ def closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
                 )
             )
         monkeypatch.setattr(run_tests, "COVERAGE", tmp_path / "coverage")
-        monkeypatch.setattr(run_tests, "COUNTING", {})
+        monkeypatch.setattr(run_tests, "COUNTING", {"COUNTED": "yes"})
         monkeypatch.setattr(run_tests, "coverage", lambda *_: True)
         monkeypatch.setattr(run_tests, "levels", lambda: (levels[:1], [levels[1::2], levels[2::2]]))
         return run_tests.main([*options]), capsys.readouterr().out
@@ -53,6 +53,11 @@ def test_all_levels_are_counted_in_one_line(closing) -> None:
     code, said = closing(GOOD + SKIPPED, GOOD)
     assert (code, last_line(said)) == (0, "2 passed, 1 skipped")
     assert "there is no such thing here" in said
+
+
+def test_each_level_is_told_to_count_the_lines_that_it_runs(closing) -> None:
+    told = "import os\ndef test_told(): assert os.environ['COUNTED'] == 'yes'\n"
+    assert closing(told, told)[0] == 0
 
 
 def test_failure_is_shown_and_named_at_the_end_and_other_levels_run(closing) -> None:

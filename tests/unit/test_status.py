@@ -290,6 +290,17 @@ def test_newest_copy_that_is_proven_off_site_is_told_for_each_vault_that_was_ask
     assert [row["off-site"] for row in rows_of(health)] == told
 
 
+def test_vault_that_gives_no_answer_is_not_one_that_has_nothing(
+    settings_of: Callable[..., Settings], health: Callable[..., Health]
+) -> None:
+    found = health(Report(NOW, manifests=GOOD))
+    silent = Vault("vault1", found.member.settings, None)
+    assert [row["off-site"] for row in rows_of(dataclasses.replace(found, vaults=(silent,)))] == ["could not be asked"]
+    assert dataclasses.replace(found, vaults=(silent,)).findings == found.findings
+    (finding,) = Health(Member("vault1", ("vault",), found.member.settings, {}), vaults=(silent,)).findings
+    assert (finding.severity, finding.what) == (3, "gave no answer of its copies")
+
+
 @pytest.mark.parametrize(
     ("hours", "late"), [(3, []), (None, ["no copy that is proven"]), (31, ["no newer proven copy than one 31 h old"])]
 )

@@ -8,10 +8,14 @@ said_why=''
 failed_line=''
 trap 'failed_line="$LINENO of ${BASH_SOURCE[0]}"' ERR
 
+log_also=''    # a file that gets these lines too, where no cron line writes one
+
 # Everything goes to stderr, so that a command's own output can be piped.
 log() { # LEVEL MESSAGE
     local line=${2//[[:cntrl:]]/ }    # names and errors of others are in it, and a terminal obeys
-    printf '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s\n' -1 "$1" "$subject" "$step" "$line" >&2
+    printf -v line '%(%Y-%m-%dT%H:%M:%S%z)T %-5s %s %s: %s' -1 "$1" "$subject" "$step" "$line"
+    if [[ -n $log_also ]]; then { printf '%s\n' "$line" >>"$log_also"; } 2>/dev/null || true; fi
+    printf '%s\n' "$line" >&2
 }
 
 # A log that fails half-way does not stop a backup; one that cannot be written at all does: see `prepare`.

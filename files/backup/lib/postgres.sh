@@ -65,12 +65,13 @@ sql_list() { # TEXT...
 use_pgpass() {
     # Whatever a person's shell has set would win over the configuration above. What it says of TLS stays where
     # the settings say nothing of it: without a word a connection would be less than was asked for.
-    local name
+    local name why="the settings say postgres_sslmode = $postgres_sslmode"
+    if [[ -z $postgres_sslmode ]]; then why="no environment reaches PostgreSQL's programs in a container"; fi
     for name in "${!PG@}"; do
         case $name in
             PGSSLMODE | PGSSLROOTCERT)
-                if [[ -z $postgres_sslmode ]]; then continue; fi
-                warn "$name=${!name} is passed over: the settings say postgres_sslmode = $postgres_sslmode" ;;
+                if [[ -z $postgres_sslmode && $server_mode == direct ]]; then continue; fi
+                warn "$name=${!name} is passed over: $why" ;;
         esac
         unset "$name"
     done

@@ -7,6 +7,7 @@
 : "${backup_dir?}"
 : "${backup_state_dir?}"
 : "${backup_pgpass_file?}"
+: "${backup_log?}"
 : "${backup_postgres_host?}"
 : "${backup_postgres_port?}"
 : "${backup_parallel_jobs?}"

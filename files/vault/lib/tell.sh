@@ -96,9 +96,7 @@ report() {
 report_source() { # NAME ...
     local part path sound signed doubted
     while read -r part; do
-        path=$(newest_of_each | while read -r path; do
-            if [[ $(database_part "$path") == "$part" ]]; then printf '%s\n' "$path"; break; fi
-        done)
+        path=$(newest_here "$part")
         sound=$(newest_sound "$part")
         signed=$(newest_signed "$part")
         doubted=''
@@ -110,6 +108,17 @@ report_source() { # NAME ...
             --argjson came "$(if [[ -n $sound ]]; then stat -c %Y "$sound"; else printf null; fi)" \
             '{$host, $database, $newest, $proven, proven_hours: $hours, proven_at: $came, $suspect}'
     done < <(parts_here)
+}
+
+# Whoever stops reading a pipe ends its other side, and with it the program: this is none.
+newest_here() { # DATABASE PART
+    local path
+    while read -r path; do
+        if [[ $(database_part "$path") == "$1" ]]; then
+            printf '%s' "$path"
+            return
+        fi
+    done < <(newest_of_each)
 }
 
 hours_since() { # FILE, WHICH MAY BE ""
