@@ -14,7 +14,12 @@ VAULT ?=
 DUMP  ?=
 COPY  ?=
 IDENTITY ?=
+RCLONE ?=
+AT    ?=
 WHAT  ?=
+ROLE  ?=
+APP   ?=
+DATA  ?=
 
 PYTHON_   := .venv/bin/python
 PROVISION := $(PYTHON_) -m provision
@@ -27,8 +32,8 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover settings sandbox sandbox-down test test-windows \
-	prove bench lint lock
+.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover remove settings sandbox sandbox-down test \
+	test-windows prove bench lint lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,14 +60,19 @@ known-hosts: .venv/.complete ## show the SSH keys of ENV's hosts, and accept no 
 	@$(PROVISION) known-hosts $(NARROWED)
 
 secrets: .venv/.complete ## generate the secrets that ENV lacks (COPY=, IDENTITY=: bring them back)
-	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)'
+	@$(PROVISION) secrets --env '$(ENV)' --copy '$(COPY)' --identity '$(IDENTITY)' \
+		--rclone '$(RCLONE)' --at '$(AT)'
 
 keys: .venv/.complete ## make an offline key for ENV's copies, into the new file OUT
 	@$(PROVISION) keys --env '$(ENV)' --out '$(OUT)'
 
 recover: .venv/.complete ## bring HOST's newest proven dumps back to it from ENV's vault (DUMP=: that one)
 	@$(PROVISION) recover --env '$(ENV)' --host '$(HOST)' --vault '$(VAULT)' --dump '$(DUMP)' \
-		--copy '$(COPY)' --identity '$(IDENTITY)'
+		--copy '$(COPY)' --identity '$(IDENTITY)' \
+		--rclone '$(RCLONE)' --at '$(AT)'
+
+remove: .venv/.complete ## take ROLE away from the hosts LIMIT (DATA=delete HOST=them again: with its data)
+	@$(PROVISION) remove $(NARROWED) --role '$(ROLE)' --app '$(APP)' --data '$(DATA)' --host '$(HOST)'
 
 settings: .venv/.complete ## every setting, its default and its meaning
 	@$(PROVISION) settings

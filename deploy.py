@@ -7,6 +7,7 @@ host, before the first change on any; then each host gets the roles of its group
 from pyinfra import host, state
 
 from provision.app import layout as app_layout
+from provision.app.preflight import variables_told
 from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.lock import locked
@@ -25,8 +26,8 @@ from provision.redis.role import redis_server
 from provision.vault import keys, offline, sources
 from provision.vault.layout import sealed_secrets
 from provision.vault.operations import reached
-from provision.vault.preflight import known_hosts_only, postgres_majors
-from provision.vault.role import first_fetch, offsite, vault, vault_keys
+from provision.vault.preflight import known_hosts_only, postgres_majors, require_recipients
+from provision.vault.role import first_fetch, offsite, push_outbox, push_store, vault, vault_keys
 from provision.windows.facts import Knocks as WindowsKnocks
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
@@ -39,6 +40,8 @@ with one_host(host, state):
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
         wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
+    if "app" in member.groups:
+        variables_told(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
         redis_elsewhere(host, settings)
     lacks: tuple[str, ...] = ()
@@ -50,6 +53,9 @@ with one_host(host, state):
 
     environment, members = inventory.environment_of(host.groups), all_members()
     known_hosts_only(host, state, member, members)
+    vaults = sources.vaults(environment, members)
+    if "backup" in member.groups and not system.is_windows:
+        require_recipients(host, settings, vaults)
     if "vault" in member.groups:
         majors = postgres_majors(host, state, member, members)
 
@@ -74,9 +80,9 @@ with one_host(host, state):
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
             backup(settings=settings, app_is_here="app" in member.groups, dump_role=lacks)
-            vaults = sources.vaults(environment, members)
-            if vaults:
+            if vaults or settings.backup_offsite:
                 offsite(settings=settings, source_name=host.name, readers=vaults)
+            push_outbox(settings=settings, host_name=host.name)
         if "vault" in member.groups:
             vault_keys(settings=settings)
             vault(
@@ -87,8 +93,9 @@ with one_host(host, state):
                 majors=majors,
                 sealed=sealed_secrets(settings, environment, offline.sealed(environment, settings.backup_encrypt_to)),
             )
-        if keys.kinds_of(member) and sources.vaults(environment, members):
+        if keys.kinds_of(member) and vaults:
             reached(name="Have every copy ready before a vault fetches")
         if "vault" in member.groups:
             first_fetch(settings=settings)
-        record(settings=settings, roles=roles)
+            push_store(settings=settings)
+        record(settings=settings, roles=roles, environment=environment)

@@ -11,24 +11,24 @@ stand above it here (`tests/unit/test_map.py`):
     engine       interrupt speed private shown hostkeys reach kept facts inside changes claims inventory
                  run preflight
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
-    debian       entries programs files packages users system tunnel lock preflight
+    debian       entries programs files packages users units system tunnel lock preflight
                      what every Debian host has; knows no subject
-    record       layout operations role history
+    record       layout removal operations undo preflight role history
                      the list, on each host, of what there came from us; who did what, and when
     postgres     packages scram tls facts server operations layout preflight role
                      the server that is dumped, who reads it, and the client that fits it
-    app          dotenv clients layout operations role
+    app          dotenv readers clients layout operations preflight role
                      the app's directory, its `.env`, its limiters
     redis        running existing firewall external facts scripts layout operations admission preflight role
                      the shared Redis: what is there already, what should be, how one becomes the other
     backup       facts layout operations role
                      backups that run by themselves, and what they say of themselves
-    vault        keys sources facts offline transfer recovery layout operations preflight role
+    vault        keys sources facts offline transfer recovery storage layout operations preflight role
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice verify secrets keys recover deploy plan health status unlock render known_hosts
-                 settings
+    commands     table choice hooks verify secrets keys recover deploy plan health status unlock render remove
+                 known_hosts settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

@@ -23,6 +23,7 @@ COMMANDS = {
     "secrets": "generate the secrets that are missing",
     "keys": "make an offline key that opens what leaves the backup hosts, into the file --out",
     "recover": "bring the newest proven dumps of --host back to it from a vault",
+    "remove": "take --role away from the hosts of --limit, by the lists that deploys have left there",
     "settings": "list every setting, its default and its meaning",
 }
 
@@ -45,12 +46,19 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--out", default="", help="render: the directory to write below; keys: the new file")
     words.add_argument("--limiter", default="", help="unlock: the limiter, such as login")
     words.add_argument(
-        "--host", default="", help="recover: the host that lost its backups, by its name in the inventory"
+        "--host", default="", help="recover: the host that lost its backups; remove: with --data, the hosts once more"
     )
     words.add_argument("--vault", default="", help="recover: from this vault alone; else from the first that answers")
     words.add_argument("--dump", default="", help="recover: this one, as the vault lists it, proven or not")
-    words.add_argument("--copy", default="", help="recover, secrets: from this copy of a vault's directory")
+    words.add_argument(
+        "--copy", default="", help="recover, secrets: from this copy of a vault's directory, or place of rclone's"
+    )
+    words.add_argument("--rclone", default="", help="recover, secrets: the rclone.conf that --copy's place is in")
+    words.add_argument("--at", default="", help="recover, secrets: as --copy's place was then, 2026-11-24T20:00:00Z")
     words.add_argument("--identity", default="", help="recover, secrets: with --copy, the offline key's file")
+    words.add_argument("--role", default="", help="remove: the role, or unused: what no setting asks for any more")
+    words.add_argument("--app", default="", help="remove: of this app_name; else of the settings'")
+    words.add_argument("--data", default="", help="remove: delete, and its data goes too; else it is kept")
     words.add_argument("--junit", default="", help="verify: write JUnit XML to this file")
     words.add_argument("--json", action="store_true", help="status, plan: print JSON")
     words.add_argument("--write-test", action="store_true", help="verify: also check what needs a write")

@@ -159,31 +159,23 @@ export async function checkRateLimits(identifiers: Partial<Record<LimiterName, s
 }
 
 /** Give back what an allowed check took, as after a login that was right: a clinic behind one address goes on. */
-export async function refund(name: LimiterName, identifier: string): Promise<boolean> {
-  const limit = rateLimits.limits[name];
-  const window = windowOf(name, clientOf(identifier, limit));
+export async function refund(name: LimiterName, identifier: string, points = 1): Promise<boolean> {
+  const window = windowOf(name, clientOf(identifier, rateLimits.limits[name]));
   try {
-    [window.used] = await take(name, window.key, -1);
+    [window.used] = await take(name, window.key, -points);
     return true;
   } catch (fault) {
     reportRefusal(fault);
-    window.used = Math.max(0, window.used - 1);
-    window.owed = Math.max(0, window.owed - 1);
+    window.used = Math.max(0, window.used - points);
+    window.owed = Math.max(0, window.owed - points);
     return false;
   }
 }
 
 /** Forget what this client has used. False when Redis is away: only this process has forgotten then. */
 export async function reset(name: LimiterName, identifier: string): Promise<boolean> {
-  const window = windowOf(name, clientOf(identifier, rateLimits.limits[name]));
-  window.used = window.owed = 0;
-  try {
-    await take(name, window.key, -Number.MAX_SAFE_INTEGER);
-    return true;
-  } catch (fault) {
-    reportRefusal(fault);
-    return false;
-  }
+  windowOf(name, clientOf(identifier, rateLimits.limits[name])).owed = 0;
+  return refund(name, identifier, Number.MAX_SAFE_INTEGER);
 }
 
 async function decide(name: LimiterName, identifier: string): Promise<RateLimitResult> {
@@ -276,8 +268,9 @@ const AWAY = new Error('Redis is away'); // one for all: to make one takes longe
 /** Add to a counter, in one command with the others of this turn of the event loop: there goes most of the time. */
 async function take(name: LimiterName, key: string, points: number): Promise<Answer> {
   const state = shared();
+  const redis = (state.redis ??= connect());
   // Else each new process would admit a whole limit of its own before it is connected.
-  const redis = state.redis && !state.connecting ? state.redis : await connected();
+  if (state.connecting) await state.connecting;
   if (redis.status !== 'ready') throw AWAY;
   return new Promise((resolve, reject) => {
     const checks = waiting.get(name) ?? [];
@@ -364,14 +357,6 @@ function turnedAway(redis: Client, fault: unknown): unknown {
     redis.disconnect(true);
   }
   return fault;
-}
-
-/** The connection, once Redis is there or known to be away. */
-async function connected(): Promise<Client> {
-  const state = shared();
-  const redis = (state.redis ??= connect());
-  if (state.connecting) await state.connecting;
-  return redis;
 }
 
 /** Called at the first check, never at import: Next.js imports routes while it builds, where there is no Redis. */

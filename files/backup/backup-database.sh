@@ -141,6 +141,7 @@ clean_up() {
         write_status failed "$status" "$said_why" || warn "cannot write in $backup_state_dir"
     fi
     if (( status != 0 )); then call_failure_hook "$said_why" "$status"; fi
+    if (( have_lock )); then call_hook; fi
     exit "$status"
 }
 
@@ -158,6 +159,7 @@ prepare() {
         warn "$backup_state_dir is missing or not ours, so there is no status file: deploy again"
     fi
     write_status running null '' || die "cannot write in $backup_state_dir: make room on its disk"
+    call_hook
     sweep
     run_dir=$(mktemp --directory "$backup_dir/.run.XXXXXX") ||
         die "cannot write in $backup_dir: make room on its disk"

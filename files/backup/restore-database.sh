@@ -141,6 +141,7 @@ clean_up() {
     set +e    # whatever fails here, the rest is done all the same
     trap '' HUP INT TERM
     explain_exit "$status"
+    note_done restore "$target" "$file" "$status"
     end_children
     remove_loader
     if [[ -n $scratch ]]; then

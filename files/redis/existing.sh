@@ -1,8 +1,8 @@
 #!/bin/sh
-# Given a port, a container's name and the app's directory, print what the host has of Redis, Docker and
+# Given a port, a container's name, the app's directory and a package (redis, valkey), print what the host has of Redis, Docker and
 # Compose files, a line each: a word, then what it says (provision/redis/facts.py reads it).
 # ss names a listener's process only in our own network namespace, and only to root.
-port=$1 container=$2 dir=$3
+port=$1 container=$2 dir=$3 package=$4
 ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'
 sockets=$(ss -Hltnp "sport = :$port")
 pids=$(echo "$sockets" | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2)
@@ -11,17 +11,27 @@ for pid in $pids; do
   unit=$(sed -n 's|^0::.*/||p' "/proc/$pid/cgroup")
   printf 'listener\t%s\t%s\t%s\t%s\n' "$(cat "/proc/$pid/comm")" "$pid" "$(stat -c %U "/proc/$pid")" "$unit"
 done
-conf=/etc/redis/redis.conf
-if [ -e $conf ]; then
-  sum=$(dpkg-query -W -f '${Conffiles}\n' redis-server redis-tools |
-    awk -v conf=$conf '$1 == conf { print $2 }')
-  if head -n 1 $conf | grep -q '^# Managed by the deploy'; then
+is_managed() { head -n 1 "$1" | grep -q '^# Managed by the deploy'; }
+conf=/etc/$package/$package.conf
+if [ -e "$conf" ]; then
+  sum=$(dpkg-query -W -f '${Conffiles}\n' "$package-server" "$package-tools" |
+    awk -v conf="$conf" '$1 == conf { print $2 }')
+  if is_managed "$conf"; then
     echo conf ours
-    sed -n 's/^user \([^ ]*\) .*/user \1/p' /etc/redis/users.acl
-  elif [ "$sum" = "$(md5sum $conf | cut -d ' ' -f 1)" ]; then echo conf debian
+    sed -n 's/^user \([^ ]*\) .*/user \1/p' "/etc/$package/users.acl"
+  elif [ "$sum" = "$(md5sum "$conf" | cut -d ' ' -f 1)" ]; then echo conf debian
   else echo conf changed; fi
 fi
-if systemctl is-active -q redis-server || systemctl is-enabled -q redis-server; then echo service on; fi
+if systemctl is-active -q "$package-server" || systemctl is-enabled -q "$package-server"; then echo service on; fi
+other=valkey
+[ "$package" = redis ] || other=redis
+if is_managed "/etc/$other/$other.conf"; then echo "other $other"; fi
+# What apt knows of; where it has no lists yet, the releases that are known to have none.
+offers() { apt-cache policy "$1" | grep -q 'Candidate: [^(]'; }
+if [ "$package" = valkey ] && ! offers valkey-server; then
+  if offers redis-tools; then echo lacks; fi
+  if grep -qxE 'VERSION_CODENAME=(bullseye|bookworm|focal|jammy)' /etc/os-release; then echo lacks; fi
+fi
 if command -v docker >/dev/null; then
   if docker info >/dev/null; then echo docker answers; fi
   echo "compose $(docker compose version --short)"
@@ -31,7 +41,7 @@ fi
 # What root's `docker compose` reads there is root's: of the Compose files that others own, none takes the
 # place of ours once it is there. Where one was there before us, the people decided that.
 is_roots() { [ -f "$1" ] && [ "$(stat -c %U -- "$1")" = root ]; }    # a link's own owner, not its end's
-is_ours() { is_roots "$1" && head -n 1 "$1" | grep -q '^# Managed by the deploy'; }
+is_ours() { is_roots "$1" && is_managed "$1"; }
 entry='' override=''
 for file in compose.yaml compose.yml docker-compose.yml docker-compose.yaml; do
   path=$dir/$file

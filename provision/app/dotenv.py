@@ -1,8 +1,8 @@
 """A `.env` that is partly ours and partly a person's: read it, merge it. Pure.
 
-A line is ours when it sets one of the managed names, but for a comment behind the value; every other byte is the
-person's and stays. What
-counts as a line follows dotenv's own grammar, quoted values over several lines included
+A line is ours when it sets one of the managed names; every other byte is the person's and stays. A comment behind a
+value of ours goes above it: systemd and `docker run --env-file` would take it for a part of the value. What counts as a
+line follows dotenv's own grammar, quoted values over several lines included
 (https://www.npmjs.com/package/dotenv, `LINE` in lib/main.js).
 """
 
@@ -35,9 +35,8 @@ def merge(text: str, managed: Mapping[str, str]) -> str:
         if name not in managed:
             continue
         parts.append(text[end : match.start()])
-        # Not every reader takes "#" for a comment without a blank before it.
-        comment = f" {match['comment'].strip()}".rstrip()
-        parts.append(_commented(match[0]) if name in seen else f"{name}={managed[name]}{comment}")
+        comment = f"{match['comment'].strip()}{_line_end(text)}" if match["comment"].strip() else ""
+        parts.append(_commented(match[0]) if name in seen else f"{comment}{name}={managed[name]}")
         seen.add(name)
         end = match.end()
     merged = "".join(parts) + text[end:]
@@ -55,7 +54,7 @@ def differing(text: str, managed: Mapping[str, str]) -> list[str]:
     """The managed names whose value is missing, other, or set more than once in a `.env`."""
     values: dict[str, list[str]] = {}
     for match in _assignments(text):
-        values.setdefault(match["name"], []).append(match[0].removesuffix(match["comment"]).rstrip(" \t"))
+        values.setdefault(match["name"], []).append(match[0].rstrip(" \t"))
     return [name for name, value in managed.items() if values.get(name) != [f"{name}={value}"]]
 
 
@@ -72,6 +71,11 @@ def values(text: str) -> dict[str, str]:
 
 def _assignments(text: str) -> Iterator[re.Match[str]]:
     return _ASSIGNMENT.finditer(text)
+
+
+def _line_end(text: str) -> str:
+    """How the first line of a text ends."""
+    return next(iter(re.findall(r"\r\n|\r|\n", text)), "\n")
 
 
 def _commented(lines: str) -> str:

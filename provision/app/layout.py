@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from provision.app.readers import quoted
 from provision.debian.entries import Directory, Entry, File
 from provision.postgres import layout as postgres
 from provision.postgres import tls
 from provision.settings import Settings
-from provision.settings.render import dotenv, plain, render, reveal, url
+from provision.settings.render import plain, render, reveal, url
 
 
 def directory(settings: Settings, group: str) -> Directory:
@@ -46,20 +47,24 @@ def env_file(settings: Settings) -> str:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """The variables of `.env` that are ours, quoted. Passwords only inside URLs, where every parser agrees."""
+    """The variables of `.env` that are ours, quoted."""
+    return {name: quoted(value) for name, value in values(settings).items()}
+
+
+def values(settings: Settings) -> dict[str, str]:
+    """What they hold. Passwords only inside URLs, where every reader agrees."""
     redis = f"{settings.redis_user}:{url(reveal(settings.redis_password))}"
     role = f"{url(settings.postgres_user)}:{url(reveal(settings.postgres_password))}"
     database = f"{_in_url(settings.postgres_host)}:{settings.postgres_port}/{url(settings.postgres_database)}"
-    values = {
+    return {
         "REDIS_URL": f"{'rediss' if settings.redis_tls else 'redis'}://{redis}@{_in_url(settings.redis_host)}:{settings.redis_port}",
         "DATABASE_URL": f"postgresql://{role}@{database}{tls.in_url(settings)}",
         "POSTGRES_HOST": settings.postgres_host,
-        "POSTGRES_PORT": settings.postgres_port,
+        "POSTGRES_PORT": str(settings.postgres_port),
         "POSTGRES_DATABASE": settings.postgres_database,
         "POSTGRES_USER": settings.postgres_user,
         **settings.app_env,
     }
-    return {name: dotenv(value) for name, value in values.items()}
 
 
 def _in_url(host: str) -> str:

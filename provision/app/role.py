@@ -7,11 +7,13 @@ from pyinfra.api.deploy import deploy
 from provision.app import layout
 from provision.app import operations as dotenv
 from provision.debian import files, packages, users
+from provision.engine import claims
 from provision.settings import Settings
 
 
-@deploy("App")
+@deploy("App", {"role": "app"})
 def app(settings: Settings) -> None:
+    claims.needed("data", [layout.env_file(settings), f"{layout.env_file(settings)}.previous"])
     packages.installed(name="Install redis-cli, to ask Redis from where the app stands", names=["redis-tools"])
     users.service_user(name="Create the user that the app runs as", user=settings.app_user, home=settings.app_dir)
     files.placed(name="Lay out the app's directory and its rate limiters", entries=layout.files(settings))

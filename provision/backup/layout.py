@@ -32,6 +32,17 @@ def directories(settings: Settings, *, app_is_here: bool) -> list[Entry]:
     ]
 
 
+def data(settings: Settings) -> list[str]:
+    """What is worth something without the backups that made it: dumps, what is known of them, logs."""
+    return [settings.backup_dir, settings.backup_state_dir, settings.backup_log_dir]
+
+
+def scratch(settings: Settings) -> list[str]:
+    """What is worth nothing without them."""
+    metrics = f"{settings.backup_metrics_dir}/{settings.app_name}-backup.prom"
+    return [settings.backup_restore_test_dir, *([metrics] if settings.backup_metrics_dir else [])]
+
+
 def files(settings: Settings) -> list[Entry]:
     """The programs, the password file that they read, and what runs them and rotates their logs."""
     user, name = settings.backup_user, settings.app_name
@@ -41,6 +52,7 @@ def files(settings: Settings) -> list[Entry]:
         *postgres.dump_role(settings),
         *programs(settings),
         *(ping(settings) if settings.backup_ping_url else ()),
+        *(notifying(settings) if settings.notify else ()),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
         restore_test_unit(settings),
@@ -56,6 +68,16 @@ def ping(settings: Settings) -> list[File]:
     return [
         File(f"{settings.backup_config_dir}/ping-url", address, "root", user, 0o640),
         File(program(settings, "ping.sh"), plain("backup/ping.sh"), mode=0o755),
+    ]
+
+
+def notifying(settings: Settings) -> list[File]:
+    """What tells people of the backups, whom, and when it looks."""
+    user, addresses = settings.backup_user, render("backup/notify.j2", settings)
+    return [
+        File(f"{settings.backup_config_dir}/notify", addresses, "root", user, 0o640),
+        File(program(settings, "notify.sh"), plain("backup/notify.sh"), mode=0o755),
+        File(f"/etc/cron.d/{settings.app_name}-notify", render("backup/cron.d/notify.j2", settings)),
     ]
 
 

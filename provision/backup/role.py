@@ -12,14 +12,17 @@ from provision.backup import layout
 from provision.backup import operations as backups
 from provision.backup.facts import DumpRoleReason, RoomForTests
 from provision.debian import files, packages, users
+from provision.engine import claims
 from provision.engine.changes import warn
 from provision.postgres.operations import dump_role_made
 from provision.settings import Settings
 
 
-@deploy("Backup")
+@deploy("Backup", {"role": "backup"})
 def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ()) -> None:
     backups.tell_of_others(settings)
+    claims.needed("data", layout.data(settings))
+    claims.needed("scratch", layout.scratch(settings))
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     in_container = settings.postgres_mode != "direct"
     packages.installed(
@@ -31,6 +34,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
             compressor,
             "util-linux",
             *(["curl"] if settings.backup_ping_url else []),
+            *(["apprise"] if settings.notify else []),
             *(["sudo"] if in_container else []),
         ],
     )

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from time import monotonic
 
-from provision.commands import choice, secrets, table, verify
+from provision.commands import choice, hooks, secrets, table, verify
 from provision.engine import inventory
 from provision.engine import run as runs
 from provision.record import history
@@ -25,6 +25,12 @@ def run(arguments: Namespace) -> int:
         secrets.complete(environment)
     chosen = choice.hosts(environment, arguments)
     members = chosen.members
+    with hooks.told(environment.name, members) as tell:
+        return _deploy(environment, chosen, tell, started)
+
+
+def _deploy(environment: inventory.Environment, chosen: choice.Choice, tell: hooks.Tell, started: float) -> int:
+    members = chosen.members
     made = _keys_first(environment, members)
     if made and made.exit_code:
         return _failed(made)
@@ -33,8 +39,10 @@ def run(arguments: Namespace) -> int:
         raise KeyboardInterrupt
     if not outcome.began:
         return _failed(outcome)
-    verdicts = verify.verdicts(arguments.env, [m.name for m in members if m.name not in outcome.failed_hosts])
-    history.keep(environment, _entries(outcome, members, verdicts))
+    verdicts = verify.verdicts(environment.name, [m.name for m in members if m.name not in outcome.failed_hosts])
+    entries = _entries(outcome, members, verdicts)
+    history.keep(environment, entries)
+    tell(entries)
     _summary(outcome, members, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
@@ -74,7 +82,10 @@ def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: v
     table.show([_row(member, outcome, verdicts) for member in members], COLUMNS, ("roles", "failed"))
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
-    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}\n")
+    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}")
+    for sentence in outcome.warnings:
+        print(f"warning: {sentence}")
+    print()
 
 
 def _row(member: inventory.Member, outcome: runs.Outcome, verdicts: verify.Verdicts) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,7 @@ class Health:
     redis: str = ""
     report: Report | None = None
     vaults: tuple[Vault, ...] = ()
+    last: Mapping[str, str] = field(default_factory=dict)  # who did what last, and when
 
     @property
     def asked(self) -> bool:

@@ -15,7 +15,8 @@ from provision.engine import run as runs
 from provision.engine.inventory import InventoryError, Member
 from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
-from provision.vault import keys, offline, recovery, transfer
+from provision.record import history
+from provision.vault import keys, offline, recovery, storage, transfer
 
 
 def run(arguments: Namespace) -> int:
@@ -23,18 +24,34 @@ def run(arguments: Namespace) -> int:
     members = {member.name: member for member in environment.members}
     target = _target(arguments, members)
     vaults = [] if arguments.copy else _vaults(arguments, members)
+    brought: list[str] = []
+    result = "failed: it ended half-way"
     try:
-        with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
-            if not host.connected:
-                raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
-            locked(host)
-            if arguments.copy:  # whose vault is gone: the signatures of all that there were count
-                return _recover(arguments, host, target, _directory(arguments), list(members.values()))
-            vault = _first_connected(others)
-            copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
-            return _recover(arguments, host, target, copies, [members[vault.name]])
+        code = _brought(arguments, environment, target, vaults, brought)
+        result = "ok"
+        return code
     except (transfer.RecoveryError, PreflightError) as error:
+        result = f"failed: {error}"
         raise InventoryError(str(error)) from None
+    finally:
+        if brought:
+            history.keep(environment, {target.name: history.Entry("recover", result, brought)})
+
+
+def _brought(
+    arguments: Namespace, environment: inventory.Environment, target: Member, vaults: list[Member], brought: list[str]
+) -> int:
+    """Bring the dumps, each named in `brought` once it is there. Raise RecoveryError."""
+    members = {member.name: member for member in environment.members}
+    with runs.connected(environment, [target.name, *(vault.name for vault in vaults)]) as (host, *others):
+        if not host.connected:
+            raise transfer.RecoveryError(f"{host.name}: cannot be reached (the reason stands above)")
+        locked(host)
+        if arguments.copy:  # whose vault is gone: the signatures of all that there were count
+            return _recover(arguments, host, target, _copy(arguments), list(members.values()), brought)
+        vault = _first_connected(others)
+        copies = recovery.OfVault(vault, backup.program(members[vault.name].settings, "vault.sh"))
+        return _recover(arguments, host, target, copies, [members[vault.name]], brought)
 
 
 def _first_connected(vaults: list[Host]) -> Host:
@@ -47,16 +64,33 @@ def _first_connected(vaults: list[Host]) -> Host:
     )
 
 
-def _directory(arguments: Namespace) -> recovery.OfDirectory:
-    root, identity = Path(arguments.copy).expanduser(), identity_of(arguments)
-    if not (root / "store" / arguments.host).is_dir():
-        raise transfer.RecoveryError(
-            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole"
-        )
+def storage_of(arguments: Namespace) -> storage.Storage | None:
+    """The place in a storage that COPY= names, when it is one."""
+    if not storage.is_place(arguments.copy):
+        return None
+    config = str(Path(arguments.rclone).expanduser()) if arguments.rclone else ""
+    if config and not Path(config).is_file():
+        raise InventoryError(f"RCLONE={arguments.rclone}: there is no such file: it is an rclone.conf, from the safe")
+    return storage.Storage(arguments.copy, config, arguments.at)
+
+
+def _copy(arguments: Namespace) -> recovery.Copies:
+    identity = identity_of(arguments)
     try:
         offline.identities(identity)  # before anything is changed
     except offline.KeyFileError as error:
         raise transfer.RecoveryError(str(error)) from None
+    place = storage_of(arguments)
+    return storage.OfStorage(place, identity) if place else _directory(arguments, identity)
+
+
+def _directory(arguments: Namespace, identity: Path) -> recovery.OfDirectory:
+    root = Path(arguments.copy).expanduser()
+    if not (root / "store" / arguments.host).is_dir():
+        raise transfer.RecoveryError(
+            f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole, or a"
+            " place as rclone names it, such as s3:bucket/path"
+        )
     return recovery.OfDirectory(root, identity)
 
 
@@ -90,7 +124,9 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
     return found
 
 
-def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, signers: list[Member]) -> int:
+def _recover(
+    arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, signers: list[Member], brought: list[str]
+) -> int:
     for offer in _chosen(arguments, copies.offers(target.name), copies.name):
         manifest = recovery.manifest_of(copies, target.name, offer, _sign_keys(arguments.env, signers))
         settings = target.settings
@@ -98,6 +134,7 @@ def _recover(arguments: Namespace, to: Host, target: Member, copies: recovery.Co
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))
         link = f"{settings.backup_dir}/{offer.dump.rsplit('_', 2)[0]}_latest{ending}"
         recovery.point_latest(to, settings.backup_user, link, paths[-1])
+        brought.append(f"{paths[-1]} from {copies.name}")
         proven = "proven" if offer.signed else "NOT PROVEN"
         print(shown(f"{to.name}: {offer.database}: {paths[-1]}, {proven}, from {copies.name}"))
     print("Go on with docs/restore.md: deploy, then restore-database.sh --list")

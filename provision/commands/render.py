@@ -46,8 +46,10 @@ def vault_files_of(member: inventory.Member, environment: str, members: list[inv
     """What a backup host has for its vaults, and a vault for its backup hosts: with the keys that are kept."""
     settings, entries = member.settings, list[Entry]()
     vaults = sources.vaults(environment, members)
-    if "backup" in member.groups and vaults:
-        entries += [*vault.outbox_files(settings, member.name, vaults), vault.sshd(settings)]
+    if "backup" in member.groups and (vaults or settings.backup_offsite):
+        entries += [*vault.outbox_files(settings, member.name, vaults), *([vault.sshd(settings)] if vaults else [])]
+    if settings.backup_offsite and {"backup", "vault"} & set(member.groups):
+        entries += vault.push_files(settings, "vault" in member.groups, member.name)
     if "vault" in member.groups:
         account = sources.account(settings.app_name, member.name)
         sign_key = keys.kept(environment, member).get("sign", sources.UNMADE)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-from provision.commands.recover import identity_of
+from provision.commands.recover import identity_of, storage_of
 from provision.engine import inventory
 from provision.settings import SECRET_SETTINGS, secrets
-from provision.vault import offline
+from provision.vault import offline, transfer
 
 
 def run(arguments: Namespace) -> int:
@@ -29,12 +30,16 @@ def complete(environment: inventory.Environment) -> list[str]:
 
 
 def _bring_back(arguments: Namespace) -> int:
-    """From a copy of a vault's directory, with the key from the safe: for a clone that has nothing else."""
+    """From a copy of a vault's directory, or a storage, with the key from the safe: for a clone that has nothing."""
     inventory.path_of(arguments.env)
-    sealed = Path(arguments.copy).expanduser() / "secrets" / f"{arguments.env}.env.age"
-    try:
-        path = offline.bring_back(arguments.env, sealed, identity_of(arguments))
-    except offline.KeyFileError as error:
-        raise inventory.InventoryError(str(error)) from None
+    name, place = f"{arguments.env}.env.age", storage_of(arguments)
+    with tempfile.TemporaryDirectory() as here:
+        try:
+            if place:
+                place.bring("secrets", Path(here) / "secrets", [name])
+            copy = Path(here) if place else Path(arguments.copy).expanduser()
+            path = offline.bring_back(arguments.env, copy / "secrets" / name, identity_of(arguments))
+        except (offline.KeyFileError, transfer.RecoveryError) as error:
+            raise inventory.InventoryError(str(error)) from None
     print(f"{'/'.join(path.parts[-2:])}: as the last deploy has sealed it")
     return 0

@@ -22,6 +22,7 @@ from provision.engine import inventory, reach
 from provision.engine import run as runs
 from provision.engine.private import PrivateInput
 from provision.engine.shown import shown
+from provision.record import history
 from provision.redis.facts import Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
@@ -31,6 +32,7 @@ from provision.windows import layout as windows_layout
 
 NO_ANSWER = "could not be asked"
 _AT_ONCE = 50
+_LAST = 3  # lines of what people did last
 SCHEMA_VERSION = 1  # docs/status.md
 COLUMNS = (
     "state",
@@ -87,6 +89,22 @@ def _show(healths: list[Health]) -> None:
     for finding, host in sorted(told, key=lambda pair: -pair[0].severity):
         subject = f"{host} {finding.database}".strip()
         print(shown(f"{WORDS[finding.severity]} {subject}: {finding.what}; {finding.do}"))
+    _tell_of_the_last(healths)
+
+
+def _tell_of_the_last(healths: list[Health]) -> None:
+    """The newest of what people did, the same on many hosts told once."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for health in healths:
+        if health.last:
+            what = f"{health.last['what']} {health.last.get('database', '')}".strip()
+            told = (health.last["time"][:16], what, health.last["who"], health.last["result"])
+            alike.setdefault(told, []).append(health.member.name)
+    if alike:
+        print()
+    for (time, what, who, result), hosts in sorted(alike.items(), reverse=True)[:_LAST]:
+        names = ", ".join(hosts) if len(hosts) <= 3 else f"{len(hosts)} hosts"
+        print(shown(f"last done: {time.replace('T', ' ')} UTC, {what} on {names} by {who}: {result}"))
 
 
 def health_of(host: Host, member: inventory.Member) -> Health:
@@ -102,8 +120,11 @@ def health_of(host: Host, member: inventory.Member) -> Health:
             redis = in_words(live)
         if "backup" in member.groups:
             report = ask_backups(host, member)
+        last: dict[str, str] = {}
+        if not member.is_windows:
+            last = host.get_fact(history.LastDone, files=history.files_of(settings), _ignore_errors=True)
     lost = reach.why_lost(host)
-    return Health(member, lost) if lost else Health(member, redis=redis, report=report)
+    return Health(member, lost) if lost else Health(member, redis=redis, report=report, last=last)
 
 
 def _proven(host: Host, member: inventory.Member) -> Vault | None:
@@ -216,6 +237,7 @@ def _of_host(health: Health) -> dict[str, Any]:
         "severity": health.severity,
         "asked": health.asked,
         "redis": health.redis or None,
+        "last_done": dict(health.last) or None,
         "backups": [_of_database(name, health, report) for name in databases(health.member.settings, report)]
         if report and report.now
         else [],

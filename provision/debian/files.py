@@ -96,6 +96,7 @@ def placed(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> Genera
     Directories come before what lies in them, in the order given. `within` are those that others own, and that an
     earlier step or a package has made.
     """
+    needed(entries)
     if in_the_way := refused(entries, within):
         yield from in_the_way
         return
@@ -121,12 +122,21 @@ def absent(paths: Sequence[str]) -> Generator[StringCommand, None, None]:
         yield StringCommand("rm -f --", QuoteString(path))
 
 
+def needed(entries: Sequence[Entry], *, as_they_are: bool = False) -> None:
+    """The role at hand needs these; as_they_are: whatever is in them."""
+    claims.placed(each.path for each in entries)
+    claims.needed("directories", [each.path for each in entries if isinstance(each, Directory)])
+    claims.needed("files", [each.path for each in entries if not isinstance(each, Directory)])
+    claims.needed("data", [each.path for each in entries if isinstance(each, Log)])
+    if not as_they_are:
+        claims.summed({each.path: each.sha256 for each in entries if isinstance(each, File)})
+
+
 def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[StringCommand, None, None]:
     """What of these is ours: files that hold our text alone, and what was missing."""
     shared = [
         each for each in entries if isinstance(each, Directory) or (isinstance(each, File) and each.keep_previous)
     ]
-    claims.placed(each.path for each in entries)
     claims.written(each.path for each in entries if each not in shared)
     missing = [each for each in shared if each.path not in found]
     yield from claims.made("directories", [each.path for each in missing if isinstance(each, Directory)])

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine.changes import note
-from provision.engine.claims import made
+from provision.engine.claims import made, needed
 from provision.engine.facts import Fact, asked
 from provision.engine.reach import LONG
 
@@ -58,6 +58,7 @@ class Packages(Fact[dict[str, str]]):
 @operation()
 def installed(names: Sequence[str]) -> Generator[StringCommand, None, None]:
     """These packages are installed and configured."""
+    needed("packages", names)
     status = host.get_fact(Packages, names=tuple(names))
     missing = [name for name in names if status.get(name) != "installed"]
     if "" in status or any(word in ("unpacked", "half-configured", "half-installed") for word in status.values()):

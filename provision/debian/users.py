@@ -13,7 +13,7 @@ from pyinfra.context import host
 from typing_extensions import override
 
 from provision.engine.changes import note
-from provision.engine.claims import made
+from provision.engine.claims import made, needed
 from provision.engine.facts import Fact, YesOrNo, asked
 
 
@@ -40,6 +40,7 @@ class GroupsOf(Fact[frozenset[str]]):
 @operation()
 def service_user(user: str, home: str) -> Generator[StringCommand, None, None]:
     """The host knows this user, in a group of that name; a new one is a user that nobody can log in as."""
+    needed("users", [user])
     groups = host.get_fact(GroupsOf, user=user)
     if user in groups:
         return
@@ -68,8 +69,10 @@ class GroupExists(YesOrNo):
 @operation()
 def group(name_of_group: str) -> Generator[StringCommand, None, None]:
     """There is a group of this name; a new one is the system's."""
+    needed("groups", [name_of_group])
     if not host.get_fact(GroupExists, group=name_of_group):
         note(host, f"there is no group {name_of_group}")
+        yield from made("groups", [name_of_group])
         yield StringCommand("groupadd --system --force --", QuoteString(name_of_group))
 
 

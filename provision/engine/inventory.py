@@ -81,10 +81,10 @@ class Environment:
         try:
             with ctx_state.use(State()), _executing_once(self._executed):
                 inventory: Inventory = pyinfras.make_inventory(str(self.path), cwd=str(PROJECT))
-        except Exception as error:  # group data is a person's Python, which may raise anything
+        except (Exception, SystemExit) as error:  # group data is a person's Python, which may raise anything
             if str(self.path) in self._executed:
                 _checked(self._executed[str(self.path)], self.path)
-            raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", error)) from None
+            raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", None) or error) from None
         _groups[inventory] = _checked(self._executed[str(self.path)], self.path)
         return inventory
 
@@ -206,7 +206,7 @@ def _executing_once(executed: dict[str, dict[str, Any]]) -> Iterator[None]:
 def _executed(path: Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unreadable(path, error) from None
 
 
@@ -235,7 +235,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
-def _unreadable(file: Any, error: Exception) -> InventoryError:
+def _unreadable(file: Any, error: BaseException) -> InventoryError:
     where = _shown(Path(file or INVENTORIES)) + (f", line {error.lineno}" if isinstance(error, SyntaxError) else "")
     return InventoryError(f"{where} cannot be read: {type(error).__name__}: {getattr(error, 'msg', error)}")
 

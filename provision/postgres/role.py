@@ -13,7 +13,7 @@ from provision.postgres.facts import SourcesNaming
 from provision.settings import Settings
 
 
-@deploy("PostgreSQL client")
+@deploy("PostgreSQL client", {"role": "backup"})
 def postgres_client(settings: Settings, system: System, major: int) -> None:
     # A second entry for a repository that is there already, with another key's path, would stop apt altogether.
     suite = f"{system.codename}-pgdg"

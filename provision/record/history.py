@@ -12,14 +12,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pyinfra.api import QuoteString, StringCommand
 from pyinfra.context import ctx_host
+from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine import run as runs
+from provision.engine.facts import Fact, asked
 from provision.engine.inventory import Environment
 from provision.engine.private import PrivateInput
 from provision.record import layout
+from provision.settings import Settings
 from provision.settings.project import PROJECT, commit, version
+
+_LONGEST = 200  # characters of what is shown of a line
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,51 @@ def file_here(environment: str) -> Path:
 
 def line(entry: Entry, host: str, environment: str) -> str:
     """One line of JSON: time in UTC, person, machine, version, commit, environment, host, and the entry."""
-    whole = {
+    return json.dumps({**head(environment), "host": host, **asdict(entry)}, ensure_ascii=False) + "\n"
+
+
+def head(environment: str) -> dict[str, str]:
+    """When, who, and from what."""
+    return {
         "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "who": f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}",
-        "version": version(), "commit": commit(), "environment": environment, "host": host, **asdict(entry),
+        "version": version(), "commit": commit(), "environment": environment,
     }  # fmt: skip
-    return json.dumps(whole, ensure_ascii=False) + "\n"
+
+
+class LastDone(Fact[dict[str, str]]):
+    """Given files of such lines, return the newest line of them all: time, who, what, result; empty: there is none."""
+
+    @override
+    def command(self, files: Sequence[str]) -> StringCommand:
+        quoted = [QuoteString(file) for file in files]
+        return asked("for f in", *quoted, '; do tail -n 1 -- "$f" 2>/dev/null | head -c 100000; echo; done')
+
+    @staticmethod
+    @override
+    def default() -> dict[str, str]:
+        return {}
+
+    @override
+    def read(self, lines: list[str]) -> dict[str, str]:
+        found = [told for told in map(_told, lines) if told]
+        return max(found, key=lambda each: each["time"], default={})
+
+
+def _told(text: str) -> dict[str, str]:
+    """What a line tells; a damaged one tells nothing."""
+    try:
+        whole = json.loads(text)
+        told = {key: str(whole[key])[:_LONGEST] for key in ("time", "who", "what", "result")}
+        datetime.fromisoformat(told["time"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return told | ({"database": str(whole["database"])[:_LONGEST]} if "database" in whole else {})
+
+
+def files_of(settings: Settings) -> tuple[str, ...]:
+    """Where a host has such lines: root's of deploys and removals, the backup user's of restores."""
+    return layout.history(settings), f"{settings.backup_state_dir}/history.jsonl"
 
 
 def keep(environment: Environment, entries: Mapping[str, Entry]) -> None:

@@ -22,7 +22,7 @@ from provision.engine.preflight import PreflightError
 from provision.engine.private import PrivateInput
 from provision.redis import firewall
 from provision.redis.existing import Site
-from provision.redis.facts import Knocks, RedisSite, RedisVisitors, wall_before, who_visits
+from provision.redis.facts import Knocks, RedisVisitors, site_of, wall_before, who_visits
 from provision.redis.firewall import Before, Knock, Visitors, Wall
 from provision.settings import Settings
 
@@ -189,9 +189,7 @@ def _is_door_of(state: State, server: Member, caller: _Caller) -> bool:
     host, settings = state.inventory.get_host(server.name), server.settings
     if not host.connected:
         return True
-    site = host.get_fact(
-        RedisSite, port=settings.redis_port, container=settings.redis_container, app_dir=settings.app_dir
-    )
+    site = site_of(host, settings)
     if not site.addresses or any(there in site.addresses for knock, _ in caller.knocks for there, _ in knock.routes):
         return True
     return bool(_visitors(host, settings, [name for _, name in caller.knocks]).seen)

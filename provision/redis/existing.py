@@ -14,7 +14,6 @@ from provision.settings import Settings
 
 OPERATOR = "operator"  # our own user of each Redis of ours
 SAMPLER = "sampler"  # and who keeps when a script was last run, where one may be
-SERVICE = "redis-server.service"
 DEBIANS_PORT = 6379  # where the package of Debian listens until somebody changes it
 OLDEST_COMPOSE = (2, 20)  # the first whose files can include others
 
@@ -39,6 +38,8 @@ class Site:
     there, running or not. `compose_files` are a person's own Compose files in the app's directory, with
     whether they include ours; `shadowed` are those of others that Compose does not read, since ours is the first.
     `has_override` tells of an override that root has made, or that goes with a Compose file of others.
+    `other_package` is the one of Redis and Valkey that is not wanted, where it is ours already; `lacks_package` says
+    that the distribution has not the one that is.
     """
 
     listeners: tuple[Listener, ...] = ()
@@ -54,6 +55,8 @@ class Site:
     compose_files: tuple[tuple[str, bool], ...] = ()
     shadowed: tuple[str, ...] = ()
     has_override: bool = False
+    other_package: str = ""
+    lacks_package: bool = False
 
 
 Holder = Literal["nobody", "package", "compose", "debian", "stranger"]
@@ -66,15 +69,15 @@ def holder(site: Site, settings: Settings) -> Holder:
     if site.published_by:
         ours = all(name.split()[0] == settings.redis_container for name in site.published_by)
         return "compose" if ours and {each.process for each in site.listeners} <= {"docker-proxy", ""} else "stranger"
-    if all(each.unit == SERVICE for each in site.listeners):
+    if all(each.unit == f"{settings.redis_service}.service" for each in site.listeners):
         return "package" if site.redis_conf == "ours" else "debian"
     return "stranger"
 
 
-def is_on_another_port(site: Site) -> bool:
+def is_on_another_port(site: Site, settings: Settings) -> bool:
     """Whether Debian's Redis runs, was never ours, and listens on another port than the one that ours shall have."""
     debians = site.service_is_on and site.redis_conf in ("debian", "changed")
-    return debians and not any(each.unit == SERVICE for each in site.listeners)
+    return debians and not any(each.unit == f"{settings.redis_service}.service" for each in site.listeners)
 
 
 def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
@@ -90,6 +93,8 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             "redis_mode = 'external', so Redis is somebody else's server, and no host has the role redis: take it out"
             f" of that group{stays}"
         )
+    if package := _no_such_package(site, settings):
+        return package
     absent = _absent_addresses(site, settings)
     if absent:
         named = "redis_bind" if settings.redis_bind else "redis_host"
@@ -119,21 +124,39 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             " only renamed, set redis_take_over = True for this host, and take it out again afterwards"
         )
     if found in ("package", "compose") and found != mode and keys != 0:
-        data = "/var/lib/redis" if found == "package" else f"the Docker volume {settings.redis_container}-data"
+        data = (
+            f"/var/lib/{settings.redis_package}"
+            if found == "package"
+            else f"the Docker volume {settings.redis_container}-data"
+        )
         return (
             f"redis_mode = {mode!r}, and this project's Redis of mode {found!r} runs there with {counters}: the limits"
             f" would count anew, and its data stay unused in {data}. To go on, set redis_take_over = True for this"
             " host, and take it out again afterwards"
         )
-    elsewhere = is_on_another_port(site)
+    elsewhere = is_on_another_port(site, settings)
     has_keys = (found == "debian" or elsewhere) and keys != 0
     if has_keys or (site.redis_conf == "changed" and (mode == "package" or elsewhere)):
-        what = f"with {counters}" if has_keys else "with a redis.conf that somebody changed"
+        conf = f"{settings.redis_package}.conf"
+        what = f"with {counters}" if has_keys else f"with a {conf} that somebody changed"
         return (
             f"there is a Redis of Debian's package already, {what}, that this project never set up: to hand it over,"
-            " set redis_take_over = True for this host (redis.conf is kept as redis.conf.previous, its data stay in"
-            " /var/lib/redis), or choose another host"
+            f" set redis_take_over = True for this host ({conf} is kept as {conf}.previous, its data stay in"
+            f" /var/lib/{settings.redis_package}), or choose another host"
         )
+    return None
+
+
+def _no_such_package(site: Site, settings: Settings) -> str | None:
+    wanted = f"redis_package = {settings.redis_package!r}"
+    if site.other_package:
+        return (
+            f"{wanted}, and this host has this project's Redis of the package {site.other_package}-server, whose"
+            f" counters that one cannot read: it is for new hosts. Set redis_package = {site.other_package!r}, or"
+            f" choose another host; or begin anew: `apt-get purge {site.other_package}-server` there, and deploy again"
+        )
+    if settings.redis_mode == "package" and site.lacks_package:
+        return f"{wanted}, and this host's distribution has no {settings.redis_service}: set redis_package = 'redis'"
     return None
 
 

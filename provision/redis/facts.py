@@ -114,7 +114,7 @@ def login(operator_password: str) -> str:
 # The first words of what files/redis/existing.sh prints, and what it may say of redis.conf.
 _WORDS = {
     "address", "listener", "conf", "user", "service", "docker", "compose", "published", "container", "entry",
-    "including", "own", "shadowed", "override",
+    "including", "own", "shadowed", "override", "other", "lacks",
 }  # fmt: skip
 _CONF: dict[str, Literal["missing", "ours", "debian", "changed"]] = {
     "missing": "missing", "ours": "ours", "debian": "debian", "changed": "changed",
@@ -125,8 +125,8 @@ class RedisSite(Fact[Site]):
     """What a host has of Redis, of Docker and of Compose files, in one command."""
 
     @override
-    def command(self, port: int, container: str, app_dir: str) -> StringCommand:
-        return asked(program("redis/existing.sh", str(port), container, app_dir), "2>/dev/null; true")
+    def command(self, port: int, container: str, app_dir: str, package: str) -> StringCommand:
+        return asked(program("redis/existing.sh", str(port), container, app_dir, package), "2>/dev/null; true")
 
     @staticmethod
     @override
@@ -159,7 +159,17 @@ class RedisSite(Fact[Site]):
             ),
             shadowed=tuple(found.get("shadowed", [])),
             has_override="override" in found,
+            other_package="".join(found.get("other", [])),
+            lacks_package="lacks" in found,
         )  # fmt: skip
+
+
+def site_of(host: Host, settings: Settings) -> Site:
+    """What a host has of Redis as these settings want it."""
+    return host.get_fact(
+        RedisSite, port=settings.redis_port, container=settings.redis_container, app_dir=settings.app_dir,
+        package=settings.redis_package,
+    )  # fmt: skip
 
 
 def compose(compose_file: str) -> str:
@@ -195,14 +205,14 @@ class Container(Fact[tuple[str, bool]]):
 
 
 class UnreadUnits(YesOrNo):
-    """Given the drop-ins of Redis' unit, return whether systemd has not yet read what it says now.
+    """Given Redis' unit and its drop-ins, return whether systemd has not yet read what it says now.
 
     NeedDaemonReload knows nothing of a directory that was made after systemd had looked: so its list is asked as well.
     """
 
     @override
-    def command(self, drop_ins: Sequence[str]) -> StringCommand:
-        show = "systemctl show redis-server.service --value -p"
+    def command(self, unit: str, drop_ins: Sequence[str]) -> StringCommand:
+        show = f"systemctl show {unit} --value -p"
         return asked(
             f"{show} NeedDaemonReload 2>/dev/null; for p in", *(QuoteString(path) for path in drop_ins),
             f"; do {show} DropInPaths 2>/dev/null | tr ' ' '\\n' | grep -qxF -e \"$p\" || echo yes; done; true",

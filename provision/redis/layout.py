@@ -10,19 +10,21 @@ from provision.redis.firewall import Wall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
-# Debian's package gives its directory to its user.
-OF_THE_PACKAGE = Directory("/etc/redis", "redis", "redis", 0o2770)
+
+def of_the_package(settings: Settings) -> Directory:
+    """Debian's package gives its directory to its user."""
+    return Directory(settings.redis_config_dir, settings.redis_package, settings.redis_package, 0o2770)
 
 
 def config(settings: Settings) -> File:
-    return _redis_file(settings, "redis.conf")
+    return _redis_file(settings, settings.redis_config_file, "redis.conf")
 
 
 def users(settings: Settings, *, allow_eval: bool | None = None) -> File:
     """Redis' users; the app's may run scripts where `allow_eval`, by default where the settings say so outright."""
     if allow_eval is None:
         allow_eval = settings.redis_allow_eval is True
-    return _redis_file(settings, "users.acl", allow_eval=allow_eval)
+    return _redis_file(settings, settings.redis_acl_file, "users.acl", allow_eval=allow_eval)
 
 
 def library() -> str:
@@ -30,10 +32,10 @@ def library() -> str:
     return plain("redis/rate-limit.lua")
 
 
-def _redis_file(settings: Settings, name: str, **extra: object) -> File:
-    path, text = f"{settings.redis_config_dir}/{name}", render(f"redis/{name}.j2", settings, **extra)
+def _redis_file(settings: Settings, path: str, template: str, **extra: object) -> File:
+    text, user = render(f"redis/{template}.j2", settings, **extra), settings.redis_package
     if settings.redis_mode == "package":
-        return File(path, text, "redis", "redis", 0o640, keep_previous=settings.redis_take_over)
+        return File(path, text, user, user, 0o640, keep_previous=settings.redis_take_over)
     # The container's user has a number that means nobody, or somebody else, here: the directory above keeps
     # others out on the host, and the container begins below it.
     return File(path, text)
@@ -56,7 +58,7 @@ def files(settings: Settings, *, app_is_here: bool, allow_eval: bool | None = No
 
 def unit(settings: Settings) -> list[Entry]:
     """Bounds what the service may hold and how long its end may take; waits for the network where it needs it."""
-    directory = "/etc/systemd/system/redis-server.service.d"
+    directory = f"/etc/systemd/system/{settings.redis_service}.service.d"
     text = render("redis/redis-server.conf.j2", settings)
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 

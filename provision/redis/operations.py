@@ -37,12 +37,12 @@ from provision.settings import Settings
 
 
 @operation()
-def unit_read(entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
+def unit_read(unit: str, entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
     """systemd knows the units as they lie there: else a bound holds from the next boot alone."""
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
     differ = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
     drop_ins = tuple(entry.path for entry in entries if isinstance(entry, File) and entry.path.endswith(".conf"))
-    if differ or host.get_fact(UnreadUnits, drop_ins=drop_ins):
+    if differ or host.get_fact(UnreadUnits, unit=unit, drop_ins=drop_ins):
         note(host, "systemd has not read what its units say now")
         yield StringCommand("systemctl daemon-reload")
 
@@ -103,24 +103,26 @@ def unwatched(timer: str, paths: Sequence[str]) -> Generator[StringCommand, None
 
 
 @operation()
-def accepted(config: File, acl: File, image: str = "") -> Generator[StringCommand, None, None]:
+def accepted(config: File, acl: File, package: str = "redis", image: str = "") -> Generator[StringCommand, None, None]:
     """Redis itself starts with these files; tried aside (in a container of `image`), when they are new to the host."""
     found = host.get_fact(Paths, paths=(config.path, acl.path))
     if any(file.path not in found or found[file.path].sha256 != file.sha256 for file in (config, acl)):
         note(host, "the configuration is new: it is tried by a server of its own first")
         aside = f"docker run --rm -i --network none --user redis --entrypoint sh {image} -c" if image else "sh -c"
         candidate = f"{config.content}==users==\n{acl.content}"
-        yield StringCommand(program("redis/try.sh", shell=aside), _stdin=PrivateInput(candidate), _timeout=LONG)
+        yield StringCommand(
+            program("redis/try.sh", package, shell=aside), _stdin=PrivateInput(candidate), _timeout=LONG
+        )
 
 
 @operation()
-def stopped(mode: str, container: str) -> Generator[StringCommand, None, None]:
+def stopped(mode: str, container: str, service: str) -> Generator[StringCommand, None, None]:
     """The Redis of this mode does not run, nor come back at the next boot; its data stay where they are."""
     note(host, f"the Redis of mode {mode!r} is stopped in favour of the other, and its data stay behind")
     if mode == "compose":
         yield StringCommand(f"docker stop {container} && docker rm {container}")
     else:
-        yield StringCommand("systemctl disable --now redis-server")
+        yield StringCommand(f"systemctl disable --now {service}")
 
 
 @dataclass(frozen=True)
@@ -132,20 +134,25 @@ class Server:
     runs: str
     pid: str
     stop: str
+    data: str
+    as_owner: str  # a shell of the user whose its data are
     aof_check: str
 
 
-# A unit that failed five times in ten seconds refuses to start until it is reset (systemd.unit(5)).
-SERVICE = Server(
-    restart="systemctl reset-failed redis-server; systemctl restart redis-server",
-    log="`journalctl -u redis-server` and /var/log/redis/redis-server.log",
-    runs="systemctl is-active -q redis-server",
-    pid="systemctl show -P MainPID redis-server",
-    stop="systemctl stop redis-server; systemctl reset-failed redis-server",
-    aof_check="setpriv --reuid=redis --regid=redis --init-groups sh -c",
-)
-DATA = "/var/lib/redis"
-DATA_IN_CONTAINER = "/data"
+def in_service(package: str) -> Server:
+    """The server of the distribution's package."""
+    unit = f"{package}-server"
+    return Server(
+        # A unit that failed five times in ten seconds refuses to start until it is reset (systemd.unit(5)).
+        restart=f"systemctl reset-failed {unit}; systemctl restart {unit}",
+        log=f"`journalctl -u {unit}` and /var/log/{package}/{unit}.log",
+        runs=f"systemctl is-active -q {unit}",
+        pid=f"systemctl show -P MainPID {unit}",
+        stop=f"systemctl stop {unit}; systemctl reset-failed {unit}",
+        data=f"/var/lib/{package}",
+        as_owner=f"setpriv --reuid={package} --regid={package} --init-groups sh -c",
+        aof_check=f"{package}-check-aof",
+    )
 
 
 def in_container(container: str, compose_file: str, port: int, image: str) -> Server:
@@ -161,24 +168,26 @@ def in_container(container: str, compose_file: str, port: int, image: str) -> Se
         runs=f'[ "$({state} {{{{.State.Restarting}}}} || echo false)" = false ]',
         pid=f"{state} {{{{.State.Pid}}}}",
         stop=f"docker stop {container}",
-        aof_check=f"docker run --rm --network none --user redis -v {container}-data:/data --entrypoint sh {image} -c",
+        data="/data",
+        as_owner=f"docker run --rm --network none --user redis -v {container}-data:/data --entrypoint sh {image} -c",
+        aof_check="redis-check-aof",
     )
 
 
-def has_broken_aof(server: Server, data: str) -> bool:
+def has_broken_aof(server: Server) -> bool:
     """Whether a Redis does not run because it cannot read its append-only file."""
-    return _broken_aof(server, data) is not None
+    return _broken_aof(server) is not None
 
 
-def _broken_aof(server: Server, data: str) -> tuple[int, int] | None:
-    check = program("redis/mend-aof.sh", data, shell=server.aof_check)
+def _broken_aof(server: Server) -> tuple[int, int] | None:
+    check = program("redis/mend-aof.sh", server.data, server.aof_check, shell=server.as_owner)
     return host.get_fact(BrokenAof, runs=server.runs, check=check.get_raw_value())
 
 
 @operation()
-def aof_mended(server: Server, data: str) -> Generator[StringCommand, None, None]:
+def aof_mended(server: Server) -> Generator[StringCommand, None, None]:
     """A Redis that does not run has an append-only file that it can read; the whole of it was kept aside before."""
-    broken = _broken_aof(server, data)
+    broken = _broken_aof(server)
     if broken is None:
         return
     lost, size = broken
@@ -186,10 +195,11 @@ def aof_mended(server: Server, data: str) -> Generator[StringCommand, None, None
     note(
         host,
         f"Redis does not start: its append-only file is damaged, as after a power loss: {amount} no commands. They are"
-        f" cut off, and what was counted in them is lost; the whole file is kept as {data}/appendonlydir.broken-(time)",
+        f" cut off, and what was counted in them is lost; the whole file is kept as"
+        f" {server.data}/appendonlydir.broken-(time)",
     )
     yield StringCommand(server.stop)
-    yield program("redis/mend-aof.sh", data, "mend", shell=server.aof_check)
+    yield program("redis/mend-aof.sh", server.data, server.aof_check, "mend", shell=server.as_owner)
 
 
 @operation()
@@ -205,7 +215,7 @@ def composed(container: str, compose_file: str) -> Generator[StringCommand, None
 
 @operation()
 def configured(
-    config: File, acl: File, library: str, port: int, operator_password: SecretStr, server: Server = SERVICE
+    config: File, acl: File, library: str, port: int, operator_password: SecretStr, server: Server
 ) -> Generator[StringCommand, None, None]:
     """The running server has this configuration, these users and these functions, and says so itself."""
     wanted, wanted_users = directives(config.content), users(acl.content)

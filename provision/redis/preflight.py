@@ -7,22 +7,20 @@ from pyinfra.api import Host
 from provision.engine.preflight import PreflightError
 from provision.engine.private import PrivateInput
 from provision.redis import existing, external
-from provision.redis.facts import COUNT, Keys, RedisSite, login
+from provision.redis.facts import COUNT, Keys, login, site_of
 from provision.settings import Settings
 
 
 def redis_host(host: Host, settings: Settings) -> existing.Site:
     """Return what the host has of Redis. Raise PreflightError when ours cannot be there, or would lose counters."""
-    site = host.get_fact(
-        RedisSite, port=settings.redis_port, container=settings.redis_container, app_dir=settings.app_dir
-    )
+    site = site_of(host, settings)
     found = existing.holder(site, settings)
     keys = None
     if found in ("package", "compose", "debian"):
         # The password is for a Redis of ours alone.
         known = "" if found == "debian" else login(settings.redis_operator_password.get_secret_value())
         keys = host.get_fact(Keys, port=settings.redis_port, _stdin=PrivateInput(known + COUNT))
-    elif existing.is_on_another_port(site):
+    elif existing.is_on_another_port(site, settings):
         keys = host.get_fact(Keys, port=existing.DEBIANS_PORT, _stdin=PrivateInput(COUNT))
     objection = existing.objection(site, settings, keys)
     if objection:

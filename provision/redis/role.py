@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 from pyinfra.operations import server, systemd
 
-from provision.debian import files, packages, users
+from provision.debian import files, packages, units, users
 from provision.debian.entries import Entry, File
 from provision.debian.system import System
+from provision.engine import claims
 from provision.engine.changes import warn
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
@@ -18,7 +21,7 @@ from provision.redis.firewall import Wall
 from provision.settings import Settings
 
 
-@deploy("Redis")
+@deploy("Redis", {"role": "redis"})
 def redis_server(settings: Settings, system: System, site: Site, wall: Wall | None, *, app_is_here: bool) -> None:
     _firewall(settings, wall)
     seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
@@ -37,6 +40,9 @@ def redis_server(settings: Settings, system: System, site: Site, wall: Wall | No
 def _firewall(settings: Settings, wall: Wall | None) -> None:
     """Before Redis is there: nobody shall reach it in between. Without a `wall` it stays as it is."""
     table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
+    if settings.redis_needs_firewall:
+        files.needed(layout.firewall(settings, Wall()), as_they_are=True)
+        claims.kept("tables", [table])
     if wall is not None:
         entries = layout.firewall(settings, wall)
         packages.installed(name="Install nftables", names=["nftables"])
@@ -53,22 +59,35 @@ def _firewall(settings: Settings, wall: Wall | None) -> None:
 
 
 def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:
-    config = layout.config(settings)
-    if site.has_container:
-        redis.stopped(name="Stop the Redis in the container", mode="compose", container=settings.redis_container)
-    packages.installed(name="Install Redis from the distribution", names=["redis-server", "redis-tools"])
-    _kernel(settings, system)
-    redis.accepted(name="Try the new configuration with a server aside", config=config, acl=acl)
-    files.placed(name="Write Redis' configuration and its users", entries=entries, within=[layout.OF_THE_PACKAGE])
-    redis.unit_read(
-        name="Bound what Redis' service may hold, and how long its end may take", entries=layout.unit(settings)
+    config, service, server_of_ours = (
+        layout.config(settings),
+        settings.redis_service,
+        redis.in_service(settings.redis_package),
     )
-    _mend(redis.SERVICE, redis.DATA)
-    systemd.service(name="Run Redis, now and after every boot", service="redis-server", running=True, enabled=True)
+    claims.needed("data", [server_of_ours.data])
+    if site.has_container:
+        redis.stopped(
+            name="Stop the Redis in the container",
+            mode="compose", container=settings.redis_container, service=service,
+        )  # fmt: skip
+    packages.installed(name="Install Redis from the distribution", names=[service, "redis-tools"])
+    _kernel(settings, system)
+    redis.accepted(
+        name="Try the new configuration with a server aside", config=config, acl=acl, package=settings.redis_package
+    )
+    files.placed(
+        name="Write Redis' configuration and its users", entries=entries, within=[layout.of_the_package(settings)]
+    )
+    redis.unit_read(
+        name="Bound what Redis' service may hold, and how long its end may take",
+        unit=f"{service}.service", entries=layout.unit(settings),
+    )  # fmt: skip
+    _mend(server_of_ours)
+    systemd.service(name="Run Redis, now and after every boot", service=service, running=True, enabled=True)
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,
-        operator_password=settings.redis_operator_password,
+        operator_password=settings.redis_operator_password, server=server_of_ours,
     )  # fmt: skip
 
 
@@ -77,8 +96,12 @@ def _in_a_container(
 ) -> None:
     config = layout.config(settings)
     container, compose_file = settings.redis_container, settings.redis_compose_file
+    claims.kept("compose", [compose_file])
     if site.service_is_on:
-        redis.stopped(name="Stop the Redis of Debian's package", mode="package", container=container)
+        redis.stopped(
+            name="Stop the Redis of Debian's package",
+            mode="package", container=container, service=settings.redis_service,
+        )  # fmt: skip
     packages.installed(name="Install redis-cli, to ask the Redis in the container", names=["redis-tools"])
     if app_is_here:
         users.service_user(name="Create the user that the app runs as", user=settings.app_user, home=settings.app_dir)
@@ -109,7 +132,7 @@ def _in_a_container(
             )
     files.placed(name="Write the Compose file, Redis' configuration and its users", entries=entries)
     server_of_ours = redis.in_container(container, compose_file, settings.redis_port, settings.redis_image)
-    _mend(server_of_ours, redis.DATA_IN_CONTAINER)
+    _mend(server_of_ours)
     redis.composed(name="Run Redis' container, now and after a boot", container=container, compose_file=compose_file)
     redis.configured(
         name="Bring the running Redis to its configuration",
@@ -119,9 +142,9 @@ def _in_a_container(
     )  # fmt: skip
 
 
-def _mend(server: redis.Server, data: str) -> None:
-    if redis.has_broken_aof(server, data):
-        redis.aof_mended(name="Mend what a power loss left of Redis' append-only file", server=server, data=data)
+def _mend(server: redis.Server) -> None:
+    if redis.has_broken_aof(server):
+        redis.aof_mended(name="Mend what a power loss left of Redis' append-only file", server=server)
 
 
 def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: bool) -> None:
@@ -129,8 +152,13 @@ def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: boo
     watch, timer = layout.script_watch(settings), layout.script_timer(settings)
     if allow_eval:
         warn(host, scripts.warning(settings, seen))
+    claims.needed("scratch", [posixpath.dirname(settings.redis_script_state)])
     if allow_eval and settings.redis_allow_eval == "auto":
         files.placed(name="Lay out what keeps when Redis last ran a script", entries=watch)
+        units.read_anew(
+            name="Have systemd read what keeps it",
+            units=[timer, f"{timer.removesuffix('.timer')}.service"],
+        )  # fmt: skip
         systemd.service(
             name="Keep it every five minutes", service=timer, running=True, enabled=True,
         )  # fmt: skip

@@ -61,7 +61,7 @@ class ScriptUse(Fact[Scripts]):
 
 def question(settings: Settings) -> dict[str, object]:
     """The arguments of `ScriptUse` for these settings: the app's users file of either mode."""
-    files = ("/etc/redis/users.acl", f"/etc/{settings.app_name}-redis/mounted/users.acl")
+    files = (f"/etc/{settings.redis_package}/users.acl", f"/etc/{settings.app_name}-redis/mounted/users.acl")
     return {"acl_files": files, "user": settings.redis_user, "state": settings.redis_script_state}
 
 

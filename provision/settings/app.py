@@ -41,6 +41,7 @@ class AppSettings(BaseModel):
     )
     app_env: dict[EnvironmentName, EnvironmentValue] = Field(
         default_factory=dict,
-        description="Further variables for the app's `.env`, written as they stand (Next.js expands $NAME in them).",
+        description="Further variables for the app's `.env`, written as they stand; a plan tells which of its"
+        " readers take one for something else.",
         examples=[{"NODE_ENV": "production"}],
     )

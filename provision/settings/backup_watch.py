@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from provision.settings import schedule
-from provision.settings.fields import AbsolutePath, Count, Host, Line, SecretUrl, Time, Weekday
+from provision.settings.fields import AbsolutePath, Count, Host, Line, SecretAddresses, SecretUrl, Time, Weekday
 
 
 class BackupWatchSettings(BaseModel):
@@ -21,10 +21,21 @@ class BackupWatchSettings(BaseModel):
         " BACKUP_EXIT_CODE in its environment. Empty: none.",
         examples=['logger -p daemon.err "$BACKUP_TIER: $BACKUP_MESSAGE"'],
     )
+    backup_hook: Line | Literal[""] = Field(
+        "",
+        description="A shell command that the backup user runs before and after each backup of a database, what"
+        " happened as JSON on its standard input; it has a minute, and no backup fails by it. Empty: none.",
+        examples=["/usr/local/bin/tell-dashboard"],
+    )
     backup_ping_url: SecretUrl = Field(
         None,
         description="The address, in healthchecks.io's form, that a Debian host tells when a backup or restore test"
         " begins and how it ends: `env:NAME`, `file:PATH`, `command:...`. {name} in it is daily, weekly, restore-test.",
+    )
+    notify: SecretAddresses = Field(
+        None,
+        description="Whom a Debian host tells by Apprise when the state of its backups changes, and once a day as long"
+        " as it is not well: `env:NAME`, `file:PATH`, `command:...`; its addresses, blanks between.",
     )
     backup_metrics_dir: AbsolutePath | Literal[""] = Field(
         "",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
-from provision.settings.fields import Count
+from provision.settings.fields import Count, Line
 
 
 class DeploySettings(BaseModel):
@@ -15,6 +17,13 @@ class DeploySettings(BaseModel):
         10800,
         description="The same for what takes long by its nature: installing packages, pulling images, the first"
         " backup and the first copies of it.",
+    )
+    deploy_hook: Line | Literal[""] = Field(
+        "",
+        description="A shell command that `make deploy` runs on the machine that deploys before its first question to a"
+        " host and after its last, what happened as JSON on its standard input; it has a minute, and no deploy fails by"
+        " it. Empty: none.",
+        examples=["curl -sf --json @- https://chat.example.com/hooks/deploys"],
     )
     deploy_silence_seconds: Count = Field(
         45, description="After how long without any sign of life a connected host is given up."

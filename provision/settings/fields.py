@@ -121,10 +121,38 @@ def _secret(value: Any) -> Any:
     return value
 
 
+def _secret_file(value: Any) -> Any:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and "\x00" in text:
+        raise ValueError("must be text: it holds a NUL byte")
+    return value
+
+
+def _remote(value: str) -> str:
+    """A place as rclone writes it; a name with a ":" first would be a backend with its options, secrets among them."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. +@-]*:[^\x00-\x1f\x7f:,{}\\*?\[\]]*", value) or ".." in value.split(
+        "/"
+    ):
+        raise ValueError(
+            "must be a place as rclone names it, such as 's3:bucket/medaction': a section of"
+            " backup_offsite_config, a colon, a path"
+        )
+    return value.rstrip("/")
+
+
 def _web_address(value: SecretStr | None) -> SecretStr | None:
     if value and not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[\w.~{}-]+)+", value.get_secret_value(), re.ASCII):
         raise ValueError(
             "must be an address such as https://hc-ping.com/key/{name}, without '?', '#' and '/' at its end"
+        )
+    return value
+
+
+def _addresses(value: SecretStr | None) -> SecretStr | None:
+    words = value.get_secret_value().split() if value else []
+    if not all(re.fullmatch(r"[a-z][a-z0-9]*://[\x21-\x7e]+", word, re.ASCII) for word in words):
+        raise ValueError(
+            "must be addresses as Apprise knows them, such as mailtos://user:password@host, blanks between"
         )
     return value
 
@@ -150,3 +178,6 @@ BindAddress = Annotated[str, AfterValidator(_bind_address)]
 AllowedFrom = Annotated[str, AfterValidator(_allowed_from)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]
+SecretFile = Annotated[SecretStr | None, BeforeValidator(_secret_file)]
+SecretAddresses = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_addresses)]
+Remote = Annotated[str, AfterValidator(_remote)]

@@ -20,6 +20,10 @@ class RedisSettings(AppSettings):
         "package",
         description="Where Redis comes from: Debian's package, Docker Compose, or somebody else's server.",
     )
+    redis_package: Literal["redis", "valkey"] = Field(
+        "redis",
+        description="Mode package: Redis, or Valkey where the distribution has it (Debian 13), for new hosts only.",
+    )
     redis_image: Image = Field("redis:7.2-alpine", description="Mode compose: the image, of Redis 7.0 or newer.")
     redis_take_over: Annotated[bool, Field(strict=True)] = Field(
         False,
@@ -157,7 +161,17 @@ class RedisSettings(AppSettings):
     @property
     def redis_config_dir(self) -> str:
         """Where redis.conf and users.acl lie on the host; a container sees it as /etc/redis."""
-        return "/etc/redis" if self.redis_mode == "package" else f"/etc/{self.app_name}-redis/mounted"
+        return f"/etc/{self.redis_package}" if self.redis_mode == "package" else f"/etc/{self.app_name}-redis/mounted"
+
+    @property
+    def redis_config_file(self) -> str:
+        """The host's path of redis.conf, or valkey.conf."""
+        return f"{self.redis_config_dir}/{self.redis_package if self.redis_mode == 'package' else 'redis'}.conf"
+
+    @property
+    def redis_service(self) -> str:
+        """Mode package: the unit, and the program that it runs."""
+        return f"{self.redis_package}-server"
 
     @property
     def redis_acl_file(self) -> str:

@@ -1,14 +1,13 @@
 """Templates to text, complete or not at all, and the quoting that each kind of file needs.
 
 Undefined names are errors (StrictUndefined). A template sees the host's settings by name, and writes every
-value through the filter of the language that it stands in: `sh`, `url`, `dotenv`, `pgpass`, `sql`. A secret
+value through the filter of the language that it stands in: `sh`, `url`, `pgpass`, `sql`. A secret
 reaches a template only by `| reveal`, so one can list them with grep.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 from urllib.parse import quote
 
@@ -45,28 +44,6 @@ def url(value: object) -> str:
     The tilde too: a shell that reads `.env` takes one behind a colon for somebody's home.
     """
     return quote(_plain(value), safe="").replace("~", "%7E")
-
-
-def dotenv(value: object) -> str:
-    """A `.env` value that dotenv, Next.js and `node --env-file` read back as it was; bare where nothing needs quotes,
-    because `docker run --env-file` keeps them.
-
-    Raise ValueError where no quoting can do that: dotenv knows no escape for a quote, so a value can hold
-    two of ' " ` but not all three (https://www.npmjs.com/package/dotenv, "What rules does the parsing
-    engine follow").
-    """
-    text = _plain(value)
-    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=\[\]-]+", text):
-        return text
-    # dotenv reads \" (\' and \` too) as a quote that does not end the value, and would go on on the next line.
-    if re.fullmatch(r"[^\s#'\"`][^#'\"`\r\n]*\\", text):
-        return text
-    # In double quotes dotenv turns the two characters \n into a line break, and others take $, ` and \ for theirs.
-    candidates = "'`" if "\\n" in text or "\\r" in text else "'\"`" if re.search(r"[$`\\]", text) else "\"'`"
-    for mark in candidates:
-        if mark not in text:
-            return f"{mark}{text}{mark}"
-    raise ValueError("no .env parser can read a value with all three of ' \" ` in it")
 
 
 def pgpass(value: object) -> str:
@@ -107,4 +84,4 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=False,  # nothing here is HTML; each value goes through the filter of its own language
 )
-_environment.filters.update(sh=sh, url=url, dotenv=dotenv, pgpass=pgpass, sql=sql, sha256=sha256, reveal=reveal)
+_environment.filters.update(sh=sh, url=url, pgpass=pgpass, sql=sql, sha256=sha256, reveal=reveal)

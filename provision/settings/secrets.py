@@ -3,7 +3,7 @@
 A secret setting holds a reference:
 
     env:NAME        the environment variable NAME of whoever deploys
-    file:PATH       the first line of a file that only its owner can read (0600)
+    file:PATH       the first line of a file that only its owner can read (0600); all of it where the secret is a file
     command:ARGV    what a command prints, such as `command:pass show medaction/redis`; no shell runs it
 
 and without one, the line `setting=value` in `.secrets/<environment>.env` (0600, git-ignored), which
@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from provision.settings.project import PROJECT
 
 COMMAND_TIMEOUT_SECONDS = 60
+WHOLE_FILES = ("backup_offsite_config",)  # the settings whose secret has more than one line
 
 
 class SecretError(Exception):
@@ -59,6 +60,8 @@ class Reader:
                 raise SecretError("must point at the secret (env:NAME, file:PATH or command:...), not be it")
             value = self._sources[source](rest.strip())
             value.encode()
+            if setting not in WHOLE_FILES and source != "env":
+                value = _first_line(value)
         except UnicodeError:  # its own words would show a part of the secret
             raise SecretError("cannot be read: it is not UTF-8 text") from None
         except (OSError, ValueError) as error:
@@ -87,7 +90,7 @@ class Reader:
         path = (PROJECT / Path(name).expanduser()).resolve()
         if not path.is_file():
             raise SecretError(f"is missing: there is no file {name}")
-        return _first_line(self._read_private(path))
+        return self._read_private(path)
 
 
 def read(setting: str, reference: object, environment: str) -> SecretStr:
@@ -144,7 +147,7 @@ def _from_command(command: str) -> str:
         raise SecretError(f"is missing: the command {argv[:1]} did not run: {type(error).__name__}") from None
     if done.returncode != 0:
         raise SecretError(f"is missing: the command {argv[0]} ended with exit code {done.returncode}")
-    return _first_line(done.stdout)
+    return done.stdout
 
 
 def _first_line(text: str) -> str:

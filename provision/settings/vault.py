@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import configparser
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from provision.settings.app import AppSettings
-from provision.settings.fields import AbsolutePath, AgeRecipient, Count, Host, User
+from provision.settings.fields import AbsolutePath, AgeRecipient, Count, Host, Remote, SecretFile, User
+
+
+def _sections(text: str) -> list[str]:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(text)
+    return parser.sections()
 
 
 class VaultSettings(AppSettings):
@@ -18,6 +25,21 @@ class VaultSettings(AppSettings):
     )
     backup_outbox_days: Count = Field(
         3, description="How many days an encrypted copy waits on the backup host after every vault has read it."
+    )
+    backup_offsite: list[Remote] = Field(
+        [],
+        description="Where rclone keeps a further copy of what is encrypted on this host, a vault's store or a backup"
+        " host's outbox: places such as s3:bucket/path, of which each begins with a section of"
+        " `backup_offsite_config`.",
+    )
+    backup_offsite_config: SecretFile = Field(
+        None,
+        validate_default=True,
+        description="rclone's configuration (rclone.conf) for `backup_offsite`: `file:PATH`, `env:NAME`,"
+        " `command:...`. It holds the keys of the storage and lies on this host alone, root's.",
+    )
+    backup_offsite_bandwidth_kbit: Annotated[int, Field(strict=True, ge=0)] = Field(
+        0, description="How many kbit/s copies to `backup_offsite` may take; 0: as many as there are."
     )
     backup_vault_address: Host | Literal[""] = Field(
         "", description="Where the vaults reach this backup host's sshd. Empty: at its name in the inventory."
@@ -47,6 +69,22 @@ class VaultSettings(AppSettings):
         " servers tell at a deploy: needed for servers in containers.",
     )
 
+    @field_validator("backup_offsite_config")
+    @classmethod
+    def _names_each_place(cls, config: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        places = info.data.get("backup_offsite") or []
+        if places and config is None:
+            raise ValueError("is missing: backup_offsite names places, and rclone must know their keys")
+        try:
+            sections = set(_sections(config.get_secret_value())) if config else set()
+        except configparser.Error as error:
+            # Its own words would show a line of it.
+            raise ValueError(f"is no rclone.conf ({type(error).__name__}): make it with `rclone config`") from None
+        lacking = sorted({place.split(":")[0] for place in places} - sections)
+        if lacking:
+            raise ValueError(f"has no section [{lacking[0]}], which backup_offsite names")
+        return config
+
     @property
     def backup_outbox(self) -> str:
         """Root's: encrypted copies that wait for the vaults, and what stands about them in plain."""
@@ -61,6 +99,16 @@ class VaultSettings(AppSettings):
     def backup_outbox_group(self) -> str:
         """The accounts by which vaults read, and nobody else."""
         return f"{self.app_name}-offsite"[:32]
+
+    @property
+    def backup_offsite_config_file(self) -> str:
+        """Where rclone's configuration lies: root's alone."""
+        return f"/etc/{self.app_name}-offsite/rclone.conf"
+
+    @property
+    def backup_offsite_state(self) -> str:
+        """Root's alone: what each of the places has."""
+        return f"/var/lib/{self.app_name}/push"
 
     @property
     def vault_config_dir(self) -> str:

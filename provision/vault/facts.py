@@ -38,6 +38,24 @@ class PublicKeys(Fact[dict[str, str]]):
         return found
 
 
+class Warnings(Fact[list[str]]):
+    """Given the program that copies on, return what only a person can change at a place, a sentence each."""
+
+    @override
+    def command(self, program: str) -> StringCommand:
+        path = QuoteString(program)
+        return asked("if [ -x", path, "]; then", path, "--warn 2>/dev/null || true; fi")
+
+    @staticmethod
+    @override
+    def default() -> list[str]:
+        return []
+
+    @override
+    def read(self, lines: list[str]) -> list[str]:
+        return lines
+
+
 class VaultReport(Fact[list[dict[str, Any]] | None]):
     """Given a vault's program, return what it holds of each database of each backup host, an entry each.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,6 +123,13 @@ def vault_directories(settings: Settings) -> list[Entry]:
     ]
 
 
+def scratch(settings: Settings) -> list[str]:
+    """What is worth nothing without the vault."""
+    directories = [settings.vault_proof_dir, settings.backup_state_dir, settings.backup_restore_test_dir]
+    metrics = f"{settings.backup_metrics_dir}/{settings.app_name}-vault.prom"
+    return [*directories, *([metrics] if settings.backup_metrics_dir else [])]
+
+
 def vault_files(settings: Settings, account: str, sources: Sequence[Source], sign_key: str) -> list[Entry]:
     """The vault's program, the restore that it proves copies with, and what it knows of the backup hosts."""
     there = settings.backup_program_dir
@@ -156,6 +164,51 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
     ]
 
 
+def push_directories(settings: Settings) -> list[Entry]:
+    return [
+        Directory(f"/var/lib/{settings.app_name}"),
+        Directory(settings.backup_offsite_state, "root", "root", 0o700),
+        Directory(posixpath.dirname(settings.backup_offsite_config_file), "root", "root", 0o700),
+        Directory(settings.backup_program_dir),
+    ]
+
+
+def push_files(settings: Settings, is_vault: bool, host_name: str) -> list[Entry]:
+    """The program that copies on to `backup_offsite`: a vault's store and sealed secrets, or a backup host's outbox.
+
+    A place has the same layout either way, that of a vault's directory.
+    """
+    assert settings.backup_offsite_config is not None  # the settings' own rule
+    there = settings.backup_program_dir
+    source, parts, below = (
+        (settings.vault_dir, ["store", "secrets"], "")
+        if is_vault
+        else (settings.backup_outbox, ["daily", "weekly"], f"store/{host_name}/")
+    )
+    config = settings.backup_offsite_config.get_secret_value()
+    return [
+        File(settings.backup_offsite_config_file, config, mode=0o600),
+        File(
+            f"{there}/push-settings.sh",
+            render("vault/push-settings.sh.j2", settings, source=source, parts=parts, below=below),
+        ),
+        File(f"{there}/push.sh", plain("vault/push.sh"), mode=0o755),
+        *units(
+            settings, "push", "push.sh", "*:5/10", "copies of what is encrypted, on to backup_offsite",
+            writable=[settings.backup_offsite_state],
+            capabilities="CAP_DAC_READ_SEARCH",
+        ),
+    ]  # fmt: skip
+
+
+def push_paths(settings: Settings) -> list[str]:
+    """What `push_files` has made."""
+    there, unit = settings.backup_program_dir, f"/etc/systemd/system/{settings.app_name}-push"
+    programs = [f"{there}/push-settings.sh", f"{there}/push.sh"]
+    # The keys last: a removal that is cut goes on from there.
+    return [f"{unit}.timer", f"{unit}.service", *programs, settings.backup_offsite_config_file]
+
+
 def sealed_secrets(settings: Settings, environment: str, sealed: str) -> list[Entry]:
     """What only people's own key opens, in a vault for the day when nothing else is left."""
     path = f"{settings.vault_dir}/secrets/{environment}.env.age"
@@ -170,6 +223,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
             "backup_failure_hook": "",
+            "backup_hook": "",
             "backup_metrics_dir": "",  # the vault's own program writes its own
         }
     )

@@ -130,6 +130,16 @@ def ran(path: str, service: str) -> Generator[StringCommand, None, None]:
 
 
 @operation()
+def unpushed(timer: str, paths: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """Nothing of this timer is on the host, and nobody's keys are."""
+    note(host, "backup_offsite names no place any more: what copied there goes, and its keys")
+    yield StringCommand("systemctl disable --now", QuoteString(timer), "2>/dev/null || true")
+    for path in paths:  # in this order
+        yield StringCommand("rm -f --", QuoteString(path))
+    yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
 def reached() -> Generator[StringCommand, None, None]:
     """Changes nothing. One operation of several hosts: none goes beyond it before all others have come there."""
     host.noop("all hosts have come here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from pyinfra.api import Host, State
@@ -11,8 +11,10 @@ from provision.engine import inventory
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.postgres import server as database
+from provision.settings import Settings
 from provision.vault import keys
 from provision.vault.facts import PublicKeys
+from provision.vault.sources import Vault
 
 
 def known_hosts_only(host: Host, state: State, member: Member, members: list[Member]) -> None:
@@ -42,6 +44,15 @@ def refuse_offline_key(host: Host, member: Member, has: Mapping[str, str]) -> No
         raise PreflightError(
             f"{host.name}: {member.settings.vault_config_dir}/age holds a key of backup_encrypt_to, and an offline key"
             " lies on no machine: remove it there, make another one with `make keys`; no host was changed"
+        )
+
+
+def require_recipients(host: Host, settings: Settings, vaults: Sequence[Vault]) -> None:
+    """Raise PreflightError where copies are to leave a backup host, and nobody is named who could open them."""
+    if settings.backup_offsite and not vaults and not settings.backup_encrypt_to:
+        raise PreflightError(
+            f"{host.name}: backup_offsite = {settings.backup_offsite!r}, and there is neither a vault nor a key in"
+            " backup_encrypt_to that could open what goes there: make one with `make keys`; no host was changed"
         )
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 
+from pyinfra import host
 from pyinfra.api.deploy import deploy
 
 from provision.backup import layout as backup
 from provision.debian import files, packages, users
 from provision.debian.entries import Entry
+from provision.debian.files import Paths
+from provision.engine import claims
+from provision.engine.changes import warn
 from provision.postgres import layout as postgres
 from provision.postgres import packages as clients
 from provision.settings import Settings
 from provision.vault import layout
 from provision.vault import operations as vaults
+from provision.vault.facts import Warnings
 from provision.vault.sources import Source, Vault
 
 
-@deploy("Vault keys")
+@deploy("Vault keys", {"role": "vault"})
 def vault_keys(settings: Settings) -> None:
+    claims.needed("data", [settings.vault_dir, settings.vault_config_dir])
+    claims.needed("scratch", layout.scratch(settings))
     packages.installed(name="Install what makes keys", names=["age", "openssh-client", "jq"])
     users.service_user(
         name="Create the user that fetches from backup hosts",
@@ -34,9 +42,13 @@ def vault_keys(settings: Settings) -> None:
     )  # fmt: skip
 
 
-@deploy("Off-site")
+@deploy("Off-site", {"role": "backup"})
 def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> None:
-    """On a backup host: what leaves it is encrypted, and lies where each vault has a reading account of its own."""
+    """On a backup host: what leaves it is encrypted, and lies where each vault has a reading account of its own.
+
+    Without a vault it goes on to `backup_offsite` alone.
+    """
+    claims.needed("scratch", [settings.backup_outbox, settings.backup_outbox_work])
     packages.installed(name="Install what encrypts the copies", names=["age", "jq"])
     users.group(name="Create the group of the vaults' accounts", name_of_group=settings.backup_outbox_group)
     for each in readers:
@@ -57,17 +69,18 @@ def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> N
         units=[f"{settings.app_name}-offsite.timer", layout.log_mount(settings)],
         read_anew=[f"{settings.app_name}-offsite.service"],
     )  # fmt: skip
-    vaults.sshd_told(
-        name="Let sshd show the vaults the outbox and nothing else",
-        file=layout.sshd(settings), noted=layout.sshd_noted(settings),
-    )  # fmt: skip
+    if readers:
+        vaults.sshd_told(
+            name="Let sshd show the vaults the outbox and nothing else",
+            file=layout.sshd(settings), noted=layout.sshd_noted(settings),
+        )  # fmt: skip
     vaults.ran(
         name="Encrypt what no vault could fetch yet",
         path=backup.program(settings, "offsite.sh"), service=f"{settings.app_name}-offsite.service",
     )  # fmt: skip
 
 
-@deploy("Vault")
+@deploy("Vault", {"role": "vault"})
 def vault(
     settings: Settings, account: str, sources: Sequence[Source], sign_key: str, majors: Sequence[int],
     sealed: Sequence[Entry],
@@ -80,6 +93,7 @@ def vault(
         name="Create the user that restores dumps to test them",
         user=settings.backup_restore_test_user, home=settings.backup_restore_test_dir,
     )  # fmt: skip
+    files.needed(postgres.no_main_cluster(settings), as_they_are=True)
     if majors:
         files.placed(
             name="Keep PostgreSQL's package from starting a server of its own",
@@ -102,9 +116,49 @@ def vault(
     )  # fmt: skip
 
 
-@deploy("Vault")
+@deploy("Vault", {"role": "vault"})
 def first_fetch(settings: Settings) -> None:
     vaults.ran(
         name="Fetch and prove what was not yet",
         path=backup.program(settings, "vault.sh"), service=f"{settings.app_name}-vault.service",
+    )  # fmt: skip
+
+
+@deploy("Object storage", {"role": "vault"})
+def push_store(settings: Settings) -> None:
+    """A further copy of a vault's store, at places that rclone reaches. Nothing is ever removed there."""
+    _push(settings, is_vault=True, host_name="")
+
+
+@deploy("Object storage", {"role": "backup"})
+def push_outbox(settings: Settings, host_name: str) -> None:
+    """The same of a backup host's outbox."""
+    _push(settings, is_vault=False, host_name=host_name)
+
+
+def _push(settings: Settings, *, is_vault: bool, host_name: str) -> None:
+    if not settings.backup_offsite:
+        keys = settings.backup_offsite_config_file
+        if keys in host.get_fact(Paths, paths=(keys,)):
+            vaults.unpushed(
+                name="Take away what copied to places that are not named any more",
+                timer=f"{settings.app_name}-push.timer", paths=layout.push_paths(settings),
+            )  # fmt: skip
+        return
+    claims.needed("scratch", [settings.backup_offsite_state, posixpath.dirname(settings.backup_offsite_config_file)])
+    for sentence in host.get_fact(Warnings, program=backup.program(settings, "push.sh")):
+        warn(host, sentence)
+    packages.installed(name="Install rclone", names=["rclone", "jq"])
+    files.placed(name="Make room for what is known of each place", entries=layout.push_directories(settings))
+    files.placed(
+        name="Write the program that copies there, and its keys",
+        entries=layout.push_files(settings, is_vault, host_name),
+    )
+    vaults.started(
+        name="Start its timer, now and after every boot",
+        units=[f"{settings.app_name}-push.timer"], read_anew=[f"{settings.app_name}-push.service"],
+    )  # fmt: skip
+    vaults.ran(
+        name="Copy what no place has yet",
+        path=backup.program(settings, "push.sh"), service=f"{settings.app_name}-push.service",
     )  # fmt: skip

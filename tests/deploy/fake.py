@@ -23,7 +23,7 @@ from provision.app import layout as app_layout
 from provision.app.dotenv import merge
 from provision.backup import layout as backup_layout
 from provision.debian.entries import Directory, Entry, File
-from provision.engine import inventory
+from provision.engine import claims, inventory
 from provision.engine import run as runs
 from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
@@ -117,6 +117,24 @@ class Fleet:
                 callers=sorted(each.name for each in members if each != member and {"app", "redis"} & set(each.groups)),
                 vaults=sources.vaults(self.environment, members), fetched=sources.sources(self.environment, members),
             )  # fmt: skip
+        self._list(members)
+
+    def _list(self, members: list[inventory.Member]) -> None:
+        """Let every host have the list that a deploy of such hosts leaves."""
+        self.run("--dry")
+        for member in members:
+            name, settings = member.name.removeprefix("@fake/"), member.settings
+            said = claims._of_hosts.get(state().inventory.get_host(member.name))
+            if said is None:  # a preflight ended the run
+                continue
+            listed = record_layout.Listed(
+                version(), self.environment, record_layout.things(said.ours), said.of, {}, said.sums
+            )
+            path = record_layout.path(settings)
+            listed.sums.pop(path, None)
+            text = record_layout.text(listed, self.groups_of(name))
+            self.answers[name]["stat $1 --printf"] += stat_lines(File(path, text))
+            self.answers[name][f"cat -- {path}"] = [*text.splitlines(), "==journal=="]
 
     def write(self) -> Path:
         """The inventory file; a host whose data has an `ssh_hostname` is a real one."""
@@ -192,11 +210,7 @@ def deployed(
         entries += vault_layout.outbox_directories(settings)
         entries += [*vault_layout.outbox_files(settings, name, vaults), vault_layout.sshd(settings)]
     path = record_layout.path(settings)
-    files = [entry.path for entry in entries if not isinstance(entry, Directory)]
-    files += [path, record_layout.history(settings)]
-    files += [vault_layout.sshd_noted(settings)] if "backup" in groups and vaults else []
-    ours = {"files": files, "directories": [posixpath.dirname(path)]}
-    entries += [Directory(posixpath.dirname(path)), File(path, record_layout.text(version(), groups, ours))]
+    entries.append(Directory(posixpath.dirname(path)))
     packages = [
         "age", "openssh-client", "redis-server", "redis-tools", "nftables", "cron", "logrotate", "jq", "isal",
         "util-linux", "postgresql-client-15",
@@ -231,7 +245,6 @@ def deployed(
             for unit in ("medaction-offsite.timer", "medaction-vault.timer", vault_layout.log_mount(settings))
             for line in (f"Id={unit}", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no", "")
         ],
-        f"cat -- {path}": [*record_layout.text(version(), groups, ours).splitlines(), "==journal=="],
     }
 
 

@@ -54,6 +54,7 @@ ANSWERS = {
     "SshdLoaded": ["yes"],
     "UnitStates": ["Id=x.timer", "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"],
     "Due": ["never ran"],
+    "Warnings": ["s3:bucket: it keeps no versions"],
     "PublicKeys": ["age=age1xyz", "host=ssh-ed25519 AAAA"],
     "VaultReport": ['{"host": "db1", "database": "medaction", "proven_hours": 3}'],
     "BrokenAof": ["broken 12 3400"],
@@ -63,8 +64,14 @@ ANSWERS = {
     "HasWall": ["yes"],
     "WallUnlike": ["table"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
-    "Listed": ["{}", "==journal==", "a line"],
+    "Lists": ["{}", "==journal==", "a line"],
+    "LastDone": ['{"time": "2026-11-26T02:10:00Z", "who": "a@b", "what": "deploy", "result": "ok"}'],
+    "Removable": ["redis-server"],
+    "Tables": ["table inet medaction-redis"],
+    "Keeps": ["process 12"],
+    "Remains": ["/opt/medaction\t3\t1000\t.env"],
     "UnreadUnits": ["yes"],
+    "Unread": ["no", "", "yes"],
     "ScriptUse": ["granted", "watched 4 3 2 1"],
     "Container": ["is running redis ab", "wanted redis ab"],
     "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],
@@ -74,7 +81,10 @@ ANSWERS = {
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy
 # from mending it, a Redis may be anybody's, and a group may have any name.
-LENIENT = {"DumpRoleReason", "BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors"}
+LENIENT = {
+    "LastDone", "DumpRoleReason", "BackupsDue", "Redis", "Keys", "GroupsOf", "Unlocked", "Due", "RedisVisitors",
+    "Warnings",
+}  # fmt: skip
 SHELLS = [fact for fact in FACTS if not issubclass(fact, _Script)]
 
 

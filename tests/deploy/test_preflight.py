@@ -176,3 +176,15 @@ def test_a_deploy_that_a_preflight_has_stopped_verifies_nothing(fleet: Fleets, m
     production.answers["app2.example.com"] = {"uname -s": ["KERNEL=Plan9", "USER_ID=0"]}
     production.write()
     assert deploy.run(parser().parse_args(["deploy", "--env", "production"])) == 1
+
+
+def test_a_variable_that_not_all_read_alike_is_told_by_name_and_the_deploy_goes_on(fleet: Fleets):
+    hosts = fleet("production")
+    hosts.data["app2.example.com"] = {"app_env": {"LOGDIR": "zq-hidden\\", "GREETING": "bonjour à tous"}}
+    outcome: Outcome = hosts.run("--dry")
+    (warning,) = [each for each in outcome.warnings if ".env" in each]
+    assert outcome.exit_code == 0 and "zq-hidden" not in warning
+    assert warning == (
+        "@fake/app2.example.com: /opt/medaction/.env: LOGDIR is not what the settings say to all who may read it"
+        " (bash's source, systemd: goes on into the next line)"
+    )

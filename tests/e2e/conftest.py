@@ -67,7 +67,7 @@ def copied(copy: Path, *parts: str) -> Operator:
     """These parts of the project in another directory, and what stands beside them."""
     for part in parts:
         shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("deploy.py", "vault-keys.py", "pyproject.toml", "tests/__init__.py"):
+    for file in ("deploy.py", "vault-keys.py", "remove.py", "pyproject.toml", "tests/__init__.py"):
         shutil.copy(PROJECT / file, copy / file)
     (copy / ".sandbox").symlink_to(PROJECT / ".sandbox")
     return Operator(copy)

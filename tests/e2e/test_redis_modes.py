@@ -435,3 +435,54 @@ def test_an_external_redis_over_tls(project_copy: Operator, tmp_path: Path) -> N
         for host in ("app1", "app2"):
             project_copy.on(host, "rm -f /usr/local/share/ca-certificates/e2e.crt; update-ca-certificates --fresh")
         Operator().deploy("app")
+
+
+# --- Valkey -------------------------------------------------------------------------------------------
+
+PURGE_VALKEY = (
+    "apt-get -qq -y purge valkey-server valkey-tools >/dev/null; rm -rf /etc/valkey /var/lib/valkey /var/log/valkey"
+)
+
+
+@pytest.mark.servers
+def test_valkey_is_for_new_hosts_of_a_distribution_that_has_it(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", "redis = [", 'redis = ["app1",')
+    settings_of(project_copy, 'redis_bind = ["127.0.0.1"]', 'redis_package = "valkey"')
+    assert_refused(
+        project_copy.plan("app1"),
+        "app1: redis_package = 'valkey', and this host's distribution has no valkey-server: set redis_package",
+    )
+    assert_refused(
+        project_copy.plan("redis1"),
+        "redis1: redis_package = 'valkey', and this host has this project's Redis of the package redis-server",
+    )
+
+
+@pytest.mark.prove
+@pytest.mark.servers
+def test_valkey_in_place_of_redis_on_a_new_host(project_copy: Operator) -> None:
+    edit(project_copy, "sandbox.py", "redis = [", 'redis = ["app2",')
+    settings_of(project_copy, 'redis_bind = ["127.0.0.1"]', 'redis_package = "valkey"')
+    try:
+        project_copy.deploy("app2")  # verified by tests/verify at its end
+        assert project_copy.plan("app2").stdout == "sandbox: nothing to do on 1 host(s)\n"
+        assert "server_name:valkey" in project_copy.redis("app2", "INFO server")
+        kept = "SET medaction:e2e 4 EX 900"
+        assert project_copy.redis("app2", kept, user="medaction") == "OK\nOK\n"
+        project_copy.read("app2", "sleep 1.1; systemctl kill -s KILL valkey-server")
+        until_it_answers(project_copy, "app2")
+        assert project_copy.redis("app2", "GET medaction:e2e", user="medaction") == "OK\n4\n"
+        # A power loss: zeros at the file's end, and a service that gave up.
+        project_copy.read(
+            "app2",
+            "systemctl stop valkey-server; cd /var/lib/valkey/appendonlydir &&"
+            ' head -c 100 /dev/zero >> "$(ls -- *.incr.aof | tail -n 1)"; systemctl start valkey-server; sleep 1; true',
+        )
+        assert "append-only file is damaged" in project_copy.plan("app2").stdout
+        project_copy.deploy("app2")
+        assert project_copy.redis("app2", "GET medaction:e2e", user="medaction") == "OK\n4\n"
+        edit(project_copy, "group_data/sandbox.py", '"valkey"', '"redis"')
+        assert_refused(project_copy.plan("app2"), "this project's Redis of the package valkey-server, whose counters")
+    finally:
+        project_copy.read("app2", PURGE_VALKEY)
+    print("proved: valkey: deployed, verified, a crash and a damaged file survived")

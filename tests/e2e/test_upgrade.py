@@ -6,12 +6,18 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from provision.app.layout import limiters
+from provision.engine import inventory
 from provision.engine.inventory import PROJECT
+from provision.engine.private import PrivateInput
 from tests.e2e.operator import Done, Operator
+from tests.limiter.node import MODULE, bundle, install_packages, make_app
+from tests.limiter.waiting import until
 
 pytestmark = pytest.mark.servers
 
@@ -25,6 +31,19 @@ VARIABLES = """cd /opt/medaction && set -a && . ./.env && for name in $(grep -oE
     echo "$name $(printenv "${name%=}" | sha256sum)"; done"""
 MINE = '# é: mine\nNEXT_PUBLIC_NAME="Médaction"\n'
 COUNTER = "medaction:e2e-upgrade"
+
+
+@dataclass
+class Load:
+    """Two apps that ask all the time, and what they were answered in the end."""
+
+    operator: Operator
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def end(self) -> None:
+        for name in ("old", "new"):
+            self.operator.read("app1", f"systemctl stop e2e-load-{name}; rm /opt/e2e-load-{name}.js")
+            self.told[name] = json.loads(self.operator.read("app1", f"tail -n 1 /run/e2e-load-{name}"))
 
 
 @dataclass(frozen=True)
@@ -71,10 +90,28 @@ def upgrade(version_1: Operator) -> Iterator[Upgrade]:
 
 
 @pytest.fixture(scope="module")
-def upgraded(upgrade: Upgrade) -> Operator:
-    operator = Operator()
-    operator.deploy(HOSTS)
-    return operator
+def load(upgrade: Upgrade, tmp_path_factory: pytest.TempPathFactory) -> Load:
+    """An app as that version built it and one of this version, asking while the deploy is at work."""
+    operator, (app1,) = Operator(), inventory.read("sandbox", "app1")
+    old = {MODULE: operator.read("app1", f"cat /opt/medaction/{MODULE}")}
+    assert "rate-limiter-flexible" in old[MODULE]
+    install_packages()
+    operator.read("app1", "apt-get -qq -y --no-install-recommends install nodejs")
+    for name, modules in {"old": old, "new": limiters(app1.settings)}.items():
+        script = bundle(make_app(tmp_path_factory.mktemp(name), modules), "load.ts").read_text()
+        operator.on("app1", f"cat > /opt/e2e-load-{name}.js", PrivateInput(script))
+        run = f"-p StandardOutput=file:/run/e2e-load-{name} --uid=medaction node /opt/e2e-load-{name}.js"
+        operator.read("app1", f"systemd-run -q --collect --unit=e2e-load-{name} {run}")
+    for name in ("old", "new"):
+        until(lambda name=name: operator.read("app1", f"cat /run/e2e-load-{name}") == "counts\n", f"the {name} app")
+    return Load(operator)
+
+
+@pytest.fixture(scope="module")
+def upgraded(load: Load) -> Operator:
+    load.operator.deploy(HOSTS)
+    load.end()
+    return load.operator
 
 
 def test_plan_names_what_an_upgrade_changes_and_afterwards_nothing(upgrade: Upgrade, upgraded: Operator) -> None:
@@ -83,6 +120,17 @@ def test_plan_names_what_an_upgrade_changes_and_afterwards_nothing(upgrade: Upgr
     assert said[0] == "sandbox: nothing to do on 3 host(s)"
     # The module of 1.0.0 counts by a script, and is in the app's build.
     assert len(said) == 2 and "redis1: the app may still run scripts (EVAL)" in said[1]
+
+
+def test_no_request_is_refused_or_uncounted_meanwhile(load: Load, upgraded: Operator) -> None:
+    """By an app of that version and one of this, which count each client four of five times together."""
+    for told in load.told.values():
+        assert told["answers"] == {"allowed within_limit": told["asked"]}
+        assert told["asked"] > 500
+    keys = upgraded.redis("redis1", "SCAN 0 MATCH medaction:reclamation:* COUNT 1000000").split()[2:]
+    counted = upgraded.redis("redis1", *(f"GET {key}" for key in keys), user="medaction").split()[1:]
+    assert sum(map(int, counted)) == sum(told["asked"] for told in load.told.values())
+    assert "10.213.86.11" in upgraded.read("redis1", "nft list set inet medaction-redis allowed4")
 
 
 def test_no_dump_is_lost_and_backups_are_well(upgrade: Upgrade, upgraded: Operator) -> None:

@@ -43,7 +43,7 @@ def make_app(directory: Path, limiters: dict[str, str], ioredis: str = "ioredis"
         (directory / path).write_text(text.replace("from 'ioredis'", f"from '{ioredis}'"))
     if not (directory / "node_modules").exists():
         (directory / "node_modules").symlink_to(PACKAGES)
-    for source in ("driver.ts", "server/server.ts"):
+    for source in ("driver.ts", "server/server.ts", "server/load.ts"):
         shutil.copy(HERE / source, directory / Path(source).name)
     return directory
 

@@ -21,9 +21,9 @@ def free_port() -> int:
 class RedisServer:
     def __init__(
         self, directory: Path, settings: Settings, environment: dict[str, str] | None = None,
-        *, allow_eval: bool = False, has_function: bool = True,
+        *, allow_eval: bool = False, has_function: bool = True, program: str = "redis-server",
     ) -> None:  # fmt: skip
-        self._has_function = has_function
+        self._has_function, self._program = has_function, program
         self.settings, self._directory, self._environment = settings, directory, environment or {}
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "redis.conf").write_text(render("redis/redis.conf.j2", settings))
@@ -45,7 +45,7 @@ class RedisServer:
         }  # fmt: skip
         words = [str(word) for pair in arguments.items() for word in pair]
         log = (self._directory / "log").open("ab")
-        command = ["redis-server", str(self._directory / "redis.conf"), *words]
+        command = [self._program, str(self._directory / "redis.conf"), *words]
         self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self._environment})
 
     def freeze(self) -> None:

@@ -33,7 +33,7 @@ void (async () => {
 @pytest.mark.parametrize("ioredis", ["ioredis", "ioredis6"])
 def test_strict_typescript_agrees(app_of: Callable[..., Path], ioredis: str):
     app = app_of(ioredis)
-    assert complaints_of_typescript(app, MODULE, "driver.ts", "server.ts") == ""
+    assert complaints_of_typescript(app, MODULE, "driver.ts", "server.ts", "load.ts") == ""
 
 
 def test_the_guides_sample_compiles_and_runs_unchanged(app_of: Callable[..., Path], redis: RedisServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,10 +17,11 @@ import pytest
 
 from provision.app.layout import limiters
 from provision.settings import Settings
-from tests.limiter.deployed import env_text
+from tests.limiter.deployed import env_text, settings_with
 from tests.limiter.node import HERE, PACKAGES
 from tests.limiter.redis_server import RedisServer, free_port
 from tests.limiter.waiting import until
+from tests.sandbox import releases
 
 ROUTE = "import { NextRequest, NextResponse } from 'next/server';\n" + (HERE / "guide_sample.ts").read_text().replace(
     "  checkApiRateLimit \n", "  getClientIP \n"
@@ -102,11 +104,13 @@ def instances(tmp_path: Path, redis: RedisServer, settings: Settings) -> Iterato
         one.stop()
 
 
-@pytest.mark.parametrize("ioredis", ["ioredis", pytest.param("ioredis6", marks=pytest.mark.prove)])
 def test_two_instances_of_an_app_admit_exactly_the_limit(
-    instances: Callable[[str], list[Instance]], redis: RedisServer, ioredis: str
+    instances: Callable[[str], list[Instance]], redis: RedisServer
 ):
-    apps = instances(ioredis)
+    admit_exactly_the_limit(instances("ioredis"), redis)
+
+
+def admit_exactly_the_limit(apps: list[Instance], redis: RedisServer) -> None:
     with ThreadPoolExecutor(10) as people:
         answers = list(people.map(lambda i: apps[i % 2].login("192.0.2.1"), range(20)))
     assert sorted(answers) == [200] * 5 + [429] * 15
@@ -114,3 +118,49 @@ def test_two_instances_of_an_app_admit_exactly_the_limit(
     for app in apps:
         assert app.log.count("✅ Connecté à Redis") == 1, app.log
         assert "⚠️" not in app.log
+
+
+SERVERS = {"redis-7.0": "bookworm", "redis-8.0": "trixie", "valkey-8.1": "trixie"}
+
+
+def program_of(server: str) -> str:
+    """A server out of the Debian that has this version, in a directory of its own."""
+    name = server.partition("-")[0]
+    programs = releases.unpacked(server, SERVERS[server], [f"{name}-server", f"{name}-tools"], "usr/bin")
+    program = str(programs / f"{name}-server")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"v={server.partition('-')[2]}." in said, said
+    return program
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The app with one major version of ioredis, built once; each Redis gives it an `.env` of its own."""
+
+    @functools.cache
+    def make(ioredis: str) -> Path:
+        app = tmp_path_factory.mktemp("next") / "app"
+        build(app, settings_with(), ioredis)
+        return app
+
+    return make
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("ioredis", ["ioredis", "ioredis6"])
+def test_the_matrix_of_servers_and_clients_admits_exactly_the_limit(
+    built: Callable[[str], Path], tmp_path: Path, settings: Settings, server: str, ioredis: str
+):
+    app = built(ioredis)
+    version = json.loads((app / "node_modules/ioredis/package.json").read_text())["version"]
+    redis = RedisServer(tmp_path / "redis", settings, program=program_of(server)).start()
+    (app / ".env").write_text(env_text(settings))
+    apps = [Instance(app) for _ in range(2)]
+    try:
+        admit_exactly_the_limit(apps, redis)
+    finally:
+        for each in apps:
+            each.stop()
+        redis.kill()
+    print(f"proved: matrix: ioredis {version} with {server}: two instances admitted 5 of 20")

@@ -156,6 +156,12 @@ class Host:
         directory = self.backups if tier == "daily" else self.backups / tier
         return sorted(path.name for path in directory.glob("medaction_[0-9]*.sql.gz"))
 
+    def history(self) -> list[dict]:
+        """Who restored what."""
+        return [
+            json.loads(line) for line in Path(self.settings.backup_state_dir, "history.jsonl").read_text().splitlines()
+        ]
+
     def status(self) -> dict:
         """What the last run wrote about itself, of whichever tier."""
         files = Path(self.settings.backup_state_dir).glob("status*.json")

@@ -43,6 +43,17 @@ def test_newest_is_restored_into_an_empty_database(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
     assert "100 %" in done.stderr
+    assert [(each["what"], each["database"], each["result"]) for each in host.history()] == [("restore", target, "ok")]
+
+
+def test_a_restore_that_fails_is_a_line_of_the_history_with_its_reason(host: Host) -> None:
+    host.good_backup()
+    assert host.restore("--into", host.database).returncode == 2
+    (line,) = host.history()
+    assert (
+        line["database"] == host.database and line["result"].startswith("failed: ") and "--overwrite" in line["result"]
+    )
+    assert "@" in line["who"] and line["time"].endswith("Z")
 
 
 def test_named_dump_is_restored(host: Host) -> None:

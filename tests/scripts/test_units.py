@@ -19,11 +19,15 @@ from provision.vault import layout as vault
 from provision.vault.sources import Vault
 from tests.sandbox import packages
 
-SETTINGS = Settings(app_name="medaction", **dict.fromkeys(SECRET_SETTINGS, SecretStr("x")))
+SETTINGS = Settings(
+    app_name="medaction", backup_offsite=["s3:b"], backup_offsite_config=SecretStr("[s3]"),
+    **dict.fromkeys(SECRET_SETTINGS, SecretStr("x")),
+)  # fmt: skip
 ENTRIES: list[Entry] = [
     *backup.files(SETTINGS),
     *vault.outbox_files(SETTINGS, "db1", [Vault("vault1", "medaction-at-vault1", "ssh-ed25519 AAAA", "age1")]),
     *vault.vault_files(SETTINGS, "medaction-at-vault1", [], "ssh-ed25519 AAAA"),
+    *vault.push_files(SETTINGS, is_vault=True, host_name="vault1"),
     *redis.script_watch(SETTINGS),
     File(f"/etc/systemd/system/{SETTINGS.redis_firewall_unit}", render("redis/firewall.service.j2", SETTINGS)),
 ]
@@ -39,7 +43,7 @@ def test_every_service_is_looked_at() -> None:
     }  # fmt: skip
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
-        "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
+        "medaction-push.service", "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
     }  # fmt: skip
 
 

@@ -75,12 +75,15 @@ def test_an_assignment_is_recognised_however_it_is_written(line: str):
 @pytest.mark.parametrize(
     ("line", "after"),
     [
-        ("REDIS_URL= # none yet", "REDIS_URL='new' # none yet"),
-        ('REDIS_URL="redis://old" # ask Paul: "why?"', "REDIS_URL='new' # ask Paul: \"why?\""),
-        ("REDIS_URL=old#er", "REDIS_URL='new' #er"),
+        ("REDIS_URL= # none yet", "# none yet\nREDIS_URL='new'"),
+        ('REDIS_URL="redis://old" # ask Paul: "why?"', "# ask Paul: \"why?\"\nREDIS_URL='new'"),
+        ("REDIS_URL=old#er", "#er\nREDIS_URL='new'"),
+        ("REDIS_URL='new' # as it was", "# as it was\nREDIS_URL='new'"),
+        ("A=1\r\nREDIS_URL=old # why", "A=1\r\n# why\r\nREDIS_URL='new'"),
     ],
 )
-def test_a_comment_behind_a_value_of_ours_stays(line: str, after: str):
+def test_a_comment_behind_a_value_of_ours_goes_above_it(line: str, after: str):
+    assert differing(f"{line}\n", {"REDIS_URL": "'new'"}) == ["REDIS_URL"]
     merged = merge(f"{line}\n", {"REDIS_URL": "'new'"})
     assert merged == f"{after}\n" and values(merged)["REDIS_URL"] == "new"
     assert differing(merged, {"REDIS_URL": "'new'"}) == []
@@ -186,8 +189,8 @@ def _generated(dice: random.Random) -> tuple[str, str]:
         elif name in seen:
             expected.append("# " + piece.replace("\n", "\n# "))
         else:
-            comment = " # why" if piece.endswith("# why") else ""
-            expected.append(f"{name}={MANAGED[name]}{comment}")
+            comment = "# why\n" if piece.endswith("# why") else ""
+            expected.append(f"{comment}{name}={MANAGED[name]}")
             seen.add(name)
     text, kept = (end.join(p.replace("\n", end) for p in each) + end * bool(each) for each in (pieces, expected))
     return text, kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provision.app.dotenv import values
-from provision.settings.render import dotenv
+from provision.app.readers import quoted
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_a_line_inside_a_quoted_value_sets_nothing() -> None:
 
 @pytest.mark.parametrize("value", ["redis://u:p%40@h:1", "it's", 'say "hi"', "a\\b", "$HOME `id`"])
 def test_what_is_written_quoted_is_read_back(value: str) -> None:
-    assert values(f"A={dotenv(value)}") == {"A": value}
+    assert values(f"A={quoted(value)}") == {"A": value}

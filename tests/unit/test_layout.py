@@ -204,6 +204,17 @@ def test_the_urls_in_env_give_every_part_back(settings_of: ValidSettings):
     ]  # fmt: skip
 
 
+def test_valkey_has_no_file_where_redis_is(settings_of: ValidSettings):
+    settings = settings_of(redis_package="valkey")
+    entries = redis_layout.files(settings, app_is_here=False)
+    assert [entry.path for entry in entries] == [
+        "/etc/valkey/valkey.conf", "/etc/valkey/users.acl", "/etc/systemd/system/valkey-server.service.d",
+        "/etc/systemd/system/valkey-server.service.d/medaction.conf",
+    ]  # fmt: skip
+    texts = "".join(entry.content for entry in entries if isinstance(entry, File))
+    assert not re.search(r"(etc|run|log|lib)/redis|redis-server\.(pid|log|service )", texts)
+
+
 def test_a_persons_own_variable_wins_over_ours(settings_of: ValidSettings):
     assert app_layout.variables(settings_of(app_env={"POSTGRES_USER": "other"}))["POSTGRES_USER"] == "other"
 
@@ -286,6 +297,17 @@ def test_urls_of_ipv6_hosts_are_bracketed(settings_of: ValidSettings):
     variables = app_layout.variables(settings_of(redis_host="fd00::5", postgres_host="fd00::8"))
     assert urlsplit(variables["REDIS_URL"].strip('"')).hostname == "fd00::5"
     assert urlsplit(variables["DATABASE_URL"].strip('"')).port == 5432
+
+
+def test_whom_to_notify_stands_one_a_line_in_a_file_of_roots_and_nowhere_else(settings_of: ValidSettings):
+    quiet, told = rendered(settings_of()), rendered(settings_of(notify="json://u:k3y@h/  mailtos://u:k3y@m"))
+    assert told.keys() - quiet.keys() == {
+        "/etc/medaction/notify", "/usr/local/lib/medaction/notify.sh", "/etc/cron.d/medaction-notify",
+    }  # fmt: skip
+    addresses = told["/etc/medaction/notify"]
+    assert (addresses.user, addresses.group, addresses.mode) == ("root", "medaction-backup", 0o640)
+    assert addresses.content == "json://u:k3y@h/\nmailtos://u:k3y@m\n"
+    assert [path for path, file in told.items() if "k3y" in file.content] == ["/etc/medaction/notify"]
 
 
 def test_who_is_told_of_runs_is_told_by_cron_and_the_address_is_in_a_file_of_roots(settings_of: ValidSettings):

@@ -131,13 +131,39 @@ def test_somebody_elses_redis_needs_no_host_of_ours(settings_of: ValidSettings):
     assert "no host has the role redis" in said and "with 3 key(s), stays as it is" in said
 
 
+@pytest.mark.parametrize(
+    ("wanted", "site", "said"),
+    [
+        (
+            "valkey",
+            Site(lacks_package=True),
+            "this host's distribution has no valkey-server: set redis_package = 'redis'",
+        ),
+        ("valkey", Site(other_package="redis"), "this project's Redis of the package redis-server, whose counters"),
+        ("redis", Site(other_package="valkey"), "`apt-get purge valkey-server` there, and deploy again"),
+    ],
+)
+@pytest.mark.parametrize("take_over", [True, False])
+def test_another_package_is_for_new_hosts_that_can_have_it(
+    wanted: str, site: Site, said: str, take_over: bool, settings_of: ValidSettings
+):
+    assert said in (objection(site, settings_of(redis_package=wanted, redis_take_over=take_over), None) or "")
+
+
+def test_valkeys_own_service_is_ours_and_redis_beside_it_a_strangers(settings_of: ValidSettings):
+    valkey = Listener("valkey-server", "7", "valkey", "valkey-server.service")
+    settings = settings_of(redis_package="valkey")
+    assert holder(replace(OURS, listeners=(valkey,)), settings) == "package"
+    assert holder(OURS, settings) == "stranger" == holder(replace(OURS, listeners=(valkey,)), settings_of())
+
+
 def test_a_host_is_read_from_one_answer():
     site = RedisSite().read([
         "address 127.0.0.1", "address ::1", "user operator", "user a",
         "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
         "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
         "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml", "shadowed /opt/a/docker-compose.yaml",
-        "override roots",
+        "override roots", "other valkey", "lacks", "lacks",
     ])  # fmt: skip
     assert site == Site(
         listeners=(PROXY,), redis_conf="changed", service_is_on=True, docker_answers=True, compose_version=(2, 26, 1),
@@ -145,6 +171,7 @@ def test_a_host_is_read_from_one_answer():
         published_by=("theirs (redis:7)",), has_container=True, has_compose_entry=True,
         compose_files=(("/opt/a/compose.yml", True), ("/opt/a/docker-compose.yml", False)),
         shadowed=("/opt/a/docker-compose.yaml",), has_override=True,
+        other_package="valkey", lacks_package=True,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -64,13 +63,13 @@ def test_a_secret_shows_as_stars_unless_it_is_revealed(
     assert render.render("t", settings_of()) == f"********** {secret_texts['redis_password']}"
 
 
-@pytest.mark.parametrize("quote", [render.sh, render.url, render.dotenv, render.pgpass, render.sha256])
+@pytest.mark.parametrize("quote", [render.sh, render.url, render.pgpass, render.sha256])
 def test_no_filter_takes_a_secret_that_was_not_revealed(quote: Callable[[object], str]):
     with pytest.raises(TypeError, match="reveal"):
         quote(SecretStr("x"))
 
 
-@pytest.mark.parametrize("quote", [render.sh, render.url, render.dotenv, render.pgpass])
+@pytest.mark.parametrize("quote", [render.sh, render.url, render.pgpass])
 def test_every_filter_takes_a_number(quote: Callable[[object], str]):
     assert quote(6379).strip("\"'") == "6379"
 
@@ -91,48 +90,6 @@ def test_a_url_gives_user_password_and_database_back():
 
 def test_a_url_part_holds_nothing_that_another_language_would_read():
     assert not [text for text in TEXTS if re.search(r"[^A-Za-z0-9%._~-]", render.url(text))]
-
-
-def _quotable() -> list[str]:
-    return [text for text in TEXTS if not all(mark in text for mark in "'\"`")]
-
-
-def _expected_by_dotenv(line: str) -> str:
-    """The value that dotenv's own grammar finds in a line (lib/main.js: LINE, then parse)."""
-    found = re.fullmatch(r"""V=('(?:\\'|[^'])*'|"(?:\\"|[^"])*"|`(?:\\`|[^`])*`|[^#\r\n]+)\s*(?:#.*)?""", line)
-    assert found, line
-    value = found[1].strip()
-    inner = re.sub(r"""^(['"`])([\s\S]*)\1$""", r"\2", value)
-    return inner.replace("\\n", "\n").replace("\\r", "\r") if value.startswith('"') else inner
-
-
-def test_dotenv_reads_every_value_back():
-    for text in _quotable():
-        assert _expected_by_dotenv(f"V={render.dotenv(text)}") == text
-
-
-def test_a_value_that_ends_in_a_backslash_does_not_swallow_the_next_line():
-    assert render.dotenv("C:\\backups\\") == "C:\\backups\\"
-
-
-def test_node_reads_every_value_back(tmp_path: Path):
-    node = shutil.which("node")
-    if node is None or "--env-file" not in subprocess.run([node, "--help"], capture_output=True, text=True).stdout:
-        pytest.skip("needs a node with --env-file (20.6 or later) to read a .env as an app would")
-    texts = _quotable()
-    file = tmp_path / ".env"
-    file.write_text("".join(f"V{i}={render.dotenv(text)}\n" for i, text in enumerate(texts)), encoding="utf-8")
-    done = subprocess.run(
-        [node, f"--env-file={file}", "-p", "JSON.stringify(process.env)"], capture_output=True, check=True,
-        encoding="utf-8", env={"PATH": os.environ["PATH"]},
-    )  # fmt: skip
-    read = json.loads(done.stdout)
-    assert [read.get(f"V{i}") for i in range(len(texts))] == texts
-
-
-def test_a_value_with_all_three_quotes_is_refused():
-    with pytest.raises(ValueError, match="all three"):
-        render.dotenv("'\"`")
 
 
 # --- pgpass -------------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ def test_a_file_gives_its_first_line(password: str, project: Any):
     assert text_of("file:redis.txt") == password
 
 
+@pytest.mark.parametrize("reference", ["file:rclone.conf", "command:cat {}"])
+def test_a_secret_that_is_a_file_has_all_its_lines(reference: str, project: Any):
+    text = "[s3]\ntype = s3\n\nsecret_access_key = x\n"
+    path = project.write("rclone.conf", text)
+    read = secrets.read("backup_offsite_config", reference.format(path), "staging")
+    assert read.get_secret_value() == text
+
+
 def test_a_file_with_the_line_breaks_of_windows_gives_the_same_secret(project: Any):
     project.write("redis.txt", "secret\r\n")
     assert text_of("file:redis.txt") == "secret"

@@ -311,6 +311,13 @@ def test_an_address_to_tell_of_runs_that_is_none_is_refused_and_not_shown(addres
     assert fault.found is None and (not address or address not in fault.reason)
 
 
+@pytest.mark.parametrize("addresses", ["ops@example.com", "json://h mail", "json://h json://", 'json://"\u00e9"'])
+def test_whom_to_notify_is_checked_and_not_shown(addresses: str):
+    found = check({"notify": "env:X"}, lambda name, _: SecretStr(addresses if name == "notify" else "x"))
+    (fault,) = [fault for fault in found if fault.setting == "notify"]
+    assert fault.found is None and addresses not in fault.reason
+
+
 def test_a_secret_that_one_may_do_without_is_read_only_where_the_inventory_points_at_one():
     asked: list[str] = []
 
@@ -320,3 +327,39 @@ def test_a_secret_that_one_may_do_without_is_read_only_where_the_inventory_point
 
     assert check({}, read).backup_ping_url is None and "backup_ping_url" not in asked
     assert check({"backup_ping_url": "env:X"}, read).backup_ping_url.get_secret_value() == "https://x/key"
+
+
+RCLONE = "[s3]\ntype = s3\nsecret_access_key = hidden-key\n"
+
+
+def of_places(places: list[str], config: str | None) -> list[Fault]:
+    data = {"backup_offsite": places} | ({} if config is None else {"backup_offsite_config": "env:X"})
+    found = check(data, lambda name, _: SecretStr(str(config) if name == "backup_offsite_config" else "x"))
+    return [] if isinstance(found, Settings) else found
+
+
+@pytest.mark.parametrize("place", ["s3:bucket", "s3:bucket/path/", "s3:a b/c", "s3:"])
+def test_a_place_is_a_section_of_rclones_configuration_and_a_path(place: str):
+    assert of_places([place], RCLONE) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["bucket", "/srv/x", ":s3,access_key_id=x:b", "s3:a/../b", "s3:a\nb", "s3:{{x}}", "-x:y", "s3:*"]
+)
+def test_what_rclone_would_read_as_something_else_is_no_place(place: str):
+    (fault,) = of_places([place], RCLONE)
+    assert fault.setting == "backup_offsite.0" and "must be a place as rclone names it" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (None, "is missing"), ("", "has no section [s3]"), ("[other]\ntype = s3\n", "has no section [s3]"),
+        ("hidden-key\n", "is no rclone.conf"), ("[s3]\nhidden-key", "is no rclone.conf"),
+        ("[s3\n", "is no rclone.conf"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_does_not_know_the_place_is_refused_and_not_shown(config: str | None, reason: str):
+    (fault,) = of_places(["s3:bucket"], config)
+    assert fault.setting == "backup_offsite_config" and reason in fault.reason
+    assert "hidden-key" not in f"{fault.found}{fault.reason}"

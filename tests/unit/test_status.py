@@ -18,6 +18,7 @@ from provision.commands import status
 from provision.commands.health import Health, Vault
 from provision.commands.status import rows_of
 from provision.engine.inventory import Member
+from provision.record.history import LastDone
 from provision.settings import Settings
 from provision.settings.project import PROJECT
 
@@ -206,6 +207,29 @@ def test_json_is_what_its_page_describes(
     page = (PROJECT / "docs/status.md").read_text(encoding="utf-8")
     for names in (document, well, backup, lost["findings"][0]):
         assert all(f"`{name}`" in page for name in names)
+
+
+DEPLOYED = {"time": "2026-06-15T01:00:00Z", "who": "eve@laptop", "what": "deploy", "result": "ok"}
+RESTORED = {**DEPLOYED, "time": "2026-06-15T03:00:00Z", "what": "restore", "database": "medaction", "who": "root@db1"}
+
+
+def test_what_people_did_last_stands_below_the_newest_first(
+    fleet_of: Callable[..., int], health: Callable[..., Health], capsys: Any
+) -> None:
+    well = health(Report(NOW, manifests=GOOD))
+    fleet_of(*(dataclasses.replace(well, last=last) for last in (DEPLOYED, RESTORED, DEPLOYED)))
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("last done")] == [
+        "last done: 2026-06-15 03:00 UTC, restore medaction on db1 by root@db1: ok",
+        "last done: 2026-06-15 01:00 UTC, deploy on db1, db1 by eve@laptop: ok",
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "{", "[]", "7", '{"time": 1}', '{"time": "never", "who": "", "what": "", "result": ""}']
+)
+def test_the_newest_line_is_found_beside_damaged_ones(odd: str) -> None:
+    lines = [json.dumps(RESTORED), odd, json.dumps(DEPLOYED)]
+    assert LastDone().read(lines) == RESTORED
 
 
 ODD = [None, True, -1, 0, 1.5, 2**70, "", "x", "\x1b[2J", "\u202e", "a" * 10_000, [], {}, [[]], {"a": 1},

@@ -17,7 +17,7 @@ from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
 from provision.settings import Fault, Settings, secrets
-from provision.vault import keys, layout, offline, recovery, sources, transfer
+from provision.vault import keys, layout, offline, recovery, sources, storage, transfer
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -226,3 +226,22 @@ def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(sti
             recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", io.BytesIO())
     with pytest.raises(transfer.RecoveryError, match="cannot be read"):
         recovery.OfDirectory(tmp_path, stick).read("db1", "daily/none.age", io.BytesIO())
+
+
+def test_a_directory_of_this_machine_is_no_place_of_rclones(tmp_path: Path):
+    odd = tmp_path / "s3:bucket"
+    odd.mkdir()
+    assert not any(storage.is_place(text) for text in ("", "/mnt/copy", "copy", "./s3:x", str(odd)))
+    assert all(storage.is_place(text) for text in ("s3:bucket/path", "b2:", "my remote:x"))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("2026/11/26 02:04:25 ERROR : Attempt 3/3 failed\n2026/11/26 02:04:25 Failed to copy\n", "Failed to copy"),
+        ("2026/11/26 02:04:25 ERROR : x\ncaused by: refused\n", "x (caused by: refused)"),
+        ("", "rclone gave no reason"), ("2026/11/26 02:04:25 NOTICE: \x1b[2Jgone\n", "\\x1b[2Jgone"),
+    ],
+)  # fmt: skip
+def test_rclones_reason_is_its_last_words(said: str, told: str):
+    assert storage.reason_in(said) == told

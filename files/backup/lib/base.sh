@@ -36,6 +36,15 @@ explain_exit() { # EXIT CODE
     fi
 }
 
+# Who did what: a line of JSON, as deploys leave theirs in root's history. One that cannot be written is no failure.
+note_done() { # WHAT DATABASE FILE EXIT CODE
+    local result=ok
+    if (( $4 != 0 )); then result="failed: ${said_why:-exit code $4}"; fi
+    jq --null-input --compact-output --arg what "$1" --arg database "$2" --arg file "$3" --arg result "$result" \
+        --arg who "${SUDO_USER:-${LOGNAME:-$(id -un)}}@${HOSTNAME:-}" --arg time "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        '$ARGS.named' >>"$backup_state_dir/history.jsonl" 2>/dev/null || true
+}
+
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_BUSY=75
 
 # The comment at the top of a script is its manual; the settings that it names are shown with their values.

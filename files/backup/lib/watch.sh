@@ -202,3 +202,11 @@ write_status() { # STATE EXIT CODE MESSAGE
         --argjson leftovers "$leftovers" "$named_values"
     remove_former_status
 }
+
+# Tells the program of backup_hook how a run stands: what its status file says, on standard input. It can fail, and has
+# a minute; no backup waits longer for it, or fails by it.
+call_hook() {
+    [[ -n ${backup_hook:-} ]] || return 0
+    timeout 60 /bin/sh -c "$backup_hook" <"$(status_file_of "$prefix" "$tier")" >&2 9>&- ||
+        warn 'backup_hook failed: it may not know of this run'
+}

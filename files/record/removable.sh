@@ -1,0 +1,27 @@
+#!/bin/sh
+# removable.sh NAME...: of these packages, those that are installed and can go without any other going with them, and
+# what apt had installed for their sake alone. A PostgreSQL that somebody has made a server of stays.
+
+export LC_ALL=C
+takes() { # what apt-get would take away with these arguments
+    apt-get -s -q "$@" 2>/dev/null | sed -n 's/^\(Remv\|Purg\) \([^ ]*\) .*/\2/p' | sort -u
+}
+
+going=' '
+for name; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || continue
+    case $name in
+        postgresql-[0-9]*) pg_lsclusters -h 2>/dev/null | grep -q "^${name#postgresql-} " && continue ;;
+    esac
+    alone=yes
+    for other in $(takes remove "$name"); do
+        case " $* " in *" $other "*) ;; *) alone=no ;; esac
+    done
+    [ "$alone" = no ] || going="$going$name "
+done
+[ "$going" != ' ' ] || exit 0
+before=" $(takes autoremove | tr '\n' ' ')"
+# shellcheck disable=SC2086  # names of packages, none of which has a blank
+for name in $(takes --auto-remove remove $going); do
+    case $before in *" $name "*) ;; *) echo "$name" ;; esac
+done

@@ -1,0 +1,293 @@
+#!/bin/bash
+# Keep another copy of what is encrypted here where rclone reaches: object storage, or whatever else it knows.
+#
+#   push.sh            copy what is new to each target, and have each say what it holds
+#   push.sh --check    a line for each target, for a monitoring system
+#   push.sh --due      why a run is needed, a line each: what a deploy asks
+#   push.sh --warn     what only a person can change at a target, a line each: what a plan shows
+#   push.sh --help     this text
+#
+# Run as root, which its timer does. Nothing is ever removed at a target, and a copy that is there is never
+# replaced: how long it keeps what it has, and whether this host's key could delete it, is the target's to say
+# (lifecycle rules, versions, Object Lock). What is asked for there, with one small file, stands in --check.
+#
+# Exit codes: 0 done; 1 at least one target has not everything; 2 wrong arguments or set-up; 75 another run is
+# at work. --check: 0 OK, 1 WARNING, 2 CRITICAL.
+#
+# Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
+
+# shellcheck disable=SC2034  # the backup's parts hold more than is used here
+set -Eeuo pipefail
+umask 077
+export LC_ALL=C.UTF-8
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+here=$(dirname "$(readlink --canonicalize "$0")")
+# shellcheck source=/dev/null  # rendered from the settings of the project: backup/settings.sh.j2
+. "$here/settings.sh"
+# shellcheck source=/dev/null  # rendered from the settings of the project: vault/push-settings.sh.j2
+. "$here/push-settings.sh"
+# shellcheck source=../backup/lib/required.sh
+. "$here/lib/required.sh"
+# shellcheck source=../backup/lib/base.sh
+. "$here/lib/base.sh"
+
+: "${push_from?}" "${push_parts[@]?}" "${push_below?}" "${push_targets[@]?}" "${push_config?}" "${push_state?}"
+: "${push_bandwidth_kbit?}" "${push_maximum_age_hours?}"
+
+readonly push_unit=$app_name-push-rclone
+# A cut is tried again by rclone, then by the next run; a target that never answers has its turn and no more.
+readonly turn_seconds=21600 look_again_seconds=86400 probe_again_seconds=2592000
+
+subject=push
+action=push
+work=''
+failures=0
+target='' place='' key=''    # the one whose turn it is: as it is written, below which directory, its files here
+
+read_arguments() {
+    case ${1:-} in
+        --help) usage; exit 0 ;;
+        --check | --due | --warn) action=${1#--} ;;
+        '') ;;
+        *) die "unknown argument: $1; --help lists them" "$EXIT_USAGE" ;;
+    esac
+    (( EUID == 0 )) || die "you are $(id -un): run this as root" "$EXIT_USAGE"
+    cd /
+}
+
+end_rclone() {
+    systemctl stop "$push_unit.service" 2>/dev/null || true
+    systemctl reset-failed "$push_unit.service" 2>/dev/null || true
+}
+
+clean_up() {
+    local status=$?
+    set +e
+    trap '' HUP INT TERM
+    explain_exit "$status"
+    end_rclone
+    if [[ -n $work ]]; then rm -rf -- "$work"; fi
+    exit "$status"
+}
+
+# rclone sees this host read-only, holds no right of root's but to be its files' owner, and ends with its time.
+# What it says goes to the journal; the last words are kept.
+rclone_() { # ARGUMENTS...
+    systemd-run --quiet --pipe --wait --collect --unit="$push_unit" --service-type=exec \
+        --property=ProtectSystem=strict --property=ProtectHome=yes --property=PrivateTmp=yes \
+        --property=PrivateDevices=yes --property=NoNewPrivileges=yes --property=CapabilityBoundingSet= \
+        --property=MemoryMax=256M --property=RuntimeMaxSec="$turn_seconds" --property=UMask=0077 \
+        --setenv=RCLONE_CONFIG="$push_config" --setenv=HOME=/nonexistent --setenv=GOGC=20 -- \
+        rclone --contimeout 30s --timeout 5m --retries 3 --low-level-retries 5 --transfers 1 --checkers 4 \
+        --buffer-size 0 --use-mmap --s3-upload-concurrency 1 "$@" </dev/null 2>"$work/rclone.err"
+}
+
+# Its last error, with its cause, which stands in a line of its own.
+said_by_rclone() {
+    awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) *: )?/, "", text)
+                                if (text !~ /^Attempt /) said = text; next }
+         /^caused by: / { said = said " (" $0 ")" }
+         END { print said == "" ? "rclone gave no reason" : said }' "$work/rclone.err" | plain_text | cut -c 1-400
+}
+
+# --- What is here, and what of it a target has -------------------------------------------------------------
+
+# Every file by its path, size and time, a line each. Those that stay as they are come first in the order in
+# which they count: the data, then what tells of them.
+list_here() {
+    local part
+    for part in "${push_parts[@]}"; do
+        [[ -d $push_from/$part ]] || continue
+        find "$push_from/$part" -type f \( -name '*.age' -o -name '*.manifest.json' -o -name '*.manifest.json.sig' \
+            -o -name '*.proof.json' -o -name '*.accepted.json' \) -printf "$part/%P\t%s\t%T@\n"
+    done | LC_ALL=C sort
+}
+
+# A verdict may come to be another, and sealed secrets are sealed anew.
+may_change='\.(proof|accepted)\.json$|^secrets/'
+
+# Paths of this list that no run has brought to the target as they are now.
+new_here() {
+    LC_ALL=C comm -23 "$work/here" <(cat "$key.has" 2>/dev/null || true) | cut -f 1
+}
+
+bring() { # WHICH PATHS (grep's options), RCLONE'S OPTIONS...
+    local -a which=()
+    while [[ $1 != -- ]]; do which+=("$1"); shift; done
+    shift
+    grep -E "${which[@]}" "$work/new" >"$work/files" || true
+    [[ -s $work/files ]] || return 0
+    rclone_ copy "$push_from" "$place" --files-from-raw "$work/files" --no-traverse \
+        --bwlimit "${push_bandwidth}" --stats 60s --stats-one-line --stats-log-level NOTICE "$@"
+}
+
+# What the target says that it has is compared, by sum where it knows sums: an answer is no copy yet.
+is_there() {
+    rclone_ check "$push_from" "$place" --files-from-raw "$work/new" --one-way >"$work/differs"
+}
+
+# Somebody may have removed at the target what was brought there.
+still_there() {
+    local last
+    last=$(stat -c %Y "$key.looked" 2>/dev/null || printf 0)
+    (( $(date +%s) - last >= look_again_seconds )) || return 0
+    cut -f 1 "$key.has" | grep -vE "$may_change" >"$work/files" || return 0
+    LC_ALL=C sort "$work/files" >"$work/known"
+    rclone_ lsf "$place" --recursive --files-only >"$work/listed" || return 1
+    LC_ALL=C sort "$work/listed" | LC_ALL=C comm -23 "$work/known" - |
+        LC_ALL=C join -t $'\t' - <(cut -f 1 "$work/here" | LC_ALL=C sort) >"$work/gone" || true
+    touch "$key.looked"
+    [[ -s $work/gone ]] || return 0
+    lost "$(wc -l <"$work/gone") copies that were there are gone, such as $(head -n 1 "$work/gone"): \
+see who removed them; they are brought there again"
+    LC_ALL=C join -t $'\t' -v 1 "$key.has" "$work/gone" >"$key.has.part"
+    mv -- "$key.has.part" "$key.has"
+}
+
+# --- One target ----------------------------------------------------------------------------------------------
+
+lost() { # MESSAGE
+    failures=$(( failures + 1 ))
+    log ERROR "$target: $1"
+    printf '%s\n' "${1//[[:cntrl:]]/ }" >"$key.failed"
+}
+
+push_to() {
+    rm -f -- "$key.failed"
+    list_here >"$work/here"
+    touch "$key.has"
+    step=look
+    still_there || { lost "what it has cannot be listed: $(said_by_rclone)"; return 0; }
+    new_here >"$work/new"
+    step=copy
+    if [[ -s $work/new ]]; then
+        info "$target: $(wc -l <"$work/new") file(s) are new here"
+        if ! bring -e '\.age$' -- --immutable ||
+            ! bring -v -e "$may_change|\.age\$" -- --immutable || ! bring -e "$may_change" --; then
+            lost "not everything was copied: $(said_by_rclone)"
+            return 0
+        fi
+        step=check
+        if ! is_there; then
+            lost "it has not what was copied there: $(said_by_rclone)"
+            return 0
+        fi
+    fi
+    write_has
+    step=probe
+    probe
+    info "$target: has all that is here, $(wc -l <"$key.has") file(s)"
+}
+
+write_has() {
+    cp -- "$work/here" "$key.has.part"
+    sync "$key.has.part"
+    mv -- "$key.has.part" "$key.has"
+}
+
+# --- Whether a copy there could be deleted with this host's key -----------------------------------------------
+
+# A bucket with versions lets a name be deleted and keeps what it held: so the *version* is tried. What is tried
+# on is one small file of its own, of which, when all is well, a version stays for ever.
+probe() {
+    local last
+    last=$(stat -c %Y "$key.probe" 2>/dev/null || printf 0)
+    (( $(date +%s) - last >= probe_again_seconds )) || return 0
+    printf 'Tries whether this could be deleted with the key that brought it here.\n' >"$work/probe"
+    if ! rclone_ copyto "$work/probe" "${place}probe"; then
+        lost "a small file cannot be written there: $(said_by_rclone)"
+    elif ! rclone_ deletefile "${place}probe"; then
+        probe_refused 'nothing there can be deleted with the key of this host'
+    elif ! rclone_ lsf --s3-versions --files-only --include '/probe-v*' "$place" >"$work/versions"; then
+        lost "its versions cannot be listed: $(said_by_rclone)"
+    elif [[ ! -s $work/versions ]]; then
+        note_probe open 'it keeps no versions: whoever has the key of this host can delete every copy'
+    elif rclone_ delete --s3-versions --include '/probe-v*' "$place"; then
+        note_probe open 'versions there can be deleted with the key of this host: Object Lock is not on by default'
+    else
+        probe_refused 'versions there cannot be deleted with the key of this host'
+    fi
+}
+
+# Any other failure says nothing about what the key may do.
+probe_refused() { # MESSAGE
+    if grep -qiE 'access ?denied|status code: 403|forbidden|permission denied' "$work/rclone.err"; then
+        note_probe held "$1"
+    else
+        lost "whether it can be deleted there is not known: $(said_by_rclone)"
+    fi
+}
+
+note_probe() { # held | open, MESSAGE
+    printf '%s %s\n' "$1" "$2" >"$key.probe.part"
+    mv -- "$key.probe.part" "$key.probe"
+    info "$target: $2"
+}
+
+# --- What is told --------------------------------------------------------------------------------------------
+
+check_one() {
+    local code=0 word=OK what newest
+    newest=$(stat -c %Y "$key.has" 2>/dev/null || printf 0)
+    if (( newest == 0 )); then
+        word=CRITICAL code=2 what='nothing was copied there yet'
+    elif (( $(date +%s) - newest > push_maximum_age_hours * 3600 )); then
+        word=CRITICAL code=2 what="it has had everything last on $(date --date="@$newest" +'%F %H:%M')"
+    elif [[ -e $key.failed ]]; then
+        word=WARNING code=1 what=$(head -n 1 "$key.failed")
+    else
+        what="has all that is here, $(wc -l <"$key.has") file(s)"
+    fi
+    if [[ $word == OK && $(head -c 4 "$key.probe" 2>/dev/null) == open ]]; then word=WARNING code=1; fi
+    what+=$(sed -nE '1s/^(held|open) /; /p' "$key.probe" 2>/dev/null || true)
+    printf '%s: %s: %s\n' "$word" "$target" "$what"
+    if (( code > worst )); then worst=$code; fi
+}
+
+worst=0
+
+due_one() {
+    if [[ ! -e $key.has ]]; then printf '%s has no copy of anything here yet\n' "$target"; fi
+}
+
+warn_one() {
+    if [[ $(head -c 4 "$key.probe" 2>/dev/null) == open ]]; then
+        printf '%s: %s\n' "$target" "$(sed -nE '1s/^open //p' "$key.probe")"
+    fi
+}
+
+each_target() { # FUNCTION
+    for target in "${push_targets[@]}"; do
+        place=${target%/}
+        if [[ $place != *: ]]; then place+=/; fi
+        place+=$push_below
+        key=$push_state/$(sha256sum <<<"$target" | head -c 16)
+        "$1"
+    done
+}
+
+push() {
+    trap clean_up EXIT
+    command -v rclone >/dev/null || die 'rclone is missing: deploy again' "$EXIT_USAGE"
+    take_lock "$push_state/.lock"
+    end_rclone
+    rm -rf -- "$push_state"/.run.*
+    work=$(mktemp --directory "$push_state/.run.XXXXXX")
+    each_target push_to
+    (( failures == 0 )) || die "$failures failure(s): see push.sh --check"
+}
+
+main() {
+    read_arguments "$@"
+    push_bandwidth=off
+    if (( push_bandwidth_kbit > 0 )); then push_bandwidth=$(( (push_bandwidth_kbit + 7) / 8 ))k; fi
+    case $action in
+        push) push ;;
+        check) each_target check_one; return "$worst" ;;
+        due) each_target due_one ;;
+        warn) each_target warn_one ;;
+    esac
+}
+
+main "$@"

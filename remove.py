@@ -1,0 +1,22 @@
+"""Take a role away from hosts: `make remove ENV=... LIMIT=... ROLE=...` has pyinfra run this once for each host.
+
+All that is taken away stands in the list that deploys have left on the host itself.
+"""
+
+from pyinfra import host, state
+
+from provision.debian.lock import locked
+from provision.debian.preflight import platform
+from provision.engine.preflight import member as member_of
+from provision.engine.preflight import one_host
+from provision.record.preflight import asked, going
+from provision.record.role import remove
+
+with one_host(host, state):
+    member_of(host, state)
+    platform(host)
+    locked(host)
+    wanted = asked(host)
+    path, listed, found = going(host, wanted)
+    if found is not None:
+        remove(going=found, listed=listed, role=wanted.role, path=path, with_data=wanted.delete_data)

@@ -1,0 +1,138 @@
+"""A vault's copies go on to a bucket that forgets nothing, and come back with what lies in the safe alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.e2e import storage
+from tests.e2e.conftest import copied
+from tests.e2e.operator import Operator
+from tests.e2e.storage import Bucket
+from tests.e2e.vaults import HOSTS, MARKER, newest, night, stored, vault
+
+pytestmark = pytest.mark.servers
+
+PUSH = "/usr/local/lib/medaction/push.sh"
+CONFIG = "/etc/medaction-offsite/rclone.conf"
+
+
+@pytest.fixture(scope="module")
+def endpoint(both: Operator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with storage.running(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+        # The vault's keys to it go with the setting, and nothing is left to do.
+        both.deploy(HOSTS)
+        assert both.on("vault1", f"ls {CONFIG} {PUSH} /etc/systemd/system/medaction-push.*").stdout == ""
+        assert both.plan(HOSTS).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def stick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("safe") / "medaction.key"
+
+
+@pytest.fixture(scope="module")
+def team(both: Operator, stick: Path, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """A team whose copies people's own key opens as well."""
+    parts = ("inventories", "provision", "templates", "files", "tests/verify", ".secrets")
+    team = copied(tmp_path_factory.mktemp("team") / "checkout", *parts)
+    said = team.python("-m", "provision", "keys", "--env", "sandbox", "--out", str(stick)).stdout
+    group_data = team.checkout / "inventories/group_data/sandbox.py"
+    (line,) = [line.strip() for line in said.splitlines() if "backup_encrypt_to" in line]
+    group_data.write_text(f"{group_data.read_text()}\n{line}\n")
+    return team
+
+
+def with_bucket(team: Operator, bucket: Bucket) -> Path:
+    """The vault's setting; the file with the keys, which lies in the safe too."""
+    config = team.checkout.parent / f"{bucket.name}.conf"
+    config.touch(mode=0o600)
+    config.write_text(bucket.rclone_conf)
+    (team.checkout / "inventories/group_data/vault.py").write_text(
+        f'backup_offsite = ["{bucket.place}"]\nbackup_offsite_config = "file:{config}"\n'
+    )
+    return config
+
+
+def test_copies_in_a_bucket_outlive_whoever_has_the_vaults_key(
+    both: Operator, team: Operator, stick: Path, endpoint: str, tmp_path: Path
+) -> None:
+    bucket = storage.bucket(endpoint)
+    config = with_bucket(team, bucket)
+    team.deploy(HOSTS)
+    night(team)
+    team.read("vault1", PUSH)
+    good, names = newest(team), {path.removeprefix("./") for path in stored(team)}
+    there = bucket.objects()
+    in_store = {name.removeprefix("store/db1/") for name in there if name.startswith("store/db1/")}
+    assert names and in_store == names and "secrets/sandbox.env.age" in there
+    everything = b"".join(there.values())
+    assert MARKER.encode() not in everything and bucket.secret_key.encode() not in everything
+    assert team.plan(HOSTS).returncode == 0
+    checked = team.on("vault1", f"{PUSH} --check")
+    assert checked.returncode == 0 and "versions there cannot be deleted" in checked.stdout, checked.stdout
+    assert team.read("vault1", f"stat -c '%a %U' {CONFIG}").strip() == "600 root"
+    secret = (team.checkout / ".secrets/sandbox.env").read_bytes()
+    then = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+    # Whoever has the vault's key takes all away, and puts something else in its place.
+    versions = bucket.s3.list_object_versions(Bucket=bucket.name)["Versions"]
+    for each in versions:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            bucket.s3.delete_object(Bucket=bucket.name, Key=each["Key"], VersionId=each["VersionId"])
+    for name in there:
+        bucket.s3.delete_object(Bucket=bucket.name, Key=f"medaction/{name}")
+    bucket.s3.put_object(Bucket=bucket.name, Key=f"medaction/store/db1/daily/{good}.age", Body=b"held to ransom")
+    team.read("vault1", "touch --date=-2days /var/lib/medaction/push/*.looked")
+    assert team.on("vault1", PUSH).returncode == 1
+    checked = team.on("vault1", f"{PUSH} --check")
+    assert checked.returncode == 1 and "are gone" in checked.stdout, checked.stdout
+
+    # A clone, the key from the safe, the bucket's address and key: nothing of what the team had.
+    bare = copied(tmp_path / "clone", "provision", "templates", "files", "tests/verify", "inventories")
+    safe = ("--copy", bucket.place, "--rclone", str(config), "--identity", str(stick), "--at", then)
+    bare.python("-m", "provision", "secrets", "--env", "sandbox", *safe)
+    assert (bare.checkout / ".secrets/sandbox.env").read_bytes() == secret
+    before = team.read("db1", f"sha256sum /opt/medaction/backups/{good}")
+    team.read("db1", f"rm /opt/medaction/backups/{good}*")
+    done = bare.python("-m", "provision", "recover", "--env", "sandbox", "--host", "db1", *safe)
+    assert f"{good}, proven, from {bucket.place} as of {then}" in done.stdout, done.stdout
+    assert team.read("db1", f"sha256sum /opt/medaction/backups/{good}") == before
+    assert vault(team, "--list db1")
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(("versions", "says"), [(True, "can be deleted"), (False, "keeps no versions")])
+def test_bucket_that_forgets_is_told_of(
+    versions: bool, says: str, both: Operator, team: Operator, endpoint: str
+) -> None:
+    bucket = storage.bucket(endpoint, lock=False, versions=versions)
+    with_bucket(team, bucket)
+    team.deploy(HOSTS)
+    checked = team.on("vault1", f"{PUSH} --check")
+    assert checked.returncode == 1 and says in checked.stdout, checked.stdout
+    assert f"vault1: {bucket.place}: " in team.plan(HOSTS).stdout
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_bucket_that_cannot_be_reached_is_an_alarm_and_the_vault_goes_on(
+    both: Operator, team: Operator, endpoint: str
+) -> None:
+    bucket = storage.bucket(endpoint)
+    with_bucket(team, bucket)
+    team.deploy(HOSTS)
+    team.read("vault1", f"sed -i 's/^endpoint = .*/endpoint = http:\\/\\/127.0.0.1:9/' {CONFIG}")
+    night(team)
+    assert team.on("vault1", PUSH, timeout=300).returncode == 1
+    checked = team.on("vault1", f"{PUSH} --check")
+    assert checked.returncode == 1 and "connection refused" in checked.stdout, checked.stdout
+    assert team.plan(HOSTS).returncode == 2  # the file is not what was deployed
+    team.deploy(HOSTS)
+    team.read("vault1", PUSH)
+    assert team.on("vault1", f"{PUSH} --check").returncode == 0
