@@ -10,6 +10,8 @@ import pytest
 
 from tests.e2e.operator import Operator
 
+pytestmark = pytest.mark.servers
+
 EVERYTHING = (
     "find /etc /home /root /srv /var/spool /usr/local /opt/kept -xdev ! -path '/etc/medaction*' ! -path '*/.ssh/*'"
     " ! -path '/etc/.*' ! -path '/usr/local/lib/medaction*' -printf '%p %u %g %m %s %T@ %l\\n' 2>/dev/null | sort"
