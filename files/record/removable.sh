@@ -7,21 +7,33 @@ takes() { # what apt-get would take away with these arguments
     apt-get -s -q "$@" 2>/dev/null | sed -n 's/^\(Remv\|Purg\) \([^ ]*\) .*/\2/p' | sort -u
 }
 
-going=' '
+# Whether nothing goes with these but what is asked for.
+goes_alone() { # NAME...
+    for other in $(takes remove "$@"); do
+        case $asked in *" $other "*) ;; *) return 1 ;; esac
+    done
+}
+
+asked=" $* " there='' going=''
 for name; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || continue
     case $name in
         postgresql-[0-9]*) pg_lsclusters -h 2>/dev/null | grep -q "^${name#postgresql-} " && continue ;;
     esac
-    alone=yes
-    for other in $(takes remove "$name"); do
-        case " $* " in *" $other "*) ;; *) alone=no ;; esac
-    done
-    [ "$alone" = no ] || going="$going$name "
+    there="$there $name"
 done
-[ "$going" != ' ' ] || exit 0
-before=" $(takes autoremove | tr '\n' ' ')"
+[ -n "$there" ] || exit 0
 # shellcheck disable=SC2086  # names of packages, none of which has a blank
+if goes_alone $there; then
+    going=$there
+else
+    for name in $there; do
+        if goes_alone "$name"; then going="$going $name"; fi
+    done
+fi
+[ -n "$going" ] || exit 0
+before=" $(takes autoremove | tr '\n' ' ')"
+# shellcheck disable=SC2086  # as above
 for name in $(takes --auto-remove remove $going); do
     case $before in *" $name "*) ;; *) echo "$name" ;; esac
 done

@@ -23,6 +23,7 @@ from provision.engine.reach import LONG
 from provision.record import layout, removal
 from provision.record.operations import Lists
 
+_SERVICES = {"redis-server", "valkey-server"}  # of packages, whose links would stay as they were enabled
 _REDIS = ("redis-", "valkey-")  # packages that have counters
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300"
 
@@ -231,7 +232,12 @@ def packages_gone(names: Collection[str], *, with_data: bool) -> Generator[Strin
         _told(f"the package {name} stays: others need it, or somebody has made a server of it")
     if leaving:
         note(host, f"packages that go: {', '.join(leaving)}")
-        _told("Debian keeps the configuration and the users of packages that went (rc in dpkg -l; apt-get purge)")
+        _told(
+            "of packages that went Debian keeps the configuration and the users (rc in dpkg -l; apt-get purge), and"
+            " what others recommend"
+        )
+        for service in sorted({*leaving} & _SERVICES):
+            yield StringCommand("systemctl disable -q --now", service, _timeout=LONG)
         yield StringCommand(f"{_APT} remove", *(QuoteString(name) for name in leaving), _timeout=LONG)
     elsewhere = [n for n in names if with_data and n.startswith(_REDIS) and installed.get(n) == "config-files"]
     purged = [name for name in leaving if with_data and name.startswith(_REDIS)]
@@ -250,7 +256,7 @@ def tables_gone(tables: Collection[str]) -> Generator[StringCommand, None, None]
 
 @operation()
 def directories_gone(
-    directories: Collection[str], scratch: Collection[str], data: Collection[str], *, with_data: bool
+    directories: Collection[str], scratch: Collection[str], data: frozenset[str], *, with_data: bool
 ) -> Generator[StringCommand, None, None]:
     """These directories are not there, but those in which somebody has something; nor what is scratch in them."""
     whole = sorted({*scratch, *(data if with_data else ())})
@@ -260,7 +266,7 @@ def directories_gone(
         note(host, f"{path}: goes with {remains[path][0]} file(s)")
         yield StringCommand("rm -rf --one-file-system --", QuoteString(path))
     if not with_data:
-        for path in sorted(each for each in data if each in remains):
+        for path in sorted(each for each in data if each in remains and not removal.is_data(each, data - {each})):
             files, size, _ = remains[path]
             if files:
                 _told(f"{path}: stays, it is data ({files} file(s), {size / 1e6:.1f} MB)")

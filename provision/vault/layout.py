@@ -185,7 +185,7 @@ def push_files(settings: Settings, is_vault: bool, host_name: str) -> list[Entry
         if is_vault
         else (settings.backup_outbox, ["daily", "weekly"], f"store/{host_name}/")
     )
-    config = settings.backup_offsite_config.get_secret_value()
+    config = settings.backup_offsite_config.get_secret_value().rstrip("\n") + "\n"
     return [
         File(settings.backup_offsite_config_file, config, mode=0o600),
         File(

@@ -18,14 +18,14 @@ def told(host: Host) -> Path:
     return path
 
 
-def states(path: Path) -> list[tuple[str, str]]:
+def states(path: Path) -> list[tuple[str, str | None]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [(each["state"], each["dump"]) for each in lines]
 
 
 def test_it_is_told_before_and_after_with_the_dump_that_was_made(host: Host, told: Path) -> None:
     dump = host.good_backup()
-    assert states(told) == [("running", ""), ("ok", dump.name)]
+    assert states(told) == [("running", None), ("ok", dump.name)]
 
 
 def test_it_is_told_of_a_run_that_failed(host: Host, told: Path) -> None:
