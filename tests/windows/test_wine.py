@@ -139,7 +139,7 @@ def test_a_backup_is_made_and_restores_equal(host: Windows):
         assert done.code == GOOD, done.errors
         assert ask(host, "restored é", CONTENT) == ask(host, DATABASE, CONTENT)
     (kept,) = ask(host, "postgres", "SELECT datname FROM pg_database WHERE datname ~ 'é_before_'").splitlines()
-    assert f"is now the database {kept}" in done.errors
+    assert kept.removeprefix("restored é") in done.errors  # the rest is in the OEM code page
     for name in ("restored é", kept):
         ask(host, "postgres", f'DROP DATABASE "{name}"')
 
