@@ -190,5 +190,5 @@ def test_random_trees_of_the_apps_and_the_backup_users_change_nothing_outside_ou
     ]
     proved(
         f"{trees} random trees of links, files, owners and modes: {sum(taken)} taken over, {len(taken) - sum(taken)}"
-        " refused in a sentence; no file outside our list changed owner, mode or content"
+        " refused by a step or a check that names the path; no file outside our list changed owner, mode or content"
     )

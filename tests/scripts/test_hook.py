@@ -25,7 +25,7 @@ def states(path: Path) -> list[tuple[str, str | None]]:
 
 def test_it_is_told_before_and_after_with_the_dump_that_was_made(host: Host, told: Path) -> None:
     dump = host.good_backup()
-    assert states(told) == [("running", None), ("ok", dump.name)]
+    assert states(told) == [("running", None), ("ok", str(dump))]
 
 
 def test_it_is_told_of_a_run_that_failed(host: Host, told: Path) -> None:
