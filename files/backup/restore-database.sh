@@ -14,7 +14,9 @@
 #       --trust-dump             with that: load what only a superuser can. The dump's code then runs as the
 #                                server's administrator
 #       --no-owner               all belongs to the role that restores; no owners, no grants
-#       --table NAME, --schema NAME   of these alone, as often as needed; NAME may be SCHEMA.TABLE
+#       --table NAME, --schema NAME   of these alone, as often as needed; NAME may be SCHEMA.TABLE. Into a
+#                                database that holds data: with --overwrite NAME. What is there already is
+#                                refused, and what fails leaves everything as it was
 #       --data-only              rows alone, into tables that are there
 #   restore-database.sh --test [--from FILE]           restore the newest dump of each database, or FILE, into
 #                                                      a throwaway database, compare it with the manifest,
@@ -72,6 +74,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/progress.sh"
 # shellcheck source=lib/load.sh
 . "$here/lib/load.sh"
+# shellcheck source=lib/part.sh
+. "$here/lib/part.sh"
 # shellcheck source=lib/compare.sh
 . "$here/lib/compare.sh"
 # shellcheck source=lib/documented.sh
@@ -104,8 +108,8 @@ read_arguments() {
             --trust-dump) trust_dump=1; shift; continue ;;
             --no-owner) owners=drop; shift; continue ;;
             --data-only) data_only=1; shift; continue ;;
-            --table) tables+=,${2:-} ;;
-            --schema) schemas+=,${2:-} ;;
+            --table) tables+=${2:-}$'\n' ;;
+            --schema) schemas+=${2:-}$'\n' ;;
             --as-administrator) use_administrator "${2:-}" ;;
             # These three are --test's own: see isolation.sh.
             --test-list) action='list-for-test'; shift; continue ;;
@@ -127,9 +131,6 @@ read_arguments() {
     fi
     if (( with_roles || trust_dump )) && [[ -z $administrator ]]; then
         die '--with-roles and --trust-dump go with --as-administrator URL' "$EXIT_USAGE"
-    fi
-    if [[ -n $overwrite && ( -n $tables$schemas || $data_only == 1 ) ]]; then
-        die 'a part of a dump replaces no whole database: leave --overwrite out' "$EXIT_USAGE"
     fi
     if [[ -n $overwrite && $overwrite != "$target" ]]; then
         die "--overwrite '$overwrite' is not --into '$target': give the same name twice" "$EXIT_USAGE"
@@ -253,8 +254,7 @@ restore() {
         fill "$target"
         scratch=''
     elif ! is_whole; then
-        prepare_target "$target"
-        load "$target"
+        restore_part
     elif [[ $target != "$postgres_database" || -n $overwrite ]] && is_empty "$target"; then
         prepare_target "$target"
         fill "$target"
@@ -266,7 +266,7 @@ restore() {
         prepare_target ''
         replace
     fi
-    info "$target is restored from $file"
+    if is_whole; then info "$target is restored from $file"; else info "$target has that part of $file"; fi
 }
 
 # It does not come back: that is said before anything is replaced.
@@ -274,15 +274,13 @@ tell_what_was_left_out() {
     local entry name
     while IFS= read -r entry; do
         [[ -n $entry ]] || continue
-        for name in ${tables//,/ }; do
-            [[ $entry != *:"$name" && $entry != *:public."$name" ]] ||
+        while IFS= read -r name; do
+            [[ -z $name || $entry != *:"$name" && $entry != *:public."$name" ]] ||
                 die "$file was made without $entry (backup_exclude): take one from before, see --list" "$EXIT_USAGE"
-        done
+        done <<<"$tables"
         warn "$file was made without $entry (backup_exclude): that is not restored"
     done < <(jq --raw-output '.left_out // [] | .[]' "$file.json" 2>/dev/null || true)
 }
-
-is_whole() { [[ -z $tables$schemas ]] && (( ! data_only )); }
 
 # All that can be known is known before the first row: what is missing, and the way.
 prepare_target() { # DATABASE, or none where it is yet to be made
@@ -294,7 +292,9 @@ prepare_target() { # DATABASE, or none where it is yet to be made
 }
 
 load() { # DATABASE
-    if [[ -n $administrator ]]; then load_as_administrator "$1" "$file"; else load_into "$1" "$file"; fi
+    if [[ -z $administrator ]]; then load_into "$1" "$file"
+    elif is_whole; then load_as_administrator "$1" "$file"
+    else load_part_as_administrator "$1" "$file"; fi
 }
 
 fill() { # DATABASE

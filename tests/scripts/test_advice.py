@@ -92,15 +92,17 @@ def test_tool_that_ends_without_a_word_leads_to_the_disks(host: Host) -> None:
 @pytest.mark.fault
 def test_part_that_is_there_already_or_refers_to_what_is_not(host: Host) -> None:
     host.good_backup()
-    there = host.restore("--into", host.database, "--table", "patients")
-    assert there.returncode == 1 and "already exists" in there.stderr
-    assert "restore into an empty database, such as --into medaction_check" in there.stderr
+    twice = ("--into", host.database, "--overwrite", host.database)
+    there = host.restore(*twice, "--table", "patients")
+    assert there.returncode == 2 and "table public.patients: rename or drop these" in there.stderr
+    assert "--into medaction_check" in there.stderr
     target = host.cluster.new_database()
+    twice = ("--into", target, "--overwrite", target)
     host.cluster.ask(target, 'TRUNCATE patients, "Réclamations"')
-    alone = host.restore("--into", target, "--table", "Réclamations", "--data-only")
+    alone = host.restore(*twice, "--table", "Réclamations", "--data-only")
     assert alone.returncode == 1 and "restore those tables first, then these" in alone.stderr, alone.stderr
     for table in ("patients", "Réclamations"):
-        done = host.restore("--into", target, "--table", table, "--data-only")
+        done = host.restore(*twice, "--table", table, "--data-only")
         assert done.returncode == 0, done.stderr
 
 

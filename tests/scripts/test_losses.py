@@ -124,7 +124,8 @@ def day_of_the_month(host: Host, night: int, chance: random.Random) -> None:
     if done == "accept":
         assert host.backup("--accept", newest(host).name, before=clock).returncode == 0
     elif isinstance(done, tuple):
-        restored = host.restore("--into", host.database, *done[1:], before=clock)
+        twice = ("--into", host.database, "--overwrite", host.database)
+        restored = host.restore(*twice, *done[1:], before=clock)
         assert restored.returncode == 0, restored.stderr
     elif done:
         host.cluster.psql(host.database, "--command", done, user="medaction")

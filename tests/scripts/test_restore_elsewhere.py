@@ -12,6 +12,7 @@ from .cluster import ROLE, bin_dir, fingerprint
 from .host import Host, until
 from .test_restore import databases, may_create  # noqa: F401
 from .test_restore_test import verdict
+from .unprivileged import give_to_user
 
 OWNERS = f"""
     CREATE ROLE reporting; CREATE ROLE "Lecteurs";
@@ -150,10 +151,16 @@ def test_password_of_an_administrator_is_never_an_argument(host: Host) -> None:
 
 def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> None:  # noqa: F811
     cluster = host.cluster
+    place = host.directory / "disk"
+    place.mkdir(mode=0o700)
+    give_to_user(place)
     cluster.ask("postgres", "CREATE ROLE apart")
+    cluster.ask("postgres", f"CREATE TABLESPACE \"l'autre\" LOCATION '{place}'")
+    sorted_as = "LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR'" + (" ICU_RULES '&a < g'" if cluster.major >= 16 else "")
+    sorted_as = sorted_as if cluster.major >= 15 else ""
     try:
-        cluster.ask("postgres", f"CREATE DATABASE french TEMPLATE template0 OWNER {ROLE} ENCODING 'UTF8'"
-                    " LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR'")  # fmt: skip
+        cluster.ask("postgres", f"CREATE DATABASE french TEMPLATE template0 OWNER {ROLE} ENCODING 'UTF8' LC_COLLATE"
+                    f" 'C' LC_CTYPE 'C.UTF-8' {sorted_as} TABLESPACE \"l'autre\"")  # fmt: skip
         for sql in ("ALTER DATABASE french SET app.key = 'it''s \\ a secret'",
                     "ALTER DATABASE french CONNECTION LIMIT 7",
                     "ALTER DATABASE french SET search_path = \"$user\", public, autre",
@@ -164,7 +171,8 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
         cluster.ask("french", "CREATE TABLE t AS SELECT 1 AS i")
         cluster.ask("french", f"ALTER TABLE t OWNER TO {ROLE}")
         told = (
-            "SELECT datcollate, datctype, datlocprovider, coalesce(to_jsonb(d) ->> 'datlocale',"
+            "SELECT datcollate, datctype, to_jsonb(d) ->> 'datlocprovider', to_jsonb(d) ->> 'daticurules',"
+            " (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace), coalesce(to_jsonb(d) ->> 'datlocale',"
             " to_jsonb(d) ->> 'daticulocale'), datconnlimit, datacl,"
             " shobj_description(d.oid, 'pg_database'), (SELECT array_agg(setconfig::text || setrole ORDER BY setrole)"
             " FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = 'french'"
@@ -187,6 +195,7 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
     finally:
         cluster.drop_database("french")
         cluster.ask("postgres", "DROP ROLE apart")
+        cluster.ask("postgres", 'DROP TABLESPACE "l\'autre"')
 
 
 @pytest.mark.parametrize("form", ["plain", "custom"])
@@ -203,7 +212,7 @@ def test_part_of_a_dump_is_restored(host: Host, form: str) -> None:
     assert host.cluster.ask(target, "SELECT count(*) FROM pg_indexes WHERE tablename = 'patients'") == "2"
     assert host.cluster.ask(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "2"
     host.cluster.ask(target, "TRUNCATE patients")
-    done = host.restore("--into", target, "--table", "patients", "--data-only")
+    done = host.restore("--into", target, "--overwrite", target, "--table", "patients", "--data-only")
     assert done.returncode == 0, done.stderr
     assert host.cluster.ask(target, "SELECT count(*) FROM patients") == "20000"
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from provision.windows import layout
+import pytest
+from pyinfra.context import ctx_host
+
+from provision.engine.preflight import PreflightError
+from provision.windows import layout, role
 from tests.windows.settings import settings
 
 
@@ -56,6 +60,13 @@ def test_the_tasks_start_when_cron_would():
 def test_what_is_no_windows_path_is_refused(path):
     with pytest.raises(ValueError, match="windows_app_dir"):
         settings(windows_app_dir=path)
+
+
+def test_what_a_windows_host_cannot_leave_out_is_refused_before_anything_is_changed():
+    wanted = settings(backup_exclude=["data:public.sessions"])
+    refused = pytest.raises(PreflightError, match=r"win9: backup_exclude is not offered .* no host was changed")
+    with ctx_host.use(SimpleNamespace(name="win9")), refused:  # a host that can do nothing else
+        role.windows_backup.__wrapped__(wanted)
 
 
 def test_everything_can_be_printed_without_a_host_and_without_a_secret():

@@ -24,16 +24,23 @@ as_administrator() { # DATABASE SQL
     printf '%s;\n' "$2" | administrator_text "$1"
 }
 
-# The database's name never becomes a part of the URL.
+# The database's name never becomes a part of the URL. In another database than that nothing is run.
 administrator_text() { # DATABASE, the SQL on stdin
     use_tool psql
     local place
     place=$(connect_argument "dbname=$(conninfo_value "$1")")
-    { printf '\\connect -reuse-previous=on %s\n' "$place"; cat; } | env -u PGPASSFILE \
+    { printf '\\connect -reuse-previous=on %s\n%s\nSELECT 1 / (current_database() = %s)::int \\g /dev/null\n' \
+        "$place" "$own_names" "$(sql_text "$1")"; cat; } | env -u PGPASSFILE \
         "${administrator_env[@]}" "${tool[@]}" "${psql_options[@]}" --dbname="$administrator"
 }
 
-connect_argument() { printf "'%s'" "${1//\'/\'\'}"; }
+# As psql reads the words after a command of its own: a backslash means something, and of two kinds of quotes each
+# its own.
+connect_argument() {
+    local text="\"${1//\"/\"\"}\""
+    text=${text//\\/\\\\}
+    printf "'%s'" "${text//\'/\'\'}"
+}
 
 check_administrator() {
     local is
@@ -81,14 +88,32 @@ login_of() { # ROLE
     fi
 }
 
+# Each in the schema where it was, which the dump would make only later: made now, it is the loader's until then.
 make_extensions() { # DATABASE
-    local name
+    local name place
+    made_schemas=''
     while IFS= read -r name; do
         [[ -n $name ]] || continue
-        as_administrator "$1" "CREATE EXTENSION IF NOT EXISTS $(sql_name "$name") CASCADE" \
+        place=$(schema_of "$name")
+        make_schema_for_extensions "$1" "$place"
+        as_administrator "$1" "SET search_path = $(sql_name "${place:-public}"); \
+CREATE EXTENSION IF NOT EXISTS $(sql_name "$name") ${place:+WITH SCHEMA $(sql_name "$place")} CASCADE" \
             >/dev/null 2>"$run_dir/psql.err" ||
             die "cannot make the extension $name in $1: $(reason_in "$run_dir/psql.err")"
     done < <(untrusted_extensions)
+}
+
+made_schemas=''    # which lib/sift.sh leaves out of the dump, a line each
+
+make_schema_for_extensions() { # DATABASE SCHEMA
+    [[ -n $2 && -z $(as_administrator "$1" "SELECT 1 FROM pg_namespace WHERE nspname = $(sql_text "$2")") ]] || return 0
+    as_administrator "$1" "CREATE SCHEMA $(sql_name "$2") AUTHORIZATION $(sql_name "$loader")" \
+        >/dev/null 2>"$run_dir/psql.err" || die "cannot make the schema $2 in $1: $(reason_in "$run_dir/psql.err")"
+    made_schemas+=$2$'\n'
+}
+
+schema_of() { # EXTENSION
+    jq --raw-output --arg name "$1" '.needs.extensions[$name].schema // empty' "$file.json"
 }
 
 # A role for this load alone: a member of the owners, and no superuser (with --trust-dump it is one).
@@ -103,7 +128,7 @@ make_loader() { # DATABASE
 PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
         die "cannot make the role $loader: see the line above"
     mapfile -t names < <(needed owners)
-    for owner in "${names[@]}" "$(owner_of "$1")"; do
+    for owner in "${names[@]}" "$(heir_in "$1")"; do
         [[ -n $owner ]] || continue
         as_administrator postgres "GRANT $(sql_name "$owner") TO $(sql_name "$loader")" >/dev/null ||
             die "cannot make $loader a member of $owner: see the line above"
@@ -139,6 +164,13 @@ adopt_database() { # DATABASE
     info "$1 belonged to a superuser, and belongs to $owner now"
 }
 
+# Whose becomes what nobody else may own: in a database of a superuser's his who owned the dumped one.
+heir_in() { # DATABASE
+    local owner
+    owner=$(owner_of "$1")
+    printf '%s' "${owner:-$(future_owner)}"
+}
+
 owner_of() { # DATABASE
     as_administrator postgres "SELECT rolname FROM pg_database JOIN pg_roles r ON r.oid = datdba
         WHERE datname = $(sql_text "$1") AND NOT rolsuper"
@@ -148,8 +180,8 @@ owner_of() { # DATABASE
 load_as_administrator() { # DATABASE FILE
     local way=$owners
     adopt_database "$1"
-    make_extensions "$1"
     make_loader "$1"
+    make_extensions "$1"
     let_loader_fill_extensions "$1"
     if [[ $way == keep ]]; then owners=$run_dir/owners.sql; fi
     PGPASSFILE=$loader_pgpass server_user=$loader load_into "$1" "$2"
@@ -170,7 +202,21 @@ give_to_owners() { # DATABASE
     run_as_loader "$1" < <(grep -v '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
     sed 's/^GRANT \(.*\) TO \(.*\)$/REVOKE \1 FROM \2/' "$run_dir/grants.sql" |
         administrator_text "$1" >/dev/null
+    let_loader_grant "$1"
     run_as_loader "$1" <"$run_dir/owners.sql.acl"
+}
+
+# Some rights were granted by others than the owner, who had them with the right to grant them again.
+let_loader_grant() { # DATABASE
+    local -a grantors names
+    mapfile -t grantors < <(sed -nE 's/^SET ROLE (.*);$/\1/p' "$run_dir/owners.sql.acl" | sort --unique)
+    mapfile -t names < <(needed roles)
+    administrator_text "$1" >/dev/null <<SQL || die "cannot make $loader a member of those who granted: see the line above"
+SELECT format('GRANT %I TO %I', rolname, $(sql_text "$loader")) FROM pg_roles
+ WHERE NOT rolsuper AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}")) AND rolname IN ($(sql_list "${names[@]}"))
+   AND NOT pg_has_role($(sql_text "$loader"), oid, 'MEMBER')
+\gexec
+SQL
 }
 
 run_as_loader() { # DATABASE, the SQL on stdin

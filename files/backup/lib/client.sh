@@ -2,7 +2,6 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- The client that fits the server ------------------------------------------------------------------
 
-server_version=''
 client_version=''
 
 dump_role=''          # who reads the dump
@@ -30,6 +29,10 @@ choose_role() {
 tell_role() {
     local advice="an administrator of PostgreSQL runs ${backup_pgpass_file%/*}/dump-role.sql"
     [[ -n $dump_role_reason ]] || return 0
+    if (( ${server_version%%.*} < 14 )); then
+        info "PostgreSQL $server_version has no pg_read_all_data: the dump is made by $postgres_user, the app's own role"
+        return
+    fi
     if [[ $dump_role_reason == *pg_hba.conf* ]]; then
         advice="add a line for $postgres_backup_user to the server's pg_hba.conf"
     fi

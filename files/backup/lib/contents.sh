@@ -70,7 +70,8 @@ WITH RECURSIVE $ours_sql, definition AS (
                (SELECT concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache,
                    seqcycle)
                   FROM pg_sequence WHERE seqrelid = r.oid),
-               (SELECT concat_ws(' ', srvname, array_to_string(ftoptions, ','))
+               (SELECT concat_ws(' ', srvname, (
+                   SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(ftoptions) o))
                   FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = ftserver WHERE ftrelid = r.oid),
                pg_get_userbyid(relowner),
                CASE WHEN relkind = 'S' THEN $(rights_sql relacl s relowner)
@@ -82,7 +83,7 @@ WITH RECURSIVE $ours_sql, definition AS (
                CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END,
                -- PostgreSQL's own; a server may note a version of its own there, which is no dump's business.
                (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(attoptions) o WHERE o ~ '^n_distinct'),
-               attfdwoptions,
+               (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(attfdwoptions) o),
                regexp_replace(pg_get_expr(adbin, adrelid), $loose, '', 'g'),
                CASE WHEN attacl IS NOT NULL THEN $(rights_sql attacl c relowner) END)
       FROM relation r JOIN pg_attribute a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped
@@ -160,7 +161,9 @@ WITH RECURSIVE $ours_sql, definition AS (
      WHERE ('pg_collation'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
     SELECT format('text search configuration %I.%I', nspname, cfgname),
-           concat_ws(' ', cfgparser::text::oid::text, pg_get_userbyid(cfgowner), (
+           concat_ws(' ', CASE WHEN cfgparser < 16384 THEN cfgparser::oid::text ELSE (
+                   SELECT format('%I.%I', p.prsnamespace::regnamespace, p.prsname) FROM pg_ts_parser p
+                    WHERE p.oid = cfgparser) END, pg_get_userbyid(cfgowner), (
                SELECT string_agg(concat_ws(' ', maptokentype, mapdict::regdictionary), ','
                                  ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = c.oid))
       FROM pg_ts_config c JOIN ours n ON n.oid = cfgnamespace
@@ -186,7 +189,8 @@ WITH RECURSIVE $ours_sql, definition AS (
            AND deptype = 'i')
     UNION ALL
     SELECT format('foreign server %I', srvname),
-           concat_ws(' ', fdwname, srvtype, srvversion, srvoptions, pg_get_userbyid(srvowner),
+           concat_ws(' ', fdwname, srvtype, srvversion, (
+               SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(srvoptions) o), pg_get_userbyid(srvowner),
                $(rights_sql srvacl S srvowner))
       FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = srvfdw
     UNION ALL
@@ -310,10 +314,31 @@ WITH RECURSIVE $ours_sql, owned AS (
 ), privileged AS (
     SELECT format('function %s in language %s', p.oid::regprocedure, lanname) AS what
       FROM pg_proc p JOIN ours n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
-     WHERE NOT lanpltrusted AND lanname <> 'internal' AND prokind <> 'a'
+     WHERE NOT lanpltrusted AND prokind <> 'a'
        AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid
            AND deptype = 'i')
+    UNION ALL SELECT format('leakproof function %s', p.oid::regprocedure)
+      FROM pg_proc p JOIN ours n ON n.oid = pronamespace
+     WHERE proleakproof AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL SELECT pg_describe_object(class, oid, 0) FROM (
+        SELECT 'pg_am'::regclass AS class, oid FROM pg_am UNION ALL
+        SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser UNION ALL
+        SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template UNION ALL
+        SELECT 'pg_opclass'::regclass, oid FROM pg_opclass UNION ALL
+        SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily UNION ALL
+        SELECT 'pg_language'::regclass, oid FROM pg_language UNION ALL
+        SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype = 'b' AND typcategory <> 'A' UNION ALL
+        SELECT 'pg_cast'::regclass, c.oid FROM pg_cast c JOIN pg_type s ON s.oid = castsource
+          JOIN pg_type t ON t.oid = casttarget WHERE castmethod = 'b' OR NOT EXISTS (
+               SELECT FROM pg_roles r WHERE r.oid IN (s.typowner, t.typowner) AND NOT rolsuper)) made
+     WHERE oid >= 16384 AND (class, oid) NOT IN (SELECT classid, objid FROM member)
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = oid AND deptype = 'i')
+    UNION ALL SELECT format('foreign server %I of a wrapper that its owner may not use', srvname)
+      FROM pg_foreign_server WHERE NOT has_foreign_data_wrapper_privilege(srvowner, srvfdw, 'USAGE')
+    UNION ALL SELECT format('publication %I of schemas', pubname) FROM pg_publication p
+     WHERE EXISTS (SELECT FROM pg_depend WHERE classid = to_regclass('pg_catalog.pg_publication_namespace')
+                      AND refclassid = 'pg_publication'::regclass AND refobjid = p.oid)
     UNION ALL SELECT format('event trigger %I', evtname) FROM pg_event_trigger e
      WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL SELECT format('publication %I of all tables', pubname) FROM pg_publication WHERE puballtables
@@ -331,6 +356,7 @@ SELECT json_build_array('value', 'needs', json_build_object(
                WHERE rolname !~ '^pg_'),
     'extensions', (
         SELECT coalesce(json_object_agg(extname, json_build_object('version', extversion,
+                   'schema', (SELECT nspname FROM pg_namespace n WHERE n.oid = extnamespace),
                    'trusted', coalesce(NOT superuser OR trusted, false))), '{}')
           FROM pg_extension LEFT JOIN pg_available_extension_versions v ON v.name = extname
               AND version = extversion
@@ -344,6 +370,8 @@ SELECT json_build_array('value', 'properties', json_build_object(
     'encoding', pg_encoding_to_char(encoding), 'collate', datcollate, 'ctype', datctype,
     'provider', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
     'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
+    'icu_rules', to_jsonb(d) ->> 'daticurules', 'template', datistemplate,
+    'tablespace', (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace AND spcname <> 'pg_default'),
     'connection_limit', datconnlimit, 'owner', pg_get_userbyid(datdba),
     'settings', (SELECT coalesce(json_agg(DISTINCT split_part(c, '=', 1)), '[]')
                    FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid),

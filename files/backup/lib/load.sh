@@ -2,11 +2,12 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- Loading a dump -----------------------------------------------------------------------------------
 
-# How much of a dump is loaded, and for whom: see lib/sift.sh.
+# How much of a dump is loaded, and for whom: see lib/sift.sh. Names are a line each.
 owners=keep
 data_only=0
 tables=''
 schemas=''
+part_options=()    # of a part, see lib/part.sh
 
 load_into() { # DATABASE FILE
     local why on_terminal=0
@@ -40,31 +41,27 @@ load_into() { # DATABASE FILE
     fi
 }
 
-is_sifted() { [[ $owners != keep || -n $tables$schemas ]] || (( data_only )); }
+is_whole() { [[ -z $tables$schemas ]] && (( ! data_only )); }
+
+is_sifted() { [[ $owners != keep ]] || ! is_whole; }
 
 # The whole of it as one stream of SQL.
 load_sql() { # DATABASE FILE
-    local from=$run_dir/packed comments=keep
+    local from=$2 comments=keep
+    stages=(unpack)
+    choose_source "$2"
     if [[ $2 =~ \.sql(\.|$) ]]; then
         stages=(progress unpack)
-        choose_unpacker "$2"
-        start_progress "$2" "$run_dir/packed"
-    else
-        stages=(unpack)
-        use_tool pg_restore
-        unpacker=("${tool[@]}" --file=-)
-        if [[ $server_mode == direct ]]; then
-            unpacker+=("$2")
-            from=/dev/null
-        else
-            from=$2    # a container has it on its standard input alone
-        fi
+        from=$run_dir/packed
+        start_progress "$2" "$from"
     fi
     if (( $(digits "$(foreign_extensions "$1")") > 0 )); then comments=drop; fi
     if is_sifted; then
         stages+=(sift)
         start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" \
-            "owners=$owners" "data=$data_only" "tables=$tables" "schemas=$schemas" "comments=$comments"
+            "owners=$owners" "data=$data_only" "tables=$tables" "schemas=$schemas" "comments=$comments" \
+            "made=${made_schemas:-}" \
+            "${part_options[@]}"
         start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
     elif [[ $comments == drop ]]; then
         stages+=(owned)
@@ -78,6 +75,18 @@ load_sql() { # DATABASE FILE
     choose_guard "$2"
     start guard "$run_dir/sql" "$run_dir/guarded" "${guard[@]}"
     start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+}
+
+# What makes SQL of it: sets `unpacker`, which reads the file on its standard input.
+choose_source() { # FILE
+    if [[ $1 =~ \.sql(\.|$) ]]; then
+        choose_unpacker "$1"
+    else
+        use_tool pg_restore
+        unpacker=("${tool[@]}" --file=-)
+        # A container has it on its standard input alone.
+        if [[ $server_mode == direct ]]; then unpacker+=("$1"); fi
+    fi
 }
 
 start_progress() { # FILE OUTPUT

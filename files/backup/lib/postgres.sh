@@ -10,6 +10,7 @@ server_mode=$postgres_mode
 server_host=$backup_postgres_host
 server_port=$backup_postgres_port
 server_user=$postgres_user
+server_version=''     # once it was asked
 
 run_id=$$    # what this run's sessions and containers are known by
 
@@ -127,8 +128,7 @@ advice_for() { # ERROR TEXT
         *'permission denied for large object'*)
             printf 'pg_read_all_data does not reach large objects: ALTER LARGE OBJECT ... OWNER TO %s, or \
 have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
-        *'permission denied'*)
-            printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump' ;;
+        *'permission denied'*) advice_to_read ;;
         *'lock timeout'* | *'statement timeout'* | *'could not obtain lock'*)
             printf 'something held a table for long, such as a migration: run this again when it is done' ;;
         *'No space left'* | *'Disk quota'* | *'File too large'*)
@@ -140,6 +140,19 @@ have their owner GRANT SELECT ON LARGE OBJECT' "$(sql_name "$server_user")" ;;
         *)
             printf 'see the line above and %s for its cause, then run this again' "the server's own log" ;;
     esac
+}
+
+# pg_read_all_data came with PostgreSQL 14.
+advice_to_read() {
+    local major
+    major=$(digits "${server_version%%.*}")
+    if (( major > 0 && major < 14 )); then
+        printf 'have the owner of the tables make the dump, or as that owner GRANT USAGE ON SCHEMA ... TO %s and GRANT \
+SELECT ON ALL TABLES IN SCHEMA ... TO %s, and the same for SEQUENCES' "$(sql_name "$server_user")" \
+            "$(sql_name "$server_user")"
+    else
+        printf 'grant the role pg_read_all_data, or have the owner of the tables make the dump'
+    fi
 }
 
 # The same for a restore, into a database that is empty again afterwards or is still to be emptied.

@@ -2,20 +2,33 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- What belongs to the database itself: encoding and sorting, settings, comment, grants
 
-# As the dumped one was made. Where this server lacks its locale, it is made without, and that is said.
+# As the dumped one was made. Where this server lacks its locale or tablespace, it is made without, and that is said.
 create_database() { # NAME
-    local like='' make
-    make="CREATE DATABASE $(sql_name "$1") $(owner_clause) TEMPLATE template0"
-    if [[ -e $file.json ]]; then like=$(jq --raw-output "$creation_program" "$file.json"); fi
-    if run_as_maker "$make ${like:-ENCODING 'UTF8'}"; then return; fi
-    if grep -qiE 'locale|provider|collation' "$run_dir/psql.err"; then
-        warn "$1 is not sorted as it was: $(reason_in "$run_dir/psql.err"): install that locale on the \
-server, then restore again, or live with the server's own"
-        like=$(jq --raw-output .properties.encoding "$file.json")
-        run_as_maker "$make ENCODING $(sql_text "$like")" && return
+    local plainly="ENCODING 'UTF8'" like='' where=''
+    if [[ -e $file.json ]]; then
+        like=$(jq --raw-output "$creation_program" "$file.json")
+        where=$(place_clause)
     fi
+    for _ in {1..3}; do
+        if run_as_maker "CREATE DATABASE $(sql_name "$1") $(owner_clause) TEMPLATE template0 \
+${like:-$plainly} $where"; then return; fi
+        if [[ -n $where ]] && grep -q tablespace "$run_dir/psql.err"; then
+            warn "$1 is not in its tablespace: $(reason_in "$run_dir/psql.err")"
+            where=''
+        elif [[ $like == *' '*' '* ]] && grep -qiE 'locale|provider|collation' "$run_dir/psql.err"; then
+            warn "$1 is not sorted as it was: $(reason_in "$run_dir/psql.err"): install that locale on the \
+server, then restore again, or live with the server's own"
+            like="ENCODING $(sql_text "$(jq --raw-output .properties.encoding "$file.json")")"
+        else
+            break
+        fi
+    done
     die "cannot create the database $1: $(reason_in "$run_dir/psql.err"): have an administrator create it \
 for $postgres_user, or ALTER ROLE $(sql_name "$postgres_user") CREATEDB, or use --as-administrator"
+}
+
+place_clause() {
+    jq --raw-output "$quoting"'.properties.tablespace // empty | "TABLESPACE " + name' "$file.json"
 }
 
 run_as_maker() { # SQL
@@ -39,6 +52,7 @@ readonly creation_program="$quoting"'
     .properties // empty
     | "ENCODING \(.encoding | text) LC_COLLATE \(.collate | text) LC_CTYPE \(.ctype | text)"
       + (if .provider == "i" then " LOCALE_PROVIDER icu ICU_LOCALE \(.locale | text)"
+           + (if .icu_rules then " ICU_RULES \(.icu_rules | text)" else "" end)
          elif .provider == "b" then " LOCALE_PROVIDER builtin BUILTIN_LOCALE \(.locale | text)" else "" end)'
 
 # What cannot be set by this role is named, one by one. A setting's value goes into no message.
@@ -76,7 +90,9 @@ readonly properties_program="$quoting"'
           + (if .to then .to | name else "PUBLIC" end) + (if .again then " WITH GRANT OPTION" else "" end)))
        else empty end),
       ($manifest[0].properties.connection_limit // -1 | select(. >= 0)
-        | pair("its connection limit"; "ALTER DATABASE \($db) CONNECTION LIMIT \(.)"))
+        | pair("its connection limit"; "ALTER DATABASE \($db) CONNECTION LIMIT \(.)")),
+      ($manifest[0].properties.template // false | select(.)
+        | pair("being a template"; "ALTER DATABASE \($db) IS_TEMPLATE true"))
     ] | join("")'
 
 # One that stood there before has its own encoding and sorting: these cannot be changed.

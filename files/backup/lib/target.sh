@@ -63,12 +63,14 @@ check_target() { # DATABASE, or none where it is yet to be made
     local place=${1:-postgres} sentence
     findings_on_target=()
     [[ -n $(jq '.needs // empty' "$file.json" 2>/dev/null) ]] || return 0
+    (( ! data_only )) || return 0    # rows need the tables alone
     check_extensions "$place" "$1"
     if [[ $owners == keep ]]; then
         check_roles
         if [[ -z $administrator ]]; then check_ownership; fi
     fi
-    if (( ! trust_dump )); then check_what_superusers_load; fi
+    # A table that is asked for by name brings nothing of that kind.
+    if (( ! trust_dump )) && [[ -z $tables || -n $schemas ]]; then check_what_superusers_load; fi
     (( ${#findings_on_target[@]} > 0 )) || return 0
     for sentence in "${findings_on_target[@]}"; do log ERROR "$sentence" || true; done
     die "nothing was loaded into $target: $(printf '%s; ' "${findings_on_target[@]}")" "$EXIT_USAGE"
@@ -122,7 +124,7 @@ makes them anew, --no-owner does without them"
 check_ownership() {
     local others
     local -a names
-    mapfile -t names < <(needed owners; needed superuser_owners)
+    mapfile -t names < <(if is_whole; then needed owners; needed superuser_owners; else owners_of_part; fi)
     others=$(inspect postgres "SELECT string_agg(rolname, ', ') FROM pg_roles
          WHERE rolname IN ($(sql_list "${names[@]}")) AND NOT pg_has_role(oid, 'MEMBER')")
     [[ -z $others ]] || cannot "$server_user cannot give objects to their owners $others: use \
