@@ -24,7 +24,7 @@ FAULTS = re.compile(r"^faults: (\d+) tried, (\d+) survived(?:, (\d+) could not b
 END = re.compile(r"^(faults: |proved: |=+ (slowest|short test summary|\d+ ))")
 VERDICT = re.compile(r"^(FAILED|ERROR) ")
 COVERAGE = Path(".coverage").resolve()
-# Each Python process of .venv counts the lines of the package that it runs (its a1_coverage.pth reads these).
+# With these each Python process of .venv counts the lines of the package that it runs (its a1_coverage.pth reads them).
 COUNTING = {"COVERAGE_DIR": str(COVERAGE), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
 DURATIONS = ("--durations=8", "--durations-min=20")
 NOTHING_SELECTED = 5  # pytest's exit code; no fault where somebody selects by an option
@@ -39,6 +39,7 @@ class Level:
     arguments: tuple[str, ...]
     follows: tuple[Level, ...] = ()
     before: tuple[str, ...] = ()
+    counted: bool = False  # whether it has the lines of the package counted that it runs; that costs time
     code: int = 0
     lines: list[str] = field(default_factory=list)
     through: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +62,7 @@ class Level:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, **COUNTING},
+            env={**os.environ, **(COUNTING if self.counted else {})},
         ) as process:
             assert process.stdout
             for line in map(str.rstrip, process.stdout):
@@ -88,7 +89,7 @@ class Level:
 
 def levels() -> tuple[list[Level], list[list[Level]]]:
     """What comes first, alone, since all else is in vain without it; then the lanes, side by side."""
-    first = [Level("unit", ("tests/unit",)), Level("deploy", ("tests/deploy",))]
+    first = [Level("unit", ("tests/unit",), counted=True), Level("deploy", ("tests/deploy",), counted=True)]
     everywhere = Level("e2e, all hosts", ("tests/e2e", "-m", "not servers and not docker1 and not prove"))
     kept = ("tests/e2e", "--keep-hosts", "-m")
     servers = Level("e2e, all but docker1", (*kept, "servers and not prove"))

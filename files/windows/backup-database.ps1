@@ -3,6 +3,7 @@
 #   backup-database.ps1 [-Tier daily|weekly] [-RetentionDays N]   dump, check, publish, remove what is too old
 #       -WaitMinutes N                                            wait so long for another run to end
 #   backup-database.ps1 -Verify [-File PATH]                      check a stored dump again, by default the newest
+#   backup-database.ps1 -Accept FILE                          what a suspect dump lacks was meant to go: it is good
 #   backup-database.ps1 -Help                                     this text
 #
 # Run as an administrator, or by the Task Scheduler. The tiers:
@@ -10,11 +11,12 @@
 #   weekly   $BackupDir\weekly, kept $WeeklyRetentionDays days
 # BACKUP_RETENTION_DAYS in the environment, or -RetentionDays, replaces the days of this run. The newest
 # $DailyMinimumKept daily and $WeeklyMinimumKept weekly good ones always stay. $Latest
-# is the newest good dump (a hard link to it, or a copy).
+# is the newest good dump (a hard link to it, or a copy): never a suspect one, that is one more than
+# $SizeChangePercent % smaller than the last ones, until it is accepted.
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but something was left
-# undone: old dumps not removed, the log, the status or `latest` not written (another program holds them); 75 another
-# run is at work. The Task Scheduler shows the code as the last result.
+# undone: the dump is suspect, or old dumps not removed, the log, the status or `latest` not written (another program
+# holds them); 75 another run is at work. The Task Scheduler shows the code as the last result.
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.
 
@@ -25,6 +27,7 @@ param(
     [int]$WaitMinutes = 0,
     [switch]$Verify,
     [string]$File = '',
+    [string]$Accept = '',
     [switch]$Help
 )
 
@@ -38,6 +41,7 @@ $library = Join-Path $PSScriptRoot 'lib'
 . (Join-Path $library 'postgres.ps1')
 . (Join-Path $library 'rules.ps1')
 . (Join-Path $library 'store.ps1')
+. (Join-Path $library 'properties.ps1')
 
 # --- This run -----------------------------------------------------------------------------------------
 
@@ -46,6 +50,7 @@ $script:Part = $null
 $script:Lock = $null
 $script:Published = $null
 $script:Suspect = $null
+$script:Properties = $null
 $script:Began = Get-Date
 
 function Read-Arguments {
@@ -220,14 +225,15 @@ function New-Manifest([long]$Bytes, [hashtable]$Client) {
         dump_bytes = $Bytes
         sha256 = Get-Sha256 $script:Part
         seconds = [int]((Get-Date) - $script:Began).TotalSeconds
+        properties = $script:Properties
     }
 }
 
 function Publish-Dump([string]$Final, [long]$Bytes, [hashtable]$Client) {
     $script:Step = 'publish'
     $manifest = New-Manifest $Bytes $Client
-    $script:Suspect = Get-Suspicion $manifest.bytes
-    $wrong = Save-Text "$Final.json" (ConvertTo-Json -InputObject $manifest)
+    $manifest.suspect = Get-Suspicion $manifest.bytes
+    $wrong = Save-Text "$Final.json" (ConvertTo-Json -InputObject $manifest -Depth 5)
     # A dump without a manifest would be worse than a manifest without a dump: this comes last.
     if (-not $wrong) { $wrong = Move-Over $script:Part $Final 60 }
     if ($wrong) {
@@ -236,7 +242,12 @@ function Publish-Dump([string]$Final, [long]$Bytes, [hashtable]$Client) {
     }
     $script:Part = $null
     $script:Published = $Final
-    Set-Latest $Final
+    if ($manifest.suspect) {
+        Write-Undone ("$Final is suspect, and $Latest stays the dump before: if what it lacks was meant to go," +
+            " backup-database.ps1 -Accept $(Split-Path -Leaf $Final)")
+    } else {
+        Set-Latest $Final
+    }
     Write-Log 'INFO' "$Final, $(Format-Size $manifest.bytes), $($manifest.seconds) s"
 }
 
@@ -256,16 +267,17 @@ function Set-Latest([string]$Final) {
     if ($wrong) { Write-Undone "$Latest is in use and still the dump before: the next run mends it ($wrong)" }
 }
 
-# Half of the usual size may be right after a clean-up, and may be a table that was lost.
+# Half of the usual size may be right after a clean-up, and may be a table that was lost: what is said of a dump that
+# shrank, or nothing. One that grew is only worth a word. Unsuspicious dumps alone say what is usual: two small ones
+# would soon be.
 function Get-Suspicion([long]$Bytes) {
-    $all = @(Get-Dumps 'daily') + @(Get-Dumps 'weekly')
-    $sizes = @($all | Sort-Object -Property Name -Descending | Select-Object -First 7 | ForEach-Object { $_.Length })
+    $sizes = @(Get-Unsuspicious | Select-Object -First 7 | ForEach-Object { $_.Length })
     $found = Get-Deviation $Bytes $sizes $SizeChangePercent
     if (-not $found) { return $null }
-    $words = "the dump has $(Format-Size $Bytes), the median of the last ones $(Format-Size $found.Median)" +
+    $script:Suspect = "the dump has $(Format-Size $Bytes), the median of the last ones $(Format-Size $found.Median)" +
         " ($($found.Percent) %): see whether that is right"
-    Write-Log 'WARN' $words
-    return $words
+    Write-Log 'WARN' $script:Suspect
+    if ($found.Percent -lt 0) { return $script:Suspect }
 }
 
 # Removes what is older than the tier's days, and only after a good dump.
@@ -274,7 +286,9 @@ function Remove-Old([int]$Days) {
     $minimum = if ($Tier -eq 'weekly') { $WeeklyMinimumKept } else { $DailyMinimumKept }
     $hours = if ($Tier -eq 'weekly') { 7 * 24 } else { 24 }
     # Verified when it was made, if it has a manifest.
-    $dumps = @(Get-Dumps $Tier | ForEach-Object { @{ Name = $_.Name; Good = (Test-Path -LiteralPath "$($_.FullName).json") } })
+    $dumps = @(Get-Dumps $Tier | ForEach-Object {
+        @{ Name = $_.Name; Good = (Test-Path -LiteralPath "$($_.FullName).json"); Suspect = (Test-Suspect $_.FullName) }
+    })
     $found = Select-Old $dumps (Split-Path -Leaf $script:Published) (Get-Date) $Days $minimum $hours
     if ($found.Ahead) {
         Write-Log 'WARN' "$($found.Ahead) dump(s) bear a time that is still to come: see that the clock is right"
@@ -306,6 +320,23 @@ function Clear-Run {
     if ($script:RunDir) { Remove-Item -LiteralPath $script:RunDir -Recurse -Force -ErrorAction SilentlyContinue }
 }
 
+# A person has looked at it: what it lacks was meant to go.
+function Invoke-Accept {
+    $script:Step = 'accept'
+    Open-Log
+    Lock-Store
+    $path = Find-Dump $Accept
+    $wrong = Test-Dump $path
+    if ($wrong) { Stop-Run "$path is not good: $wrong" }
+    if (-not (Test-Suspect $path)) { Stop-Run "$path is not suspect: there is nothing to accept" $ExitUsage }
+    $noted = Read-Manifest $path
+    $noted.suspect = $null
+    $wrong = Save-Text "$path.json" (ConvertTo-Json -InputObject $noted -Depth 5)
+    if ($wrong) { Stop-Run "$path.json could not be written: $wrong" }
+    if (@(Get-Unsuspicious)[0].FullName -eq $path) { Set-Latest $path }
+    Write-Log 'INFO' "$path is good: what it lacks was meant to go"
+}
+
 function Invoke-Verify {
     $script:Step = 'verify'
     $path = $Latest
@@ -331,6 +362,7 @@ function Invoke-Backup([int]$Days) {
     Write-Services $script:RunDir ''
     $client = Select-Client $script:RunDir
     Test-Space $client
+    $script:Properties = Read-Properties $client.Psql
     New-Dump $client
     Remove-Old $Days
 }
@@ -338,7 +370,7 @@ function Invoke-Backup([int]$Days) {
 # The status, the rest of the log, and the exit code. Only the run that holds the lock speaks for the backups.
 function Complete-Run([string]$Failure) {
     if ($Failure) { Write-Log 'ERROR' $Failure }
-    if ($Verify) { return }
+    if ($Verify -or $Accept) { return }
     $script:Step = 'report'
     if ($script:Lock) {
         $state = if ($script:Published) { 'ok' } else { 'failed' }
@@ -362,7 +394,7 @@ $script:Subject = $Tier
 $failure = $null
 try {
     $days = Read-Arguments
-    if ($Verify) { Invoke-Verify } else { Invoke-Backup $days }
+    if ($Accept) { Invoke-Accept } elseif ($Verify) { Invoke-Verify } else { Invoke-Backup $days }
     $script:ExitCode = 0
 } catch {
     $failure = $_.Exception.Message

@@ -1,11 +1,12 @@
 # Restore a dump of $AppName into a database on $PostgresHost, port $PostgresPort.
 #
-#   restore-database.ps1 -List                         the dumps there are, newest first
+#   restore-database.ps1 -List                         the dumps there are, newest first, and what restores have left
 #   restore-database.ps1 -Into NAME                    restore the newest into the database NAME,
 #                                                      which is empty, or is created
 #   restore-database.ps1 -Into NAME -From FILE         restore that one
 #   restore-database.ps1 -Into NAME -Overwrite NAME    NAME holds data: restore beside it, then swap names;
 #                                                      the old one stays as NAME_before_<time>
+#       -NoOwner   all belongs to the role that restores: no owners, no grants
 #   restore-database.ps1 -Help                         this text
 #
 # Run as an administrator. It connects as $PostgresUser, which must own the database NAME, or may create
@@ -21,6 +22,7 @@ param(
     [string]$Into = '',
     [string]$From = '',
     [string]$Overwrite = '',
+    [switch]$NoOwner,
     [switch]$Help
 )
 
@@ -34,12 +36,16 @@ $library = Join-Path $PSScriptRoot 'lib'
 . (Join-Path $library 'postgres.ps1')
 . (Join-Path $library 'rules.ps1')
 . (Join-Path $library 'store.ps1')
+. (Join-Path $library 'sift.ps1')
+. (Join-Path $library 'properties.ps1')
+. (Join-Path $library 'target.ps1')
 
 # --- This run -----------------------------------------------------------------------------------------
 
 $script:RunDir = $null
 $script:Scratch = $null
 $script:Client = $null
+$script:Properties = $null
 
 function Read-Arguments {
     if (-not $List -and -not $Into) { Stop-Run 'say where: -Into NAME (-List shows what there is, -Help the rest)' $ExitUsage }
@@ -47,6 +53,19 @@ function Read-Arguments {
         Stop-Run "-Overwrite '$Overwrite' is not -Into '$Into': give the same name twice" $ExitUsage
     }
     if ($Into -match '[\x00-\x1f]' -or $Into.Trim() -cne $Into) { Stop-Run "'$Into' is no name for a database" $ExitUsage }
+    if ((Get-Within $Into '') -cne $Into) {
+        Stop-Run "-Into '$Into' is longer than the 63 bytes that PostgreSQL has for a name" $ExitUsage
+    }
+}
+
+# A name and its ending, the name shortened to what PostgreSQL would keep (NAMEDATALEN): it cuts a longer one off
+# without a word, and would then take another database for this one.
+function Get-Within([string]$Name, [string]$Ending) {
+    while ($Utf8.GetByteCount("$Name$Ending") -gt 63) {
+        $less = if ($Name.Length -gt 1 -and [char]::IsSurrogate($Name[-1])) { 2 } else { 1 }
+        $Name = $Name.Substring(0, $Name.Length - $less)
+    }
+    return "$Name$Ending"
 }
 
 function Show-Dumps {
@@ -55,22 +74,46 @@ function Show-Dumps {
         foreach ($dump in (Get-Dumps $tier)) {
             $hours = [int]((Get-Date) - (Get-StampTime $dump.Name)).TotalHours
             $size = Format-Size $dump.Length
-            [Console]::Out.WriteLine(('{0,-8} {1,8}h {2,12}  {3}' -f $tier, $hours, $size, $dump.FullName))
+            $mark = if (Test-Suspect $dump.FullName) { '  suspect' } else { '' }
+            [Console]::Out.WriteLine(('{0,-8} {1,8}h {2,12}  {3}{4}' -f $tier, $hours, $size, $dump.FullName, $mark))
         }
     }
 }
 
-# A path; or the name of a dump of ours, in whichever tier it lies.
+# What an earlier -Overwrite has kept, and what one that was ended has left. Where the server does not answer, the dumps
+# are listed all the same.
+function Show-Leftovers {
+    try {
+        New-RunDir
+        $script:Client = @{ Psql = Get-PsqlBeside (@(Get-PgDump)[0]) }
+        $found = Invoke-Sql $AppName ("SELECT datname FROM pg_database WHERE datname ~" +
+            " '_(before|restored)_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$' ORDER BY 1")
+    } catch {
+        return
+    }
+    foreach ($name in @($found -split '\r?\n' | Where-Object { $_ })) {
+        $isKept = $name -match '_before_[0-9_-]+$'
+        $why = if ($isKept) { 'kept by -Overwrite' } else { 'left by a restore that was cut off' }
+        [Console]::Out.WriteLine("database ${name}: $why; DROP DATABASE $(ConvertTo-SqlName $name) takes it away")
+    }
+}
+
+function New-RunDir {
+    $script:RunDir = Join-Path $BackupDir ('.restore-' + [Guid]::NewGuid().ToString('N'))
+    $null = New-Item -ItemType Directory -Path $script:RunDir
+    # Not the app's database: it may be what was lost.
+    Write-Services $script:RunDir '' 'postgres'
+}
+
 function Select-Dump {
     $script:Step = 'choose'
     if (-not $From) {
         if (-not (Test-Path -LiteralPath $Latest)) { Stop-Run "there is no ${Latest}: make a backup, or name a file with -From" }
-        return $Latest
+        return Get-NamedLatest
     }
-    foreach ($path in $From, (Join-Path (Get-TierDir 'daily') $From), (Join-Path (Get-TierDir 'weekly') $From)) {
-        if (Test-Path -LiteralPath $path -PathType Leaf) { return (Get-Item -LiteralPath $path).FullName }
-    }
-    Stop-Run "cannot read ${From}: -List shows the dumps there are" $ExitUsage
+    $path = Find-Dump $From
+    if ($path -eq $Latest) { return Get-NamedLatest }
+    return $path
 }
 
 function Expand-Dump([string]$Path) {
@@ -92,38 +135,8 @@ function Expand-Dump([string]$Path) {
     }
 }
 
-function ConvertTo-SqlName([string]$Text) { return '"' + $Text.Replace('"', '""') + '"' }
-
-function ConvertTo-SqlText([string]$Text) { return "'" + $Text.Replace("'", "''") + "'" }
-
 function Invoke-Sql([string]$Service, [string]$Sql) {
     return Invoke-Query $script:Client.Psql $script:RunDir $Service $Sql
-}
-
-function Test-Database([string]$Name) {
-    return (Invoke-Sql $AppName "SELECT 1 FROM pg_database WHERE datname = $(ConvertTo-SqlText $Name)") -eq '1'
-}
-
-# What somebody made in it, extensions' objects aside: relations, functions, types, large objects, schemas.
-function Test-Empty([string]$Name) {
-    Write-Services $script:RunDir $Name 'postgres'
-    $sql = "
-        WITH made AS (
-            SELECT oid, relnamespace AS place FROM pg_class
-            UNION ALL SELECT oid, pronamespace FROM pg_proc
-            UNION ALL SELECT oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r')
-            UNION ALL SELECT oid, oid FROM pg_namespace WHERE nspname <> 'public'
-        )
-        SELECT (SELECT count(*) FROM pg_largeobject_metadata) + count(*)
-          FROM made JOIN pg_namespace n ON n.oid = made.place
-         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = made.oid AND d.deptype = 'e')"
-    return (Invoke-Sql 'target' $sql) -eq '0'
-}
-
-function New-Database([string]$Name) {
-    $null = Invoke-Sql $AppName "CREATE DATABASE $(ConvertTo-SqlName $Name) TEMPLATE template0 ENCODING 'UTF8'"
-    $script:Scratch = $Name
 }
 
 # A dump is text that psql reads, and psql runs what follows a backslash: `\!` a program, as who restores. In its
@@ -136,89 +149,107 @@ function Test-Restricted {
     return (Invoke-Program $script:Client.Psql $arguments $script:RunDir).Code -eq 0
 }
 
-# The dump, with our own \restrict before it and without the one of pg_dump, which would end ours.
-function Write-Restricted([string]$From, [string]$To) {
-    $key = [Guid]::NewGuid().ToString('N')
-    $latin = [Text.Encoding]::GetEncoding(28591)  # each byte is one character, and comes out as it went in
-    $reader = New-Object IO.StreamReader $From, $latin, $false
-    $writer = New-Object IO.StreamWriter $To, $false, $latin
-    try {
-        $writer.Write("\restrict $key`n")
-        $theirs = ''
-        while ($null -ne ($line = $reader.ReadLine())) {
-            if (-not $theirs -and $line -cmatch '^\\restrict ([A-Za-z0-9]+)$') {
-                $theirs = "\unrestrict $($Matches[1])"
-            } elseif (-not $theirs -or $line -cne $theirs) {
-                $writer.Write($line + "`n")
-            }
-        }
-        $writer.Write("\unrestrict $key`n")
-    } finally {
-        $writer.Dispose()
-        $reader.Dispose()
-    }
+function Assert-Restricted {
+    if (Test-Restricted) { return }
+    Stop-Run ("psql $($script:Client.Client) would run commands that a dump may hold, as you: install PostgreSQL's" +
+        ' newest minor release, which can be kept from that (August 2025 or later)') $ExitUsage
 }
 
 function Import-Dump([string]$Name) {
     $script:Step = 'load'
-    if (-not (Test-Restricted)) {
-        Stop-Run ("psql $($script:Client.Client) would run commands that a dump may hold, as you: install PostgreSQL's" +
-            ' newest minor release, which can be kept from that (August 2025 or later)') $ExitUsage
-    }
+    Set-Settings $Name $script:Properties
     Write-Services $script:RunDir $Name 'postgres'
-    Write-Restricted (Join-Path $script:RunDir 'restore.sql') (Join-Path $script:RunDir 'restricted.sql')
     $arguments = @(
         '--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--set=VERBOSITY=verbose',
         '--file=restricted.sql', '--output=restore.out', '--dbname=service=target'
     )
     $done = Invoke-Program $script:Client.Psql $arguments $script:RunDir
     if ($done.Code -ne 0) {
-        Stop-Run "the restore into $Name failed: $(Select-Errors $done): fix that, and restore into an empty database"
+        $way = 'fix that, and restore into an empty database'
+        if ($done.Errors -match ' 42501: ' -and -not $NoOwner) { $way = "-NoOwner gives all to $PostgresUser; or $way" }
+        Stop-Run "the restore into $Name failed: $(Select-Errors $done): $way"
     }
+    Set-Properties $Name $script:Properties
 }
 
 # The live database serves until the restored one stands beside it; then their names change places.
 function Switch-Database {
     $stamp = (Get-Date).ToString($StampFormat, $Invariant)
-    $old = "${Into}_before_$stamp"
-    $new = "${Into}_restored_$stamp"
-    New-Database $new
+    $old = Get-Within $Into "_before_$stamp"
+    $new = Get-Within $Into "_restored_$stamp"
+    $owner = Invoke-Sql $AppName ('SELECT pg_get_userbyid(datdba) FROM pg_database' +
+        " WHERE datname = $(ConvertTo-SqlText $Into)")
+    New-Database $new $script:Properties $owner
     Import-Dump $new
     $script:Step = 'swap'
-    # Both renames or neither.
-    $null = Invoke-Sql $AppName "BEGIN;
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(ConvertTo-SqlText $Into)
-           AND pid <> pg_backend_pid() AND backend_type = 'client backend';
-        ALTER DATABASE $(ConvertTo-SqlName $Into) RENAME TO $(ConvertTo-SqlName $old);
-        ALTER DATABASE $(ConvertTo-SqlName $new) RENAME TO $(ConvertTo-SqlName $Into);
-        COMMIT"
+    Switch-Names $old $new
     $script:Scratch = $null
     Write-Log 'INFO' "what was there before is now the database ${old}: drop it when it is not needed any more"
 }
 
+# Both in one transaction. RENAME itself keeps new sessions out and ends autovacuum; only clients that we may end are
+# ended here, and those that come back in between are ended again.
+function Switch-Names([string]$Old, [string]$New) {
+    $sql = "BEGIN;
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $(ConvertTo-SqlText $Into)
+           AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+           AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR pg_has_role(usesysid, 'USAGE')
+                OR pg_has_role('pg_signal_backend', 'USAGE')
+                   AND NOT (SELECT rolsuper FROM pg_roles r WHERE r.oid = usesysid));
+        ALTER DATABASE $(ConvertTo-SqlName $Into) RENAME TO $(ConvertTo-SqlName $Old);
+        ALTER DATABASE $(ConvertTo-SqlName $New) RENAME TO $(ConvertTo-SqlName $Into);
+        COMMIT"
+    foreach ($try in 1..12) {
+        try {
+            $null = Invoke-Sql $AppName $sql
+            return
+        } catch {
+            if ($try -eq 12 -or $_.Exception.Message -notmatch '55006') { throw }
+            Write-Log 'INFO' "$Into is still in use: trying again"
+        }
+    }
+}
+
+# What the database holds, and what the dump needs, is known before anything is made.
 function Invoke-Restore {
-    $script:RunDir = Join-Path $BackupDir ('.restore-' + [Guid]::NewGuid().ToString('N'))
-    $null = New-Item -ItemType Directory -Path $script:RunDir
-    # Not the app's database: it may be what was lost.
-    Write-Services $script:RunDir '' 'postgres'
+    New-RunDir
     $dump = Select-Dump
     Expand-Dump $dump
     $script:Step = 'restore'
     $script:Client = Select-Client $script:RunDir
-    if (-not (Test-Database $Into)) {
-        New-Database $Into
-        Import-Dump $Into
-        $script:Scratch = $null
-    } elseif (($Into -cne $PostgresDatabase -or $Overwrite) -and (Test-Empty $Into)) {
-        Import-Dump $Into
-    } elseif (-not $Overwrite) {
-        Stop-Run ("$Into is live or holds data: to replace it, give its name twice:" +
-            " -Into '$Into' -Overwrite '$Into'") $ExitUsage
-    } else {
-        Switch-Database
+    Assert-Restricted
+    $way = Select-Way
+    $needs = Read-Needs $way
+    $script:Properties = Get-Properties $dump
+    switch ($way) {
+        'new' { New-Database $Into $script:Properties; Import-Dump $Into }
+        'fill' { Write-OtherSorting $Into $script:Properties; Import-Dump $Into }
+        'swap' { Assert-Swappable $needs; Switch-Database }
     }
+    $script:Scratch = $null
     $script:Step = 'done'
     Write-Log 'INFO' "$Into is restored from $dump"
+}
+
+# Into a database that is made, into one that is empty, or into the place of one that holds data.
+function Select-Way {
+    if (-not (Test-Database $Into)) { return 'new' }
+    if (($Into -cne $PostgresDatabase -or $Overwrite) -and (Test-Empty $Into)) { return 'fill' }
+    if ($Overwrite) { return 'swap' }
+    Stop-Run ("$Into is live or holds data: to replace it, give its name twice:" +
+        " -Into '$Into' -Overwrite '$Into'") $ExitUsage
+}
+
+function Read-Needs([string]$Way) {
+    $script:Step = 'check'
+    $target = if ($Way -eq 'fill') { $Into } else { '' }
+    $foreign = @(if ($target) { Get-Foreign $target })
+    $sql = Join-Path $script:RunDir 'restore.sql'
+    $needs = Copy-Restricted $sql (Join-Path $script:RunDir 'restricted.sql') $NoOwner $foreign
+    Remove-Item -LiteralPath $sql -Force
+    Assert-Possible $needs $target
+    $script:Step = 'restore'
+    return $needs
 }
 
 function Clear-Run {
@@ -239,7 +270,12 @@ if ($Help) {
 $script:Subject = 'restore'
 try {
     Read-Arguments
-    if ($List) { Show-Dumps } else { Invoke-Restore }
+    if ($List) {
+        Show-Dumps
+        Show-Leftovers
+    } else {
+        Invoke-Restore
+    }
     $script:ExitCode = 0
 } catch {
     Write-Log 'ERROR' $_.Exception.Message

@@ -17,6 +17,9 @@ def _windows_path(value: str) -> str:
         raise ValueError(r"must be a path such as C:\MedAction, with a drive, without '..', / : * ? \" < > | %")
     if any(ord(letter) < 32 for letter in value) or any(part != part.rstrip(" .") for part in parts):
         raise ValueError("must hold no line break, and no part that ends with a space or a dot")
+    # The longest that a run makes of it, 80 more, must fit into the 259 characters that PostgreSQL's programs take.
+    if len(value) > 160:
+        raise ValueError("must be at most 160 characters long: PostgreSQL's programs take paths of 259")
     return value
 
 

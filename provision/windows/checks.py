@@ -18,6 +18,18 @@ from provision.winssh import powershell
 GAVE_WAY = 75  # the script's own: the other tier's run, which started at the same moment, made the dump
 HAS_NOT_RUN = 267011  # SCHED_S_TASK_HAS_NOT_RUN
 RUNNING = 267009  # SCHED_S_TASK_RUNNING
+# What has kept a task from running at all: HRESULTs of the Task Scheduler, exit codes of Windows' own.
+_RESULTS = {
+    0x80070569: 'its account lacks the right "Log on as a batch job"',
+    0x8007052E: "the name or password of its account is wrong",
+    0x80070002: "powershell.exe or its directory was not found",
+    0x80070005: "access was denied to its account",
+    0xC000013A: "it was ended, as by a shutdown",
+    0x800710E0: "Windows refused to start it, as on batteries or when nobody is logged on",
+    0xFFFD0000: "PowerShell did not find the script, or a policy forbids it (AllSigned wins over Bypass)",
+    267014: "it was ended by a person or by its time limit (windows_task_time_limit_hours)",
+    3: "a dump was made, and something was left undone: its log has what",
+}
 
 
 def ask(run: Callable[[str], Any], name: str, **arguments: object) -> Any:
@@ -73,8 +85,16 @@ def tasks(run: Callable[[str], Any], settings: Settings) -> list[str]:
         if there["next_run"] < "1900":
             told.append(f"{wanted.path}: has no next run")
         if there["last_result"] not in (0, GAVE_WAY, HAS_NOT_RUN, RUNNING):
-            told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with code {there['last_result']}")
+            ended = _result(there["last_result"])
+            told.append(f"{wanted.path}: its last run, at {there['last_run']}, ended with {ended}")
     return told
+
+
+def _result(code: int) -> str:
+    """A task's last result, in words where they are known; COM gives it with a sign."""
+    words = _RESULTS.get(code & 0xFFFFFFFF)
+    shown = str(code) if 0 <= code < 2**16 else f"0x{code & 0xFFFFFFFF:08X}"
+    return f"code {shown}: {words}" if words else f"code {shown}"
 
 
 def newest_backup(run: Callable[[str], Any], settings: Settings) -> list[str]:

@@ -21,7 +21,7 @@ REDIS_SENTENCE = (
 
 
 _SCRIPTS = ("backup-database.ps1", "restore-database.ps1")
-_LIBRARIES = ("base", "postgres", "rules", "store")
+LIBRARIES = ("base", "postgres", "rules", "store", "sift", "properties", "target")
 
 
 def mark(settings: Settings) -> str:
@@ -68,7 +68,7 @@ def files(settings: Settings) -> list[Entry]:
 
 def scripts(settings: Settings) -> list[File]:
     """The programs as they stand in files/windows, and the settings that they read; libraries before their users."""
-    texts = {rf"lib\{name}.ps1": plain(f"windows/lib/{name}.ps1") for name in _LIBRARIES}
+    texts = {rf"lib\{name}.ps1": plain(f"windows/lib/{name}.ps1") for name in LIBRARIES}
     texts[r"lib\settings.ps1"] = script_settings(settings)
     texts |= {name: plain(f"windows/{name}") for name in _SCRIPTS}
     access = Private(_runner(settings))

@@ -8,7 +8,9 @@ $AppName = 'medaction'
 . $Rules
 
 function Get-Pruned($Case) {
-    $dumps = @($Case.dumps | ForEach-Object { @{ Name = "medaction_$($_.TrimStart('!')).sql.gz"; Good = -not $_.StartsWith('!') } })
+    $dumps = @($Case.dumps | ForEach-Object {
+        @{ Name = "medaction_$($_.TrimStart('!', '?')).sql.gz"; Good = -not $_.StartsWith('!'); Suspect = $_.StartsWith('?') }
+    })
     $now = Get-StampTime "medaction_$($Case.now).sql.gz"
     $hours = if ($Case.tier -eq 'weekly') { 168 } else { 24 }
     $found = Select-Old $dumps '' $now $Case.days $Case.minimum $hours

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The answers of files/backup/lib: `ask.sh LIBRARY PLACE`, one case a line of standard input, one answer a line.
 #   name NAME
-#   prune TIER NOW DAYS MINIMUM STAMP...     (! before a stamp: without a manifest)
+#   prune TIER NOW DAYS MINIMUM STAMP...     (! before a stamp: without a manifest; ?: suspect)
 set -Eeuo pipefail
 library=$1 backup_dir=$2/store
 app_name=medaction postgres_database=medaction prefix=medaction published=
@@ -10,23 +10,25 @@ app_name=medaction postgres_database=medaction prefix=medaction published=
 # shellcheck source=/dev/null
 . "$library/prune.sh"
 
-# No manifest of these stores says anything: nothing was tested, nothing is suspect.
-declare -A json=()
+# No manifest of these stores says anything: nothing was tested.
+declare -A json=() suspects=()
 warn() { :; }
 info() { :; }
 load_verdicts() { :; }
 load_suspicions() { :; }
-is_suspect() { return 1; }
+is_suspect() { [[ -n ${suspects[$1]:-} ]]; }
 wall_clock() { printf '%s' "$clock"; }
 
 lay_out() { # TIER STAMP...
     local stamp directory
     rm -rf -- "$backup_dir"
     mkdir -p "$backup_dir/weekly"
+    suspects=()
     directory=$(tier_dir "$1")
     for stamp in "${@:2}"; do
-        : > "$directory/medaction_${stamp#!}.sql.gz"
-        [[ $stamp == !* ]] || : > "$directory/medaction_$stamp.sql.gz.json"
+        : > "$directory/medaction_${stamp#[?!]}.sql.gz"
+        [[ $stamp == !* ]] || : > "$directory/medaction_${stamp#'?'}.sql.gz.json"
+        [[ $stamp != '?'* ]] || suspects[$directory/medaction_${stamp#'?'}.sql.gz]=1
     done
 }
 
@@ -44,7 +46,7 @@ answer_prune() { # TIER NOW DAYS MINIMUM STAMP...
     lay_out "$kind" "$@"
     prune "$kind" "$days"
     for stamp in "$@"; do
-        [[ -e $(tier_dir "$kind")/medaction_${stamp#!}.sql.gz ]] || printf '%s ' "${stamp#!}"
+        [[ -e $(tier_dir "$kind")/medaction_${stamp#[?!]}.sql.gz ]] || printf '%s ' "${stamp#[?!]}"
     done
     echo
 }

@@ -30,7 +30,7 @@ def _store(chance: random.Random) -> dict[str, Any]:
     time = now = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), 2, 0, chance.randint(0, 59))
     stamps = []
     for _ in range(chance.randint(1, 40)):
-        mark = "!" if chance.random() < 0.1 else ""
+        mark = chance.choices(["", "!", "?"], [80, 10, 10])[0]
         stamps.append(f"{mark}{time:{STAMP}}")
         waits = chance.choices([1, chance.randint(2, 5), chance.randint(30, 900)], [80, 15, 5])[0]
         time -= timedelta(days=waits * (7 if tier == "weekly" else 1), seconds=chance.randint(-60, 60))

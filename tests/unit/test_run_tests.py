@@ -31,7 +31,9 @@ def closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             (tmp_path / f"test_{number}.py").write_text(text)
             levels.append(
                 run_tests.Level(
-                    f"level {number}", (str(tmp_path / f"test_{number}.py"), "-ra", "-p", "no:cacheprovider")
+                    f"level {number}",
+                    (str(tmp_path / f"test_{number}.py"), "-ra", "-p", "no:cacheprovider"),
+                    counted=number == 0,
                 )
             )
         monkeypatch.setattr(run_tests, "COVERAGE", tmp_path / "coverage")
@@ -55,9 +57,15 @@ def test_all_levels_are_counted_in_one_line(closing) -> None:
     assert "there is no such thing here" in said
 
 
-def test_each_level_is_told_to_count_the_lines_that_it_runs(closing) -> None:
-    told = "import os\ndef test_told(): assert os.environ['COUNTED'] == 'yes'\n"
-    assert closing(told, told)[0] == 0
+def test_level_that_counts_is_told_so(closing) -> None:
+    told = "import os\ndef test_told(): assert os.environ.get('COUNTED') == {}\n"
+    assert closing(told.format("'yes'"), told.format(None))[0] == 0
+
+
+def test_the_levels_that_are_quick_have_their_lines_counted() -> None:
+    first, lanes = run_tests.levels()
+    assert all(level.counted for level in first) and run_tests.COUNTING["COVERAGE_DIR"] == str(run_tests.COVERAGE)
+    assert not any(level.counted for lane in lanes for level in lane)
 
 
 def test_failure_is_shown_and_named_at_the_end_and_other_levels_run(closing) -> None:

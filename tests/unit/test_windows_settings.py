@@ -50,6 +50,7 @@ def test_the_tasks_start_when_cron_would():
         "C:\\a\nb",
         "C:\\a.",
         "/opt/x",
+        "C:\\" + "long" * 40,
     ],
 )
 def test_what_is_no_windows_path_is_refused(path):

@@ -23,12 +23,15 @@ from tests.sandbox import packages
 from tests.sandbox.errors import SandboxError
 from tests.sandbox.windows_standin import install
 from tests.scripts import conftest as scripts
+from tests.windows import host as deployed
 
 SHIM = Path(install.__file__).with_name("shim.py")
 SSHD = Path("/usr/sbin/sshd")
 
 # The same private PostgreSQL server as the Linux scripts are tried on.
 cluster = scripts.cluster
+# The scripts as they are deployed, in a directory of this machine.
+host = deployed.host
 
 
 @dataclass

@@ -50,6 +50,21 @@ def test_each_fault_is_seen(standin: StandIn, host):
     assert checks.tasks(host.run, SETTINGS) == ["\\MedAction\\MedAction Backup: is missing"]
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (0x80070569 - 2**32, 'code 0x80070569: its account lacks the right "Log on as a batch job"'),
+        (0xFFFD0000 - 2**32, "code 0xFFFD0000: PowerShell did not find the script, or a policy forbids it"),
+        (3, "code 3: a dump was made, and something was left undone"),
+        (1, "ended with code 1"),
+    ],
+)
+def test_why_a_task_did_not_run_is_told_in_words(standin: StandIn, host, result: int, told: str):
+    standin.set("last_run", result=result)
+    found = checks.tasks(host.run, SETTINGS)
+    assert len(found) == 2 and told in found[0] and told in found[1]
+
+
 def test_an_old_a_cut_and_a_missing_backup_are_seen(standin: StandIn, host):
     (dump,) = standin.file(SETTINGS.windows_backup_dir).glob("*.sql.gz")
     os.utime(dump, (0, time.time() - 40 * 3600))

@@ -8,95 +8,16 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from provision.settings import Settings
-from provision.settings.render import render
-from provision.windows import layout
-from provision.winssh import powershell
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows import archives
-from tests.windows.settings import settings
+from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
 
 pytestmark = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
-GOOD, FAILED, USAGE, LEFT_UNDONE, BUSY = 0, 1, 2, 3, 75
-
-
-@dataclass
-class Host:
-    """A directory of this machine, laid out as C:\\MedAction is."""
-
-    place: Path
-    settings: Settings
-    cluster: Cluster
-
-    @property
-    def backups(self) -> Path:
-        return self.place / "backups"
-
-    def dumps(self) -> list[Path]:
-        return sorted(path for path in self.backups.glob("*.sql.gz") if "latest" not in path.name)
-
-    def latest(self) -> bytes | None:
-        path = self.backups / "medaction_latest.sql.gz"
-        return path.read_bytes() if path.exists() else None
-
-    def status(self) -> dict[str, Any]:
-        return json.loads((self.backups / "status-daily.json").read_text())
-
-    def argv(self, name: str, *arguments: str) -> list[str]:
-        return [
-            str(archives.pwsh()),
-            "-NoProfile",
-            "-NonInteractive",
-            "-File",
-            str(self.place / "scripts" / name),
-            *arguments,
-        ]
-
-    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.argv(name, *arguments), capture_output=True, text=True, timeout=300, check=False)
-
-    def write(self, password: str = PASSWORD, pg_dump: Path | None = None, **changed: Any) -> None:
-        # model_construct: these are Unix paths, which the settings of a Windows host refuse.
-        changes = {"windows_app_dir": str(self.place), "windows_backup_dir": str(self.backups), **changed}
-        program = pg_dump or bin_dir() / "pg_dump"
-        secret = {"postgres_password": SecretStr(password), "windows_pg_dump": str(program)}
-        found = self.settings.model_copy(update={**changes, **secret})
-        (self.place / "pgpass.conf").write_text(render("backup/pgpass.j2", found))
-        (self.place / "pgpass.conf").chmod(0o600)
-        scripts = self.place / "scripts"
-        for entry in layout.scripts(found):
-            name = entry.path.removeprefix(f"{found.windows_script_dir}\\").replace("\\", "/")
-            (scripts / name).parent.mkdir(exist_ok=True)
-            (scripts / name).write_bytes(entry.content)
-        text = layout.script_settings(found)
-        for written, here in (
-            (found.windows_pgpass_file, self.place / "pgpass.conf"), (found.windows_log_dir, self.place / "logs"),
-        ):  # fmt: skip
-            text = text.replace(powershell.quote(written), powershell.quote(str(here)))
-        (scripts / "lib" / "settings.ps1").write_bytes(powershell.file_bytes(text))
-
-
-@pytest.fixture
-def host(cluster: Cluster, tmp_path: Path) -> Iterator[Host]:
-    place = tmp_path / "Été & Cie"
-    for name in ("backups/weekly", "scripts", "logs"):
-        (place / name).mkdir(parents=True)
-    database = cluster.new_database("hôpital d'été")
-    found = settings(
-        PASSWORD, postgres_host="127.0.0.1", postgres_port=cluster.port, postgres_user=ROLE, postgres_database=database
-    )
-    made = Host(place, found, cluster)
-    made.write()
-    yield made
-    cluster.drop_database(database)
 
 
 def _assert_nothing_published(
@@ -311,14 +232,32 @@ def test_a_command_in_a_dump_is_not_run(host: Host, cluster: Cluster, tmp_path: 
     assert done.returncode == FAILED and not mark.exists(), done.stderr
 
 
-def test_a_database_that_was_emptied_is_told_with_one_dump_before(host: Host, cluster: Cluster):
+def test_a_database_that_was_emptied_is_told_and_is_not_the_latest_until_it_is_accepted(host: Host, cluster: Cluster):
     database = host.settings.postgres_database
     cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i", ROLE)
     assert host.run("backup-database.ps1").returncode == GOOD
     assert not host.status()["reason"]
+    good = host.latest()
     cluster.ask(database, "TRUNCATE bulk", ROLE)
-    assert "see whether that is right" in host.run("backup-database.ps1").stderr
-    assert "the median of the last ones" in host.status()["reason"]
+    for _ in range(2):  # it does not become usual
+        done = host.run("backup-database.ps1")
+        assert done.returncode == LEFT_UNDONE and "see whether that is right" in done.stderr
+        assert "the median of the last ones" in host.status()["reason"]
+        assert host.latest() == good
+    emptied = host.dumps()[-1]
+    assert f"-Accept {emptied.name}" in done.stderr
+    done = host.run("backup-database.ps1", "-Accept", emptied.name)
+    assert done.returncode == GOOD and host.latest() == emptied.read_bytes(), done.stderr
+    assert host.run("backup-database.ps1", "-Accept", emptied.name).returncode == USAGE
+    assert host.run("backup-database.ps1", "-Verify").returncode == GOOD
+
+
+def test_a_database_that_grew_is_the_latest(host: Host, cluster: Cluster):
+    assert host.run("backup-database.ps1").returncode == GOOD
+    sql = "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i"
+    cluster.ask(host.settings.postgres_database, sql, ROLE)
+    assert host.run("backup-database.ps1").returncode == GOOD
+    assert "see whether that is right" in host.status()["reason"] and host.latest() == host.dumps()[-1].read_bytes()
 
 
 ROWS = [
@@ -326,6 +265,8 @@ ROWS = [
     "INSERT INTO p VALUES ('Jean Secret', 1), ('Jean Secret', 2);",
     "INSERT INTO p VALUES ('x', 'Jean Secret');",
     "DO $$ BEGIN RAISE EXCEPTION 'Jean Secret'; END $$;",
+    "DO $$ BEGIN RAISE EXCEPTION 'Jean Secret' USING ERRCODE = 'check_violation'; END $$;",
+    "INSERT INTO p VALUES (Jean Secret, 1);",
 ]
 
 

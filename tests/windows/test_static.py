@@ -18,7 +18,7 @@ needs_members = pytest.mark.skipif(
 
 @pytest.mark.parametrize("settings", [default_settings(), hostile_settings()], ids=["default", "hostile"])
 def test_the_scripts_and_their_settings_have_no_fault(settings):
-    names = [*(f"windows/lib/{name}.ps1" for name in ("base", "postgres", "rules", "store")),
+    names = [*(f"windows/lib/{name}.ps1" for name in layout.LIBRARIES),
              "windows/backup-database.ps1", "windows/restore-database.ps1"]  # fmt: skip
     texts = [layout.script_settings(settings), *map(plain, names)]
     found = dict(zip(["settings", *names], faults_of(texts), strict=True))

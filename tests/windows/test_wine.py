@@ -24,6 +24,10 @@ from tests.windows.wine import POSTGRESQL, SERVER, Missing, Windows, started
 
 GOOD, LEFT_UNDONE = 0, 3
 DATABASE = "l'hôpital (2) été"
+CONTENT = (
+    "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY i)), current_setting('TimeZone'),"
+    " (SELECT prosrc FROM pg_proc WHERE proname = 'lines') FROM patients p"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,10 @@ run {SERVER}/pg_ctl --pgdata /var/lib/pg/data --wait --log /var/lib/pg/log \\
     ask(machine, "postgres", f"CREATE ROLE medaction LOGIN CREATEDB PASSWORD '{quoted}'")
     ask(machine, "postgres", f'CREATE DATABASE "{DATABASE}" OWNER medaction')
     ask(machine, DATABASE, "CREATE TABLE patients AS SELECT i, 'é' || i AS name FROM generate_series(1, 500) i;"
-        "ALTER TABLE patients OWNER TO medaction")  # fmt: skip
+        "ALTER TABLE patients OWNER TO medaction;"
+        "CREATE FUNCTION lines() RETURNS text LANGUAGE sql AS $$SELECT 'one\r\ntwo'$$;"
+        "ALTER FUNCTION lines() OWNER TO medaction")  # fmt: skip
+    ask(machine, "postgres", f"ALTER DATABASE \"{DATABASE}\" SET TimeZone = 'Asia/Tokyo'")
 
 
 def ask(machine: Windows, database: str, sql: str) -> str:
@@ -125,13 +132,16 @@ def test_a_backup_is_made_and_restores_equal(host: Windows):
     assert done.code == GOOD, done.errors
     (dump,) = _dumps(host)
     text = gzip.decompress(dump.read_bytes())
-    assert b"-- PostgreSQL database dump complete" in text[-4096:] and b"\r\n" not in text
+    assert b"-- PostgreSQL database dump complete" in text[-4096:] and b"\r\n" not in text.replace(b"one\r\ntwo", b"")
     assert host.file("backups\\medaction_latest.sql.gz").read_bytes() == dump.read_bytes()
-    done = host.script("restore-database", "-Into", "restored é")
-    assert done.code == GOOD, done.errors
-    rows = "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY i)) FROM patients p"
-    assert ask(host, "restored é", rows) == ask(host, DATABASE, rows)
-    ask(host, "postgres", 'DROP DATABASE "restored é"')
+    for way in ([], ["-Overwrite", "restored é"]):
+        done = host.script("restore-database", "-Into", "restored é", *way)
+        assert done.code == GOOD, done.errors
+        assert ask(host, "restored é", CONTENT) == ask(host, DATABASE, CONTENT)
+    (kept,) = ask(host, "postgres", "SELECT datname FROM pg_database WHERE datname ~ 'é_before_'").splitlines()
+    assert f"is now the database {kept}" in done.errors
+    for name in ("restored é", kept):
+        ask(host, "postgres", f'DROP DATABASE "{name}"')
 
 
 @pytest.mark.fault

@@ -17,7 +17,7 @@ $script:ExitCode = $ExitFailed
 
 function Write-Log([string]$Level, [string]$Message) {
     $time = (Get-Date).ToString('yyyy-MM-ddTHH:mm:sszzz', $Invariant)
-    $line = '{0} {1,-5} {2} {3}: {4}' -f $time, $Level, $script:Subject, $script:Step, ($Message -replace '[\r\n]+', ' ')
+    $line = '{0} {1,-5} {2} {3}: {4}' -f $time, $Level, $script:Subject, $script:Step, ($Message -replace '[\x00-\x1f\x7f-\x9f]+', ' ')
     [Console]::Error.WriteLine($line)
     $script:Unlogged += $line
     $null = Add-LogLines 1

@@ -24,8 +24,17 @@ function Write-Services([string]$Directory, [string]$OtherDatabase, [string]$Dat
     [IO.File]::WriteAllText((Join-Path $Directory 'service.conf'), $text, $Utf8)
 }
 
+function ConvertTo-SqlName([string]$Text) { return '"' + $Text.Replace('"', '""') + '"' }
+
+function ConvertTo-SqlText([string]$Text) { return "'" + $Text.Replace("'", "''") + "'" }
+
+function ConvertTo-SqlList([string[]]$Texts) {
+    return "ARRAY[$(@($Texts | Where-Object { $_ } | ForEach-Object { ConvertTo-SqlText $_ }) -join ', ')]::text[]"
+}
+
 function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [string]$Sql) {
-    $text = "SET client_encoding = 'UTF8';`n$Sql"
+    # Whatever has been set on the role or the database: a backslash in quotes is a backslash.
+    $text = "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;`n$Sql"
     [IO.File]::WriteAllText((Join-Path $Directory 'query.sql'), $text, $Utf8)
     $arguments = @(
         '--no-psqlrc', '--no-password', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1',
@@ -40,16 +49,21 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
 }
 
 # What a program said, without anything that may be a patient's row: only the first line of each error, and of those
-# whose text may hold values (SQLSTATE classes 22 and P0: "invalid input syntax for type date: ...") the code alone.
-# The lines below an error (DETAIL, CONTEXT, HINT, STATEMENT) are not read at all.
+# whose text may hold values the code alone: SQLSTATE classes 22 and P0 ("invalid input syntax for type date: ..."), and
+# whatever a function of the dump's has raised, by whichever code. The lines below an error (DETAIL, CONTEXT, HINT,
+# STATEMENT) are not read, but for the last, which tells where in PostgreSQL's source it was raised. The words for ERROR
+# are in the server's language.
 function Select-Errors([hashtable]$Done) {
+    $hidden = 'a value was refused (it is not shown)'
     $said = @()
     foreach ($line in $Done.Errors -split '\r?\n') {
-        if ($line -match '(?:^|: )(ERROR|FATAL|PANIC):  ([0-9A-Z]{5}): (.*)$') {
-            $text = if ($Matches[2] -match '^(22|P0)') { 'a value was refused (it is not shown)' } else { $Matches[3] }
+        if ($line -cmatch '(?:^|: )[^\s:]+ ?:  ?(?!0[0-2])([0-9A-Z]{5}): (.*)$') {
+            $code, $text = $Matches[1], ($Matches[2] -replace ' at or near ".*$', '')
+            if ($code -cmatch '^(22|P0)') { $text = $hidden }
             $where = if ($line -match '\.sql:(\d+):') { "line $($Matches[1]): " } else { '' }
-            $null = $line -match '(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5}):'
-            $said += "$where$text ($($Matches[1]))"
+            $said += "$where$text ($code)"
+        } elseif ($said -and $line -cmatch ' \w+, pl\w+\.c:\d+$') {
+            $said[-1] = $said[-1] -creplace '^(line \d+: )?.* \((\w+)\)$', "`$1$hidden (`$2)"
         } elseif ($line -match '^(pg_dump|psql): (error|warning|detail|hint): ') {
             if ($line -notmatch 'Command was') { $said += $line }
         } elseif ($line -match 'connection to server .* failed|could not translate|FATAL: ') {

@@ -27,8 +27,9 @@ function Test-Leap([datetime[]]$Times, [int]$Index, [double]$PeriodHours) {
     return ($Times[$Index - 1] - $Times[$Index]).TotalHours -gt $usual * 1.5
 }
 
-# Of a tier's dumps, newest first (each Name, Good), the names that are too old at `Now`: never the newest good ones of
-# the minimum, and none while the clock may have leapt. Also how many bear a time to come, and before which is a leap.
+# Of a tier's dumps, newest first (each Name, Good, perhaps Suspect), the names that are too old at `Now`: never the
+# newest good ones of the minimum, and none while the clock may have leapt. Also how many bear a time to come, and
+# before which is a leap.
 function Select-Old([object[]]$Dumps, [string]$Published, [datetime]$Now, [int]$Days, [int]$Minimum, [double]$PeriodHours) {
     $times = @($Dumps | ForEach-Object { Get-StampTime $_.Name })
     $ahead = 0
@@ -41,7 +42,7 @@ function Select-Old([object[]]$Dumps, [string]$Published, [datetime]$Now, [int]$
             return @{ Ahead = $ahead; Leap = $Dumps[$i - 1].Name; Old = @() }
         }
         if ($good -lt $Minimum) {
-            if ($Dumps[$i].Good) { $good += 1 }
+            if ($Dumps[$i].Good -and -not $Dumps[$i]['Suspect']) { $good += 1 }
         } else {
             $good = $Minimum + 1  # enough of them: no earlier leap matters
             # One of which no manifest tells is not known to be ours.

@@ -17,6 +17,43 @@ function Get-Dumps([string]$Name) {
     return @($files | Sort-Object -Property Name -Descending)
 }
 
+# A path; or the name of a dump of ours, in whichever tier it lies.
+function Find-Dump([string]$Given) {
+    foreach ($path in $Given, (Join-Path (Get-TierDir 'daily') $Given), (Join-Path (Get-TierDir 'weekly') $Given)) {
+        if (Test-Path -LiteralPath $path -PathType Leaf) { return (Get-Item -LiteralPath $path -Force).FullName }
+    }
+    Stop-Run "cannot read ${Given}: restore-database.ps1 -List shows the dumps there are" $ExitUsage
+}
+
+# Whether it was much smaller than the ones before it, and nobody has accepted that.
+function Test-Suspect([string]$Path) {
+    try { $noted = Read-Manifest $Path } catch { return $false }
+    return (Test-Noted $noted 'suspect') -and [bool]$noted.suspect
+}
+
+# Whether a manifest has something of that name: an earlier version's does not.
+function Test-Noted($Noted, [string]$Name) {
+    return $Noted -and @($Noted.PSObject.Properties | ForEach-Object { $_.Name }) -contains $Name
+}
+
+# All of them, newest first, that are not suspect.
+function Get-Unsuspicious {
+    $all = @(Get-Dumps 'daily') + @(Get-Dumps 'weekly')
+    return @($all | Sort-Object -Property Name -Descending | Where-Object { -not (Test-Suspect $_.FullName) })
+}
+
+# The dump that `latest` is another name of, since its manifest bears its own; `latest` itself where none is the same.
+function Get-NamedLatest {
+    $found = Get-Item -LiteralPath $Latest -Force
+    $sum = Get-Sha256 $Latest
+    foreach ($dump in @(Get-Dumps 'daily') + @(Get-Dumps 'weekly')) {
+        if ($dump.Length -ne $found.Length) { continue }
+        try { $noted = Read-Manifest $dump.FullName } catch { continue }
+        if ($noted -and $noted.sha256 -ceq $sum) { return $dump.FullName }
+    }
+    return $Latest
+}
+
 # In the hour that autumn repeats a name may be taken already: then the next free second.
 function Get-FreeStamp([string]$Directory) {
     $time = Get-Date

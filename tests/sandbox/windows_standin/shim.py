@@ -147,7 +147,8 @@ def tasks(machine, request):
         found[path.stem] = {
             "xml": base64.b64encode(xml.encode()).decode(),
             "enabled": "<Enabled>false</Enabled>" not in xml.partition("<Settings>")[2],
-            "last_result": 0, "last_run": "2026-11-22T02:00:00", "next_run": "2026-11-23T02:00:00",
+            "last_result": machine.read("last_run", {"result": 0})["result"],
+            "last_run": "2026-11-22T02:00:00", "next_run": "2026-11-23T02:00:00",
         }  # fmt: skip
     return found
 
