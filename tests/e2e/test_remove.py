@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.operator import Done, Operator
 
+pytestmark = pytest.mark.servers
+
 HOST = "app2"
 ROLES = ("redis", "app", "backup")
 ORDERS = list(itertools.permutations(ROLES))
