@@ -158,13 +158,17 @@ clean_up() {
 # Cron's runs have a log by their cron line; a person's restore has the same one. It is the backup user's, so this
 # is begun by that user, and without it a restore goes on: it may be what is needed most.
 log_restore() {
+    local how=''
     if [[ -f $backup_log && -w $backup_log ]]; then
         log_also=$backup_log
     else
         warn "nothing of this restore will stand in $backup_log, which $backup_user cannot write: deploy again"
     fi
+    if [[ -n $overwrite ]]; then
+        if is_whole; then how=', in place of what is there'; else how=', a part, beside what is there'; fi
+    fi
     info "begun by ${SUDO_USER:-${USER:-$(id -un)}}: into $target from ${file:-the newest dump}\
-${overwrite:+, in place of what is there}${administrator:+, with an administrator}"
+$how${administrator:+, with an administrator}"
 }
 
 list_dumps() {
