@@ -57,8 +57,8 @@ read_arguments() {
 }
 
 end_rclone() {
-    systemctl stop "$push_unit.service" 2>/dev/null || true
-    systemctl reset-failed "$push_unit.service" 2>/dev/null || true
+    systemctl stop "$push_unit-*.service" 2>/dev/null || true
+    systemctl reset-failed "$push_unit-*.service" 2>/dev/null || true
 }
 
 clean_up() {
@@ -74,7 +74,8 @@ clean_up() {
 # rclone sees this host read-only, holds no right of root's but to be its files' owner, and ends with its time.
 # What it says goes to the journal; the last words are kept.
 rclone_() { # ARGUMENTS...
-    systemd-run --quiet --pipe --wait --collect --unit="$push_unit" --service-type=exec \
+    # By a name of its own: systemd may still know the one that has just ended.
+    systemd-run --quiet --pipe --wait --collect --unit="$push_unit-$BASHPID-$RANDOM" --service-type=exec \
         --property=ProtectSystem=strict --property=ProtectHome=yes --property=PrivateTmp=yes \
         --property=PrivateDevices=yes --property=NoNewPrivileges=yes --property=CapabilityBoundingSet= \
         --property=MemoryMax=256M --property=RuntimeMaxSec="$turn_seconds" --property=UMask=0077 \
@@ -87,7 +88,8 @@ rclone_() { # ARGUMENTS...
 said_by_rclone() {
     awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) *: )?/, "", text)
                                 if (text !~ /^Attempt /) said = text; next }
-         /^caused by: / { said = said " (" $0 ")" }
+         /^caused by: / { said = said " (" $0 ")"; next }
+         /./ && said == "" { said = $0 }
          END { print said == "" ? "rclone gave no reason" : said }' "$work/rclone.err" | plain_text | cut -c 1-400
 }
 
@@ -150,7 +152,7 @@ see who removed them; they are brought there again"
 lost() { # MESSAGE
     failures=$(( failures + 1 ))
     log ERROR "$target: $1"
-    printf '%s\n' "${1//[[:cntrl:]]/ }" >"$key.failed"
+    printf '%s\n' "${1//[[:cntrl:]]/ }" >>"$key.failed"
 }
 
 push_to() {
@@ -235,7 +237,7 @@ check_one() {
     elif (( $(date +%s) - newest > push_maximum_age_hours * 3600 )); then
         word=CRITICAL code=2 what="it has had everything last on $(date --date="@$newest" +'%F %H:%M')"
     elif [[ -e $key.failed ]]; then
-        word=WARNING code=1 what=$(head -n 1 "$key.failed")
+        word=WARNING code=1 what=$(paste --serial --delimiters ';' "$key.failed")
     else
         what="has all that is here, $(wc -l <"$key.has") file(s)"
     fi
