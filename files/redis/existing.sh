@@ -1,6 +1,6 @@
 #!/bin/sh
-# Given a port, a container's name, the app's directory and a package (redis, valkey), print what the host has of Redis, Docker and
-# Compose files, a line each: a word, then what it says (provision/redis/facts.py reads it).
+# Given a port, a container's name, the app's directory and a package (redis, valkey), print what the host has of
+# Redis, Docker and Compose files, a line each: a word, then what it says (provision/redis/facts.py reads it).
 # ss names a listener's process only in our own network namespace, and only to root.
 port=$1 container=$2 dir=$3 package=$4
 ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'

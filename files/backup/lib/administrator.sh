@@ -211,12 +211,14 @@ let_loader_grant() { # DATABASE
     local -a grantors names
     mapfile -t grantors < <(sed -nE 's/^SET ROLE (.*);$/\1/p' "$run_dir/owners.sql.acl" | sort --unique)
     mapfile -t names < <(needed roles)
-    administrator_text "$1" >/dev/null <<SQL || die "cannot make $loader a member of those who granted: see the line above"
+    administrator_text "$1" >/dev/null <<SQL ||
 SELECT format('GRANT %I TO %I', rolname, $(sql_text "$loader")) FROM pg_roles
- WHERE NOT rolsuper AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}")) AND rolname IN ($(sql_list "${names[@]}"))
+ WHERE NOT rolsuper AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}"))
+   AND rolname IN ($(sql_list "${names[@]}"))
    AND NOT pg_has_role($(sql_text "$loader"), oid, 'MEMBER')
 \gexec
 SQL
+        die "cannot make $loader a member of those who granted: see the line above"
 }
 
 run_as_loader() { # DATABASE, the SQL on stdin

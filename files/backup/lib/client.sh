@@ -30,7 +30,7 @@ tell_role() {
     local advice="an administrator of PostgreSQL runs ${backup_pgpass_file%/*}/dump-role.sql"
     [[ -n $dump_role_reason ]] || return 0
     if (( ${server_version%%.*} < 14 )); then
-        info "PostgreSQL $server_version has no pg_read_all_data: the dump is made by $postgres_user, the app's own role"
+        info "PostgreSQL $server_version has no pg_read_all_data: the dump is made by $postgres_user, the app's role"
         return
     fi
     if [[ $dump_role_reason == *pg_hba.conf* ]]; then

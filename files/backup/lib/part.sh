@@ -103,7 +103,8 @@ brings_large_objects() { grep -qaE $'(^|\x1e)BLOB' "$run_dir/part"; }
 # By the size of a table: to ask it for rows would run what its owner has put into an index.
 check_tables_are_there() {
     local missing twice held large
-    { IFS= read -r missing && IFS= read -r twice && IFS= read -r held && IFS= read -r large; } < <(inspect_text "$target" <<SQL
+    { IFS= read -r missing && IFS= read -r twice && IFS= read -r held && IFS= read -r large; } < <(
+        inspect_text "$target" <<SQL
 WITH wanted AS (
     SELECT format('%I.%I', schema, name) AS what, c.oid, pg_relation_size(c.oid) > 0 AS held,
            EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisunique AND indpred IS NULL) AS keyed
