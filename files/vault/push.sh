@@ -143,6 +143,7 @@ still_there() {
     [[ -s $work/gone ]] || return 0
     lost "$(wc -l <"$work/gone") copies that were there are gone, such as $(head -n 1 "$work/gone"): \
 see who removed them; they are brought there again"
+    cp -- "$key.failed" "$key.gone"    # the next run has them there again: this stays in --check for a week
     LC_ALL=C join -t $'\t' -v 1 "$key.has" "$work/gone" >"$key.has.part"
     mv -- "$key.has.part" "$key.has"
 }
@@ -238,6 +239,8 @@ check_one() {
         word=CRITICAL code=2 what="it has had everything last on $(date --date="@$newest" +'%F %H:%M')"
     elif [[ -e $key.failed ]]; then
         word=WARNING code=1 what=$(paste --serial --delimiters ';' "$key.failed")
+    elif [[ -n $(find "$key.gone" -mtime -7 2>/dev/null) ]]; then
+        word=WARNING code=1 what="$(date --reference="$key.gone" +%F): $(paste --serial --delimiters ';' "$key.gone")"
     else
         what="has all that is here, $(wc -l <"$key.has") file(s)"
     fi

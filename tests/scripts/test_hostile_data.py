@@ -93,10 +93,9 @@ def test_what_the_apps_role_puts_before_the_systems_names_is_not_asked(host: Hos
         assert done.returncode == 0, done.stderr
         dumped = {json.loads(path.read_text())["database"] for path in host.backups.glob("*[0-9].sql.gz.json")}
         assert {host.database, other, "postgres"} <= dumped
-        (dump,) = [
-            path for path in host.backups.glob("*.json") if json.loads(path.read_text()).get("database") == host.database
-        ]
-        assert json.loads(dump.read_text())["content"]["tables"]["public.patients"] > 0
+        told = [json.loads(path.read_text()) for path in host.backups.glob("*.json")]
+        (manifest,) = [each for each in told if each.get("database") == host.database]
+        assert manifest["content"]["tables"]["public.patients"] > 0
         assert not planted(host).exists()
     finally:
         host.cluster.ask("postgres", f"ALTER {whose} RESET search_path")
