@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import boto3
 
-from tests.sandbox import docker
+from tests.sandbox import docker, packages
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Bucket:
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
     """The endpoint of an S3 server, on the sandbox's own bridge, for as long as the block runs."""
+    if shutil.which("rclone") is None:  # by which an operator recovers from there
+        packages.install("rclone")
     address = docker.run("exec", "medaction-sandbox-db1", "ip", "route", "show", "default").split()[2]
     with socket.socket() as free:
         free.bind((address, 0))
