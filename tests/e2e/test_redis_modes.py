@@ -69,7 +69,9 @@ def until_it_answers(operator: Operator, host: str) -> None:
 
 @pytest.mark.parametrize("host", [REDIS1, DOCKER1])
 def test_nothing_is_to_do_right_after_a_deploy_in_either_mode(deployed: Operator, host: str) -> None:
-    assert deployed.plan(host).stdout == "sandbox: nothing to do on 1 host(s)\n"
+    planned = deployed.plan(host)
+    # It may warn of the role backup, which tests before this one have given docker1 for a while.
+    assert planned.stdout.splitlines()[0] == "sandbox: nothing to do on 1 host(s)" and planned.returncode == 0
 
 
 @pytest.mark.docker1
