@@ -56,7 +56,7 @@ def prepare(scale: int) -> None:
     """Have the host as new, with this many times the sample data, its backups deployed, the contestants there."""
     remove()
     lifecycle.up(_INVENTORY, report=lambda line: None)
-    secrets.complete(ENVIRONMENT)
+    secrets.complete(inventory.Environment(ENVIRONMENT))
     password = settings().postgres_password.get_secret_value()
     postgres("postgres", "SET log_min_error_statement = panic;\n" + postgresql.alter_role(postgresql.ROLE, password))
     postgres("postgres", f"CREATE DATABASE {SOURCE} OWNER {postgresql.ROLE};")

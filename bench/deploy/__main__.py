@@ -8,6 +8,7 @@ from bench import BenchError, command, machine, say
 from bench.deploy import ENVIRONMENT, ansible_core, bare, end_state, hosts, project, report
 from bench.deploy.run import Run
 from provision.commands import secrets
+from provision.engine import inventory
 
 SIZES = (1, 4, hosts.MOST)
 TURNS = 3
@@ -15,7 +16,7 @@ FIRST_DEPLOYS = 2
 
 
 def main(quick: bool) -> None:
-    secrets.complete(ENVIRONMENT)
+    secrets.complete(inventory.Environment(ENVIRONMENT))
     ansible_core.ensure()
     compare((1,), 1, 1) if quick else compare(SIZES, FIRST_DEPLOYS, TURNS)
 
