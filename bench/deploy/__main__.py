@@ -44,6 +44,7 @@ def measure(size: int, first_deploys: int, turns: int) -> list[report.Row]:
             say(f"{size} host(s), first, {name}: {seconds:.1f} s")
             left[name] = end_state.of_hosts()
         end_state.require_equal(left["project"], left["ansible"])
+    project.deploy()  # what only the project keeps on a host: the list of what came from it
     sent = bare.capture()
     again: dict[str, list[float]] = {"project": [], "ansible": [], "bare": []}
     for _ in range(turns):

@@ -41,7 +41,7 @@ def require_equal(one: dict[str, str], other: dict[str, str]) -> None:
 def _in_order(text: str) -> str:
     # CONFIG GET answers in an order that changes with every start of the server.
     system, mark, redis = text.partition("== redis\n")
-    live = Redis().process(redis.splitlines())
+    live = Redis().read(redis.splitlines())
     if not live.operator_let_in:
         raise BenchError("Redis does not let the operator in")
     config = [f"{name} {value}" for name, value in live.config.items() if value]
