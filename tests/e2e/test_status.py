@@ -64,6 +64,12 @@ def test_windows_host_has_its_row_too(deployed: Operator) -> None:
     assert (row["newest_good"], row["kept"]["daily"], row["last_run"]) == (dumps[0], len(dumps), "ok")
 
 
+def test_vault_is_asked_for_no_copies_of_a_windows_host(deployed: Operator) -> None:
+    hosts = _status(deployed, limit="db1,win1,vault1")
+    told = {name: host["backups"][0]["off_site"].keys() for name, host in hosts.items() if host["backups"]}
+    assert told == {"db1": {"vault1"}, "win1": set()}
+
+
 def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(deployed: Operator) -> None:
     faults = "/srv/windows/state/faults.json"
     deployed.read("win1", f"""echo '{{"deny": ["backup-report"]}}' > {faults}""")
