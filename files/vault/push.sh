@@ -37,6 +37,7 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 
 readonly push_unit=$app_name-push-rclone
 # A cut is tried again by rclone, then by the next run; a target that never answers has its turn and no more.
+readonly list_limit=268435456    # of bytes: a place that lists without end fills no disk
 readonly turn_seconds=21600 look_again_seconds=86400 probe_again_seconds=2592000
 
 subject=push
@@ -136,7 +137,7 @@ still_there() {
     (( $(date +%s) - last >= look_again_seconds )) || return 0
     cut -f 1 "$key.has" | grep -vE "$may_change" >"$work/files" || return 0
     LC_ALL=C sort "$work/files" >"$work/known"
-    rclone_ lsf "$place" --recursive --files-only >"$work/listed" || return 1
+    rclone_ lsf "$place" --recursive --files-only | head -c "$list_limit" >"$work/listed" || return 1
     LC_ALL=C sort "$work/listed" | LC_ALL=C comm -23 "$work/known" - |
         LC_ALL=C join -t $'\t' - <(cut -f 1 "$work/here" | LC_ALL=C sort) >"$work/gone" || true
     touch "$key.looked"

@@ -66,6 +66,21 @@ class YesOrNo(Fact[bool]):
         return "yes" in lines
 
 
+class Lines(Fact[list[str]]):
+    """A question whose answer is lines, whatever they say; none where it failed."""
+
+    abstract = True
+
+    @staticmethod
+    @override
+    def default() -> list[str]:
+        return []
+
+    @override
+    def read(self, lines: list[str]) -> list[str]:
+        return lines
+
+
 def asked(*words: str | QuoteString | StringCommand) -> StringCommand:
     """A fact's command, its answer marked."""
     return StringCommand(f"echo {MARK};", *words)

@@ -9,7 +9,7 @@ from pyinfra.api import QuoteString, StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, Lines, asked
 
 
 class PublicKeys(Fact[dict[str, str]]):
@@ -38,22 +38,13 @@ class PublicKeys(Fact[dict[str, str]]):
         return found
 
 
-class Warnings(Fact[list[str]]):
+class Warnings(Lines):
     """Given the program that copies on, return what only a person can change at a place, a sentence each."""
 
     @override
     def command(self, program: str) -> StringCommand:
         path = QuoteString(program)
         return asked("if [ -x", path, "]; then", path, "--warn 2>/dev/null || true; fi")
-
-    @staticmethod
-    @override
-    def default() -> list[str]:
-        return []
-
-    @override
-    def read(self, lines: list[str]) -> list[str]:
-        return lines
 
 
 class VaultReport(Fact[list[dict[str, Any]] | None]):

@@ -12,7 +12,7 @@ from provision.debian.entries import File
 from provision.debian.programs import program
 from provision.engine import claims
 from provision.engine.changes import note
-from provision.engine.facts import Fact, YesOrNo, asked
+from provision.engine.facts import Fact, Lines, YesOrNo, asked
 from provision.engine.private import PrivateInput
 from provision.engine.reach import LONG
 from provision.vault.facts import PublicKeys
@@ -94,22 +94,13 @@ def started(units: Sequence[str], read_anew: Sequence[str]) -> Generator[StringC
         yield StringCommand("systemctl enable --now", QuoteString(each))
 
 
-class Due(Fact[list[str]]):
+class Due(Lines):
     """Given a program, return why it says that a run of it is due, a sentence each; where there is none yet, that."""
 
     @override
     def command(self, program: str) -> StringCommand:
         path = QuoteString(program)
         return asked("if [ -x", path, "]; then", path, "--due 2>/dev/null || true; else echo never ran; fi")
-
-    @staticmethod
-    @override
-    def default() -> list[str]:
-        return []
-
-    @override
-    def read(self, lines: list[str]) -> list[str]:
-        return lines
 
 
 @operation()

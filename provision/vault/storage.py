@@ -57,7 +57,8 @@ class Storage:
     def bring(self, below: str, into: Path, only: Sequence[str]) -> None:
         """Copy the files of these patterns below a directory of the place. Raise RecoveryError."""
         included = [word for pattern in only for word in ("--include", pattern)]
-        command = self.rclone("copy", f"{self._root}{below}", str(into), *included)
+        bounds = ["--max-size", "1M", "--max-transfer", "1G"]  # what a storage offers may be anybody's
+        command = self.rclone("copy", f"{self._root}{below}", str(into), *included, *bounds)
         try:
             done = subprocess.run(
                 command, env=self.environment, capture_output=True, text=True, timeout=_SECONDS, check=False

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from provision.record import layout
+from provision.record.history import LastDone
 from provision.record.layout import Listed, things
 
 OURS = things(
@@ -48,3 +52,19 @@ def test_a_host_without_a_list_has_nothing_of_ours():
 def test_what_is_no_list_is_refused(text: str):
     with pytest.raises(ValueError):
         layout.read(text, [])
+
+
+@pytest.mark.parametrize("planted", ["a pipe", "a link", "a directory", "nothing", "binary"])
+def test_what_the_backup_user_puts_where_restores_are_told_holds_nobody_up(planted: str, tmp_path: Path) -> None:
+    roots, theirs = tmp_path / "root.jsonl", tmp_path / "history.jsonl"
+    line = {"time": "2026-11-26T04:00:00Z", "who": "a", "what": "deploy", "result": "ok"}
+    roots.write_text(json.dumps(line) + "\n")
+    secret = tmp_path / "shadow"
+    secret.write_text(json.dumps(line | {"time": "2027-01-01T00:00:00Z", "who": "secret"}) + "\n")
+    {
+        "a pipe": lambda: os.mkfifo(theirs), "a link": lambda: theirs.symlink_to(secret), "a directory": theirs.mkdir,
+        "nothing": lambda: None, "binary": lambda: theirs.write_bytes(b"\xff\x00\x1b[2J\n"),
+    }[planted]()  # fmt: skip
+    command = str(LastDone().command(files=[str(roots), str(theirs)]))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=20, check=True)
+    assert LastDone().process(done.stdout.decode(errors="replace").splitlines()) == line
