@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from provision.commands import pictures, since, status
 from provision.commands.health import NOT_ASKED, OK, WORDS, Finding, Health, databases, own
-from provision.engine.inventory import InventoryError
+from provision.engine.inventory import ROLES, InventoryError
 from provision.engine.shown import line, shown
 from provision.settings import secrets
 from provision.settings.project import commit, version
@@ -138,7 +138,7 @@ def _fleet(healths: Sequence[Health]) -> list[dict[str, Any]]:
         {
             "host": health.member.name,
             "severity": health.severity,
-            "roles": ", ".join(health.member.groups),
+            "roles": ", ".join(role for role in ROLES if role in health.member.groups),
             "wrong": len(health.findings),
         }
         for health in healths
@@ -215,10 +215,12 @@ def _of_limit(info: Mapping[str, str], name: str, limit: str, in_words: Any) -> 
 
 def _refusals(info: Mapping[str, str]) -> str:
     """Since its start: connections over the limit, logins, and commands that a user has no right to."""
-    rejected, logins = _amount(info, "rejected_connections"), _amount(info, "acl_access_denied_auth")
-    rights = [_number(info, f"acl_access_denied_{kind}") for kind in ("cmd", "key", "channel")]
-    commands = "unknown" if None in rights else f"{sum(each or 0 for each in rights)}"
-    return f"{rejected} connections, {logins} logins, {commands} commands"
+    denied = [_number(info, f"acl_access_denied_{kind}") for kind in ("auth", "cmd", "key", "channel")]
+    rejected = f"{_amount(info, 'rejected_connections')} connections"
+    if None in denied:  # Redis before 7.2 does not count them
+        return rejected
+    logins, *rights = (each or 0 for each in denied)
+    return f"{rejected}, {logins} logins, {sum(rights)} commands"
 
 
 def _amount(info: Mapping[str, str], name: str) -> str:
