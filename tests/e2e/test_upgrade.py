@@ -158,13 +158,13 @@ def test_dump_of_version_1_restores(upgrade: Upgrade, upgraded: Operator) -> Non
     assert upgrade.latest.rpartition("/")[2] in tested
 
 
-def test_no_line_of_env_islost(upgrade: Upgrade, upgraded: Operator) -> None:
+def test_no_line_of_env_is_lost(upgrade: Upgrade, upgraded: Operator) -> None:
     assert upgraded.read("app1", "tail -n 2 /opt/medaction/.env") == MINE
     assert {"REDIS_URL=", "DATABASE_URL=", "NEXT_PUBLIC_NAME="} <= set(upgrade.variables.split())
     assert lost(upgrade.variables, upgraded.read("app1", VARIABLES)) == []
 
 
-def test_no_counter_islost(upgraded: Operator) -> None:
+def test_no_counter_is_lost(upgraded: Operator) -> None:
     counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"PTTL {COUNTER}", user="medaction").split()[1:]
     assert counted == "4" and 0 < int(left) <= 900_000
 
