@@ -43,7 +43,7 @@ with one_host(host, state):
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings, others)
-        wall = admitted(host, state, member, members, site, from_windows=WindowsKnocks)
+        firewall = admitted(host, state, member, members, site, from_windows=WindowsKnocks)
     if "app" in member.groups:
         variables_told(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
@@ -75,7 +75,7 @@ with one_host(host, state):
         begin(settings=settings)
         if "redis" in member.groups:
             redis_server(
-                settings=settings, system=system, site=site, wall=wall, app_is_here="app" in member.groups
+                settings=settings, system=system, site=site, firewall=firewall, app_is_here="app" in member.groups
             )  # fmt: skip
         if "app" in member.groups:
             app(settings=settings)
