@@ -116,7 +116,9 @@ function isIn(list: BlockList, address: string): boolean {
 }
 
 /** An IPv6 subscriber has a whole /64, so it counts as one client; what is no address stands for itself. */
-function clientOf(identifier: string, { ignoreCase }: Limit): string {
+function clientOf(given: unknown, { ignoreCase }: Limit): string {
+  // Out of a request's body it may be anything: all that is no text or number is one client, and no reason to fail.
+  const identifier = typeof given === 'object' || typeof given === 'function' ? typeof given : String(given);
   if (isIPv4(identifier)) return identifier;
   if (identifier.length > 64) return hash(folded(identifier, ignoreCase)); // anybody may have sent it, and it is kept
   const address = addressOf(identifier);

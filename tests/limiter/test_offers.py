@@ -171,6 +171,17 @@ def test_no_part_of_a_url_that_cannot_be_used_is_in_the_log(process: Callable[..
 
 
 @pytest.mark.parametrize(
+    ("given", "same"),
+    [("undefined", "undefined"), ("null", "[]"), ('{"toString": 1}', '{"length": 7, "x": 1}'), ("42", "'42'")],
+)
+def test_what_is_no_text_is_one_client_and_breaks_nothing(process: Callable[..., Node], given: str, same: str):
+    """As out of a JSON body, in which whoever sends it leaves the address out, or writes an object."""
+    app = process()
+    first, second = (app.run(f"return limiter.checkLoginRateLimit({each})")["remaining"] for each in (given, same))
+    assert second == first - 1
+
+
+@pytest.mark.parametrize(
     ("header", "client"),
     [
         ("for=192.0.2.1", "192.0.2.1"),
