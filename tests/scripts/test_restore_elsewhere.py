@@ -198,6 +198,40 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
         cluster.ask("postgres", 'DROP TABLESPACE "l\'autre"')
 
 
+SPACED = f"""
+    CREATE TABLE kept (id int PRIMARY KEY USING INDEX TABLESPACE "my disk") TABLESPACE "my disk";
+    INSERT INTO kept VALUES (1); ALTER TABLE kept OWNER TO {ROLE};
+"""
+
+
+@pytest.mark.fault
+def test_tables_of_a_tablespace_come_back_where_there_is_none(host: Host, may_create: Host) -> None:  # noqa: F811
+    cluster, place, mine = host.cluster, host.directory / "disk", host.database
+    place.mkdir(mode=0o700)
+    give_to_user(place)
+    cluster.ask("postgres", f"CREATE TABLESPACE \"my disk\" LOCATION '{place}'")
+    where = "SELECT coalesce(spcname, '-') FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = reltablespace"
+    where += " WHERE relname LIKE 'kept%' ORDER BY relname"
+    try:
+        cluster.ask(mine, SPACED)
+        host.configure(backup_format="custom", backup_include_globals=False)
+        assert host.backup().returncode == 0
+        tested = host.restore_test()
+        assert tested.returncode == 0 and "lacks the tablespaces my disk" in tested.stderr, tested.stderr
+        host.configure(backup_format="plain", backup_include_globals=True)
+        host.good_backup()
+        done = host.restore("--into", "neuve", "--as-administrator", administrator(host))
+        assert done.returncode == 0 and cluster.ask("neuve", where).splitlines() == ["my disk"] * 2, done.stderr
+        cluster.drop_databases(["neuve", mine])
+        cluster.ask("postgres", 'DROP TABLESPACE "my disk"')
+        done = host.restore("--into", mine)
+        assert done.returncode == 0 and "lacks the tablespaces my disk" in done.stderr, done.stderr
+        assert cluster.ask(mine, where).splitlines() == ["-", "-"] and cluster.ask(mine, "TABLE kept") == "1"
+    finally:
+        cluster.drop_databases(["neuve", mine])
+        cluster.ask("postgres", 'DROP TABLESPACE IF EXISTS "my disk"')
+
+
 @pytest.mark.parametrize("form", ["plain", "custom"])
 def test_part_of_a_dump_is_restored(host: Host, form: str) -> None:
     host.configure(backup_format=form)
