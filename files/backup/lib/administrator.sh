@@ -61,34 +61,6 @@ future_owner() {
     fi
 }
 
-# The roles that the dump names, from what was saved beside it: no superuser, and none that is there already.
-# A line of that file is taken only where it is what pg_dumpall writes, for one of these roles.
-make_roles() {
-    local missing
-    local -a names
-    mapfile -t -d $'\x1e' names < <(needed roles; jq --join-output \
-        '.properties.owner // empty | ., "\u001e"' "$file.json")
-    mapfile -t -d $'\x1e' names < <(printf '%s' "$(as_administrator postgres "SELECT string_agg(DISTINCT name, chr(30))
-        FROM unnest(ARRAY[$(sql_list "${names[@]}" "$postgres_user")]::text[]) name
-        WHERE name IS NOT NULL AND name NOT IN (SELECT rolname FROM pg_roles)")")
-    for missing in "${names[@]}"; do
-        [[ -n $missing ]] || continue
-        as_administrator postgres "CREATE ROLE $(sql_name "$missing") $(login_of "$missing")" >/dev/null ||
-            die "cannot make the role $missing: see the line above"
-        info "made the role $missing, without a password: set one where it logs in"
-    done
-}
-
-login_of() { # ROLE
-    local saved=''
-    if [[ -e $file.globals.gz ]]; then saved=$(gzip -d -c "$file.globals.gz"); fi
-    if grep -F "ALTER ROLE $(as_dumped "$1") WITH " <<<"$saved" | grep -qw NOLOGIN; then
-        printf NOLOGIN
-    else
-        printf LOGIN
-    fi
-}
-
 # Each in the schema where it was, which the dump would make only later: made now, it is the loader's until then.
 make_extensions() { # DATABASE
     local name place

@@ -496,11 +496,12 @@ readonly sequences_sql="
     SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
       FROM pg_sequences"
 
-# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait.
+# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait: nor is the
+# compilation of a query of the catalogues.
 # What a
 # database or a role has set changes how constants are printed: TimeZone, IntervalStyle, lc_monetary, ...
 readonly session_settings="
-    SET search_path = ''; SET max_parallel_workers_per_gather = 0;
+    SET search_path = ''; SET max_parallel_workers_per_gather = 0; SET jit = off;
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO,
         YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
     SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off;
