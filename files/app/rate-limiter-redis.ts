@@ -72,16 +72,20 @@ export function getClientIP(request: RequestLike): string {
     client = address;
     if (!isIn(proxies(), address)) break;
   }
-  if (hops.some(addressOf) && isIn(privateNetworks(), client)) {
+  if (isIn(privateNetworks(), client) && hops.some(addressOf)) {
     warn('proxy', `${client} compte comme client, un proxy ? Voir app_trusted_proxies`, Infinity);
   }
   return client;
 }
 
-/** The hops of X-Forwarded-For, or the `for` of each of Forwarded (RFC 7239), from the client to us. */
+/**
+ * The hops of X-Forwarded-For, or the `for` of each of Forwarded (RFC 7239), from the client to us. A quote that the
+ * client left open must not take in what the proxies wrote to its right: of an odd number the first one is left out.
+ */
 function hopsOf(header: string): string[] {
   if (rateLimits.clientIpHeader !== 'forwarded') return header.split(',');
-  const elements = header.match(/(?:"(?:\\.|[^"\\])*"|[^",])+/g) ?? [];
+  const closed = header.split('"').length % 2 ? header : header.slice(header.indexOf('"') + 1);
+  const elements = closed.match(/(?:"[^"]*"|[^",])+/g) ?? [];
   return elements.map((element) => /(?:^|;)\s*for="?([^";\s]*)/i.exec(element)?.[1] ?? '');
 }
 
@@ -112,7 +116,9 @@ function isIn(list: BlockList, address: string): boolean {
 }
 
 /** An IPv6 subscriber has a whole /64, so it counts as one client; what is no address stands for itself. */
-function clientOf(identifier: string, { ignoreCase }: Limit): string {
+function clientOf(given: unknown, { ignoreCase }: Limit): string {
+  // Out of a request's body it may be anything: all that is no text or number is one client, and no reason to fail.
+  const identifier = typeof given === 'object' || typeof given === 'function' ? typeof given : String(given);
   if (isIPv4(identifier)) return identifier;
   if (identifier.length > 64) return hash(folded(identifier, ignoreCase)); // anybody may have sent it, and it is kept
   const address = addressOf(identifier);

@@ -22,6 +22,7 @@ def run(arguments: Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise inventory.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
     environment = inventory.Environment(arguments.env)
+    _keep_out_of_git(out)
     for member in environment.chosen(arguments.limit, arguments.skip):
         for name, content in rendered(member, environment).items():
             path = out / member.name / name
@@ -32,6 +33,13 @@ def run(arguments: Namespace) -> int:
             path.write_bytes(content)
             print(path)
     return 0
+
+
+def _keep_out_of_git(out: Path) -> None:
+    """A directory of ours alone is not committed by accident, passwords and all."""
+    if not out.exists() or not any(out.iterdir()):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".gitignore").write_text("*\n")
 
 
 def rendered(member: inventory.Member, environment: inventory.Environment) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 from tests.e2e.vaults import HOSTS, OUTBOX, STORE, UNTIL_FREE, encrypt, mark, newest, night, stored, vault, visit
+from tests.limiter.waiting import until
 
 pytestmark = pytest.mark.servers
 
@@ -109,7 +110,7 @@ def test_fetch_that_was_cut_goes_on_where_it_stopped(both: Operator) -> None:
         sed -i 's/^readonly vault_bandwidth_kbit=.*/readonly vault_bandwidth_kbit=8000/' {settings}
         systemctl start --no-block medaction-vault
         for i in $(seq 200); do
-            at=$(stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}/{dump}.age 2>/dev/null || echo 0)
+            at=$(stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}.*/{dump}.age 2>/dev/null || echo 0)
             [ "$at" -gt 2000000 ] && break; sleep 0.1
         done
         systemctl kill --signal=KILL medaction-vault; systemctl kill --signal=KILL medaction-vault-fetch
@@ -173,7 +174,24 @@ def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
         encrypt(both)
     assert visit(both).returncode == 0
     assert f"./daily/{dump}.manifest.json.sig" in stored(both)
-    assert both.read("vault1", "ls /var/lib/medaction/vault/incoming") == ""
+    # Its timer may be at work: what it has then goes.
+    until(lambda: both.read("vault1", "ls /var/lib/medaction/vault/incoming") == "", "no part of it stays")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_part_of_a_copy_that_goes_at_its_source_goes_too(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, incoming = newest(both), "/var/lib/medaction/vault/incoming"
+    both.read("db1", f"mv {OUTBOX}/daily/{dump}.json.age /run/")  # of its files the last: the others are fetched
+    assert visit(both).returncode == 1
+    assert f"/{dump}.age" in both.read("vault1", f"ls -d {incoming}/*/*")
+    both.read("db1", f"rm {OUTBOX}/daily/{dump}.*; sed -i '/{dump}/d' {OUTBOX}-work/published")
+    visit(both)
+    until(lambda: both.read("vault1", f"ls {incoming}") == "", "no part of it stays")
+    encrypt(both)
+    assert visit(both).returncode == 0
 
 
 LIES: tuple[object, ...] = (
@@ -305,3 +323,35 @@ def test_copy_that_lacks_what_was_there_is_noticed_though_its_source_says_nothin
     vault(both, f"--accept db1 daily/{emptied}")
     assert f"{emptied}, proven" in both.run("make", "-s", "recover", "HOST=db1").stdout
     both.deploy("db1")
+
+
+@pytest.mark.prove
+def test_copy_stays_until_each_of_two_vaults_has_read_it(both: Operator, project_copy: Operator) -> None:
+    fleet = project_copy.checkout / "inventories/sandbox.py"
+    fleet.write_text(fleet.read_text().replace("vault = [", "vault = [app[1], "))
+    project_copy.deploy("db1,vault1,app2")
+    night(project_copy)  # vault1 has read it, app2 has not
+    waiting = newest(project_copy)
+    project_copy.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    settings = "/usr/local/lib/medaction/outbox-settings.sh"
+    project_copy.read("db1", f"sed -i 's/^readonly outbox_days=.*/readonly outbox_days=0/' {settings}")
+    encrypt(project_copy)
+    offered = f"ls {OUTBOX}/daily"
+    assert f"{waiting}.manifest.json" in project_copy.read("db1", offered).split()
+
+    project_copy.read("app2", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh")
+    signed = f"test -e {STORE}/daily/{newest(project_copy)}.manifest.json.sig"
+    assert project_copy.on("app2", signed).returncode == 0
+    opened = f"age --decrypt --identity /etc/medaction-vault/age {STORE}/daily/{waiting}.age | sha256sum"
+    assert project_copy.read("app2", opened) == project_copy.read("vault1", opened)
+    until(lambda: encrypt(project_copy) or waiting not in project_copy.read("db1", offered), "it goes")
+    # Neither has a right at the other's account.
+    reads = (
+        "sftp -b - -i /etc/medaction-vault/ssh -o StrictHostKeyChecking=no medaction-at-vault1@10.213.86.31 </dev/null"
+    )
+    assert project_copy.on("app2", reads).returncode != 0
+
+    words = ("--env", "sandbox", "--host", "db1", "--vault", "app2")
+    assert "proven, from app2" in project_copy.python("-m", "provision", "recover", *words).stdout
+    both.bare("app2")
+    both.deploy(HOSTS)

@@ -171,6 +171,17 @@ def test_no_part_of_a_url_that_cannot_be_used_is_in_the_log(process: Callable[..
 
 
 @pytest.mark.parametrize(
+    ("given", "same"),
+    [("undefined", "undefined"), ("null", "[]"), ('{"toString": 1}', '{"length": 7, "x": 1}'), ("42", "'42'")],
+)
+def test_what_is_no_text_is_one_client_and_breaks_nothing(process: Callable[..., Node], given: str, same: str):
+    """As out of a JSON body, in which whoever sends it leaves the address out, or writes an object."""
+    app = process()
+    first, second = (app.run(f"return limiter.checkLoginRateLimit({each})")["remaining"] for each in (given, same))
+    assert second == first - 1
+
+
+@pytest.mark.parametrize(
     ("header", "client"),
     [
         ("for=192.0.2.1", "192.0.2.1"),
@@ -178,6 +189,12 @@ def test_no_part_of_a_url_that_cannot_be_used_is_in_the_log(process: Callable[..
         ('For="[2001:DB8::1]:4711"', "2001:db8::1"),
         ("for=6.6.6.6, for=192.0.2.1;proto=https, for=10.1.2.3", "192.0.2.1"),
         ('for=6.6.6.6, proto=https;by="a,b\\"c";for=192.0.2.1 , for="10.1.2.3"', "192.0.2.1"),
+        # What a client left open or wrote oddly is not read as a proxy's.
+        ('";for=6.6.6.6", for="[2001:db8::1]:80"', "2001:db8::1"),
+        ('x;for=6.6.6.6", for="[2001:db8::1]", for="10.1.2.3"', "2001:db8::1"),
+        ('for="6.6.6.6, for=192.0.2.1, for=10.1.2.3', "192.0.2.1"),
+        ("for=6.6.6.6\\, for=192.0.2.1", "192.0.2.1"),
+        ('"a",x;for=6.6.6.6", for="192.0.2.1:1"', "192.0.2.1"),
         ("for=_hidden, for=10.1.2.3", "10.1.2.3"),
         ("for=unknown", "unknown"),
         ("proto=https", "unknown"),
@@ -189,6 +206,15 @@ def test_the_standard_header_is_read_too(process: Callable[..., Node], header: s
     app = process(app_client_ip_header="Forwarded", app_trusted_proxies=["10.0.0.0/8"])
     asked = f"limiter.getClientIP({{headers: new Headers({{forwarded: {json.dumps(header)}}})}})"
     assert app.run(f"return {asked}") == client
+
+
+@pytest.mark.parametrize("header", ['for="' + '\\"' * 7900, '"' * 15_999, '"\\' * 7900, ",;" * 7900, " " * 15_999])
+def test_no_header_keeps_the_process_busy(process: Callable[..., Node], header: str):
+    """As long as Node takes them; a client may send one with each request."""
+    app = process(app_client_ip_header="Forwarded", app_trusted_proxies=["10.0.0.0/8"])
+    request = f"{{headers: {{get: () => {json.dumps(header)}}}}}"
+    timed = "const began = performance.now(); for (let i = 0; i < 10; i += 1) limiter.getClientIP(request);"
+    assert app.run(f"const request = {request}; {timed} return (performance.now() - began) / 10") < 20
 
 
 @pytest.mark.parametrize(

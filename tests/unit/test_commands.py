@@ -237,10 +237,24 @@ def test_render_writes_each_file_of_each_host_for_its_caller_alone(project: Any,
     project.environment(FLEET)
     out = tmp_path / "out"
     assert render.run(arguments(out=str(out))) == 0
-    files = [path for path in out.rglob("*") if path.is_file()]
+    files = [path for path in out.glob("*/**/*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {path.relative_to(out).parts[0] for path in files} == {"app1", "redis1", "db1"}
     assert (out / "app1/opt/medaction/.env").is_file() and (out / "db1/etc/cron.d/medaction-backup").is_file()
+
+
+def test_what_render_writes_is_not_committed_and_a_directory_of_somebody_elses_is_left_as_it_is(
+    project: Any, tmp_path: Path
+):
+    project.environment(FLEET)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/file").touch()
+    for out in ("new/out", "theirs"):
+        render.run(arguments(out=str(tmp_path / out)))
+    status = ["git", "-C", str(tmp_path), "status", "--short", "--untracked-files=all"]
+    seen = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    assert "new/" not in seen and "?? theirs/db1/" in seen
 
 
 def test_render_writes_what_a_vault_and_its_backup_hosts_get_with_the_keys_that_are_kept(project: Any, tmp_path: Path):

@@ -53,6 +53,7 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     note_reached "$1"
     compare_what_is_here "${where[@]}"
     step=fetch
+    remove_parts_of_nothing
     while IFS=/ read -r kind name; do
         [[ ! -e $store/$source_name/$kind/$name ]] || continue
         if (( ++fetched > new_at_a_time )); then
@@ -65,6 +66,18 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
         fi
         fetch_dump "$kind" "$name" "${where[@]}" </dev/null || true
     done <"$work/offered"
+}
+
+# Parts of what is not offered any more: nobody adds to them.
+remove_parts_of_nothing() {
+    local path part
+    for path in "$incoming/$source_name".*; do
+        part=${path#"$incoming/$source_name."}
+        [[ $part =~ ^(daily|weekly)\.(.+)\.[0-9a-f]{16}$ ]] || continue    # of a source whose name begins alike
+        if ! grep -qxF -- "${BASH_REMATCH[1]}/${BASH_REMATCH[2]}.manifest.json" "$work/offered"; then
+            rm -rf -- "$path"
+        fi
+    done
 }
 
 # What was fetched before and stands there still must be what it was. A recovered host encrypts its dumps
@@ -143,7 +156,6 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
     local kind=$1 name=$2 dump=${2%.manifest.json} file bytes sum
     local into=$work/new partial
     shift 2
-    partial=$source_name.$kind.$dump
     fresh_directory "$incoming/new"
     printf 'get "/%s/%s" "new/%s"\n' "$kind" "$name" "$name" |
         sftp_from "$manifest_limit" "$@" >/dev/null 2>"$work/sftp.err" || { not_fetched "$name"; return 1; }
@@ -153,7 +165,12 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
         return 1
     fi
     room_for "$into/$name" || return 1
-    if [[ ! -d $incoming/$partial ]]; then fresh_directory "$incoming/$partial"; fi
+    # Encrypted anew, a dump is another file: a part of what it was is no beginning of it.
+    partial=$source_name.$kind.$dump.$(sha256_of_file "$into/$name" | head -c 16)
+    if [[ ! -d $incoming/$partial ]]; then
+        rm -rf -- "$incoming/$source_name.$kind.$dump".*
+        fresh_directory "$incoming/$partial"
+    fi
     while read -r file bytes sum; do
         fetch_file "$kind" "$file" "$bytes" "$partial" "$@" || { not_fetched "$file"; return 1; }
     done < <(jq --raw-output '.files[] | "\(.name) \(.bytes) \(.sha256)"' "$into/$name")
