@@ -66,6 +66,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/properties.sh"
 # shellcheck source=lib/administrator.sh
 . "$here/lib/administrator.sh"
+# shellcheck source=lib/roles.sh
+. "$here/lib/roles.sh"
 # shellcheck source=lib/peer.sh
 . "$here/lib/peer.sh"
 # shellcheck source=lib/swap.sh

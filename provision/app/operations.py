@@ -8,8 +8,9 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
 from provision.app.dotenv import differing, merge
-from provision.debian.entries import Directory, File
+from provision.debian.entries import Directory, File, Found
 from provision.debian.files import Paths, placed, refusal, refused
+from provision.debian.programs import program
 from provision.engine.changes import note
 from provision.engine.inside import commands_of, output_of
 
@@ -27,10 +28,13 @@ def variables_set(
     The file is 0640: its owner writes, the group (the app) reads.
     """
     text = ""
-    if in_the_way := refused([File(path, "\n")], within):
+    previous = f"{path}.previous"
+    if in_the_way := refused([File(path, "\n"), File(previous, "\n")], within):
         yield from in_the_way
         return
-    if path in host.get_fact(Paths, paths=(path,)):
+    found = host.get_fact(Paths, paths=(path, previous))
+    yield from _closed(previous, found.get(previous))
+    if path in found:
         text = _read(path)
         if not text.endswith(_END):
             yield refusal(f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again")
@@ -40,6 +44,13 @@ def variables_set(
             note(host, f"{path}: {name} is not what the settings say")
     merged = File(path, merge(text, variables), user, group, 0o640, keep_previous=True)
     yield from commands_of(placed, [merged], within)
+
+
+def _closed(path: str, found: Found | None) -> Generator[StringCommand, None, None]:
+    """Old secrets are secrets: whoever wrote this file, others than its owner and group do not read it."""
+    if found and found.mode & 0o007:
+        note(host, f"{path}: anybody can read or write it ({found.mode:04o})")
+        yield program("debian/close-file.sh", path)
 
 
 def _read(path: str) -> str:

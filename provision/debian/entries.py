@@ -131,6 +131,11 @@ def _refusal(path: str, entry: Entry, steps: Mapping[str, Step], ours: Mapping[s
         return None
     if step.is_link:
         return _refused_link(path, entry, step, steps)
+    if itself and not isinstance(entry, Directory) and step.kind == "directory":
+        return (
+            f"{path}: is a directory of {step.user}'s, where a file belongs: see what is in it, then move it away"
+            " and deploy again"
+        )
     owners = ours[path].owners if path in ours else frozenset({"root"})
     if itself and not isinstance(entry, Directory):
         return None  # a file is replaced whole, never written into; a log's owner is told as a difference

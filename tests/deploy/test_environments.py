@@ -89,7 +89,7 @@ VAULT = [
     "Vault | Fetch and prove what was not yet",
 ]
 WRITES = (
-    "apt-get", "useradd", "make-directory.sh", "part=$(mktemp", "systemctl start", "systemctl restart",
+    "apt-get", "useradd", "make-directory.sh", "close-file.sh", "part=$(mktemp", "systemctl start", "systemctl restart",
     "systemctl enable", "memory=1", "begin-log.sh", "runuser",
 )  # fmt: skip
 RECORD = ["Record | List what on this host came from us"]
@@ -318,6 +318,15 @@ def test_a_changed_value_of_env_is_told_by_its_name_alone(deployed: Fleet):
 def test_a_persons_own_line_in_env_is_no_difference(deployed: Fleet):
     edit_env(deployed, lambda text: "THEIRS=1\n" + text)
     assert pending(deployed) == []
+
+
+def test_a_former_env_that_anybody_can_read_is_closed(deployed: Fleet):
+    lines = answers(deployed)["stat $1 --printf"]
+    lines += [
+        "regular file\t666\tmedaction\tmedaction\t/opt/medaction/.env.previous",
+        f"{'0' * 64}  /opt/medaction/.env.previous",
+    ]
+    assert pending(deployed)[0] == (APP[3], ("/opt/medaction/.env.previous: anybody can read or write it (0666)",))
 
 
 def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(fleet: Fleets):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -231,3 +232,49 @@ def test_an_app_that_owns_its_directory_goes_on(version_1: Operator, operator: O
     assert lost(variables, operator.read("app1", VARIABLES)) == []
     assert operator.read("app1", "grep -c ^A=1 /opt/medaction/.env; cat /opt/medaction/lib/mine.ts") == "1\nmine\n"
     operator.read("app1", f"{as_app}sh -ec '{APP_RUNS}'")
+
+
+# --- Backups of a server that is on another machine ---------------------------------------------------------
+
+ELSEWHERE = '("app2", {"sandbox_release": "trixie", "sandbox_address": "10.213.86.12", "sandbox_profile": "bare"'
+SHOWN_ROLE = "cat $(readlink -f /opt/medaction/backups/medaction_latest.sql.gz).json"
+
+
+@pytest.mark.prove
+def test_backups_of_a_server_elsewhere_go_on(
+    version_1: Operator, project_copy: Operator, operator: Operator, tmp_path: Path
+) -> None:
+    """Nobody administers that server from here: as before, the app's role dumps it, until somebody has run the SQL."""
+    old = Operator(shutil.copytree(version_1.checkout, tmp_path / "old", symlinks=True))
+    for each, more in ((old, ""), (project_copy, ', "postgres_backup_user": "elsewhere"')):
+        with (each.checkout / "inventories/sandbox.py").open("a", encoding="utf-8") as hosts:
+            hosts.write(f"\nbackup = [{ELSEWHERE}{more}}})]\n")
+    operator.bare("app2")
+    try:
+        old.deploy("app2")
+        old.read("app2", "cd /opt/medaction && ./scripts/backup-database.sh --tier weekly")
+        dumps, newest = (
+            old.read("app2", DUMPS),
+            old.read("app2", f"readlink -f {STORE}/medaction_latest.sql.gz").strip(),
+        )
+        planned = project_copy.plan("app2")
+        assert planned.returncode == 2 and "dump-role.sql" in planned.stdout, planned.stdout
+        project_copy.deploy("app2")
+        assert lost(dumps, operator.read("app2", DUMPS)) == []
+        said = project_copy.plan("app2")
+        assert said.returncode == 0 and "until elsewhere can make them" in said.stdout, said.stdout
+        backup = "/opt/medaction/scripts/backup-database.sh"
+        operator.read("app2", backup)
+        assert json.loads(operator.read("app2", SHOWN_ROLE))["role"] == "medaction"
+        tested = operator.read("app2", f"/opt/medaction/scripts/restore-database.sh --test --from {newest} 2>&1")
+        assert newest.rpartition("/")[2] in tested
+        sql = operator.read("app2", "cat /etc/medaction/dump-role.sql")
+        operator.postgres(sql, "postgres")
+        operator.read("app2", f"{backup} && {backup} --check")
+        assert json.loads(operator.read("app2", SHOWN_ROLE))["role"] == "elsewhere"
+    finally:
+        operator.on(
+            "db1", "cd / && runuser -u postgres -- psql -Xqc 'DROP OWNED BY elsewhere' -c 'DROP ROLE elsewhere'"
+        )
+        operator.bare("app2")
+        operator.deploy("app2")

@@ -101,12 +101,12 @@ def backed_up(host: Host, chance: random.Random) -> None:
 
 def rows(cluster: Cluster, database: str) -> str:
     """Each table's number of rows and their sum, whatever the order of columns: that of inherited ones may change."""
-    tables = cluster.ask(database, "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-                         " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema' ORDER BY 1")  # fmt: skip
+    named = cluster.ask(database, "SELECT json_agg(format('%I.%I', schemaname, tablename) ORDER BY 1) FROM pg_tables"
+                         " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'")  # fmt: skip
     lines = [
         cluster.ask(database, f"SELECT $${table}$$, count(*), md5(string_agg(j::text, ',' ORDER BY j::text))"
                               f" FROM (SELECT to_jsonb(t) j FROM {table} t) each")
-        for table in tables.splitlines()
+        for table in json.loads(named or "[]")
     ]  # fmt: skip
     lines.append(cluster.ask(database, "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid"))
     lines.append(cluster.ask(database, "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"))

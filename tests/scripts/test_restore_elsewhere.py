@@ -18,6 +18,11 @@ OWNERS = f"""
     CREATE ROLE reporting; CREATE ROLE "Lecteurs";
     GRANT pg_read_all_data TO {ROLE};
 """
+MEMBERS = f"""
+    CREATE ROLE "Chef 2"; GRANT "Chef 2" TO reporting;
+    GRANT reporting TO "Lecteurs" WITH ADMIN OPTION; GRANT reporting TO {ROLE};
+    ALTER ROLE reporting CREATEDB; ALTER ROLE reporting SET DateStyle = ISO;
+"""
 OBJECTS = """
     CREATE SCHEMA reports AUTHORIZATION reporting;
     CREATE TABLE reports.monthly (id serial PRIMARY KEY, at timestamptz DEFAULT now());
@@ -41,7 +46,9 @@ def owners(host: Host) -> Iterator[Host]:
     for name in databases(host):
         if name not in ("postgres", "template0", "template1", "sample"):
             host.cluster.drop_database(name)
-    host.cluster.ask("postgres", f'REVOKE pg_read_all_data FROM {ROLE}; DROP ROLE IF EXISTS reporting, "Lecteurs"')
+    host.cluster.ask(
+        "postgres", f'REVOKE pg_read_all_data FROM {ROLE}; DROP ROLE IF EXISTS reporting, "Lecteurs", "Chef 2"'
+    )
 
 
 def administrator(host: Host) -> str:
@@ -83,8 +90,12 @@ def test_objects_of_many_owners_come_back_through_an_administrator(owners: Host,
 
 def test_roles_that_are_gone_are_made_again(owners: Host) -> None:
     host = owners
+    host.cluster.ask("postgres", MEMBERS)
     host.good_backup()
     was = objects(host, host.database)
+    members = "SELECT roleid::regrole, member::regrole, admin_option FROM pg_auth_members"
+    members += " WHERE roleid = 'reporting'::regrole ORDER BY 1, 2"
+    had = host.cluster.ask("postgres", members)
     wanted = fingerprint(host.cluster, host.database)
     host.cluster.drop_database(host.database)
     host.cluster.ask("postgres", 'DROP ROLE reporting, "Lecteurs"')
@@ -93,6 +104,10 @@ def test_roles_that_are_gone_are_made_again(owners: Host) -> None:
     done = host.restore("--into", host.database, "--as-administrator", administrator(host), "--with-roles")
     assert done.returncode == 0, done.stderr
     assert (objects(host, host.database), fingerprint(host.cluster, host.database)) == (was, wanted)
+    assert host.cluster.ask("postgres", members) == had and had.count("reporting") == 2
+    for more in ("reporting: CREATEDB", "reporting: the setting", "reporting: member of Chef 2"):
+        assert more in done.stderr, done.stderr
+    assert host.cluster.ask("postgres", "SELECT rolcreatedb FROM pg_roles WHERE rolname = 'reporting'") == "f"
 
 
 def test_without_owners_all_belongs_to_the_role_that_restores(owners: Host, may_create: Host) -> None:  # noqa: F811
@@ -196,6 +211,40 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
         cluster.drop_database("french")
         cluster.ask("postgres", "DROP ROLE apart")
         cluster.ask("postgres", 'DROP TABLESPACE "l\'autre"')
+
+
+SPACED = f"""
+    CREATE TABLE kept (id int PRIMARY KEY USING INDEX TABLESPACE "my disk") TABLESPACE "my disk";
+    INSERT INTO kept VALUES (1); ALTER TABLE kept OWNER TO {ROLE};
+"""
+
+
+@pytest.mark.fault
+def test_tables_of_a_tablespace_come_back_where_there_is_none(host: Host, may_create: Host) -> None:  # noqa: F811
+    cluster, place, mine = host.cluster, host.directory / "disk", host.database
+    place.mkdir(mode=0o700)
+    give_to_user(place)
+    cluster.ask("postgres", f"CREATE TABLESPACE \"my disk\" LOCATION '{place}'")
+    where = "SELECT coalesce(spcname, '-') FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = reltablespace"
+    where += " WHERE relname LIKE 'kept%' ORDER BY relname"
+    try:
+        cluster.ask(mine, SPACED)
+        host.configure(backup_format="custom", backup_include_globals=False)
+        assert host.backup().returncode == 0
+        tested = host.restore_test()
+        assert tested.returncode == 0 and "lacks the tablespaces my disk" in tested.stderr, tested.stderr
+        host.configure(backup_format="plain", backup_include_globals=True)
+        host.good_backup()
+        done = host.restore("--into", "neuve", "--as-administrator", administrator(host))
+        assert done.returncode == 0 and cluster.ask("neuve", where).splitlines() == ["my disk"] * 2, done.stderr
+        cluster.drop_databases(["neuve", mine])
+        cluster.ask("postgres", 'DROP TABLESPACE "my disk"')
+        done = host.restore("--into", mine)
+        assert done.returncode == 0 and "lacks the tablespaces my disk" in done.stderr, done.stderr
+        assert cluster.ask(mine, where).splitlines() == ["-", "-"] and cluster.ask(mine, "TABLE kept") == "1"
+    finally:
+        cluster.drop_databases(["neuve", mine])
+        cluster.ask("postgres", 'DROP TABLESPACE IF EXISTS "my disk"')
 
 
 @pytest.mark.parametrize("form", ["plain", "custom"])

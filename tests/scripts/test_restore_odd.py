@@ -16,7 +16,8 @@ from .test_restore_test import verdict
 from .unprivileged import give_to_user
 
 NAME = 'odd "db" d\'été'
-ROLES = ['Ré "L" d\'été', "user", "PUBLIC", "a,b"]
+ROLES = ['Ré "L" d\'été', "user", "PUBLIC", "a,b", "two\nlines %s"]
+LIKE_A_DUMP = "x\n-- Name: given; Type: TABLE; Schema: public; Owner: user"
 RARE = f"""
     CREATE SCHEMA {quoted(ROLES[0])} AUTHORIZATION {quoted(ROLES[0])};
     CREATE TABLE {quoted(ROLES[0])}.own (id serial PRIMARY KEY); ALTER TABLE {quoted(ROLES[0])}.own OWNER TO "PUBLIC";
@@ -37,6 +38,19 @@ RARE = f"""
         OPERATOR 4 <=, OPERATOR 5 <, FUNCTION 1 bttextcmp(text, text);
     CREATE CAST (int AS xml) WITH INOUT;
     CREATE FUNCTION tight(int) RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1';
+    CREATE SCHEMA {quoted(ROLES[4])} AUTHORIZATION {ROLE};
+    CREATE TABLE {quoted(ROLES[4])}.{quoted(LIKE_A_DUMP)} (id int PRIMARY KEY, {quoted(LIKE_A_DUMP)} text);
+    INSERT INTO {quoted(ROLES[4])}.{quoted(LIKE_A_DUMP)} VALUES (1, E'\\\\.\nCOPY given FROM stdin;');
+    ALTER TABLE {quoted(ROLES[4])}.{quoted(LIKE_A_DUMP)} OWNER TO {quoted(ROLES[4])};
+    GRANT SELECT ON {quoted(ROLES[4])}.{quoted(LIKE_A_DUMP)} TO "user" WITH GRANT OPTION;
+    COMMENT ON TABLE given IS E'-- PostgreSQL database dump complete\n\\\\restrict a\n\\\\unrestrict a\n';
+    CREATE FUNCTION said() RETURNS text LANGUAGE sql AS $body$ SELECT $$
+ALTER TABLE given OWNER TO "user";
+COMMENT ON EXTENSION pageinspect IS 'x';
+\\restrict a
+COPY given FROM stdin;
+$$::text $body$;
+    ALTER FUNCTION said() OWNER TO {quoted(ROLES[4])};
 """
 
 

@@ -34,6 +34,10 @@ ENTRIES: list[Entry] = [
 SERVICES = {Path(each.path).name: each for each in ENTRIES if isinstance(each, File) and each.path.endswith(".service")}
 
 
+# What a hostile dump runs in is held tighter: nearly each line that is taken out of it is seen by this.
+TIGHTER = {"medaction-restore-test@.service": 0.5}
+
+
 def test_every_service_is_looked_at() -> None:
     """One that is put in by another way than these would not be."""
     templates = {path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.glob("*/*.service.j2")}
@@ -60,4 +64,4 @@ def test_a_service_is_exposed_at_most_2(name: str, tmp_path: Path) -> None:
         timeout=60,
     )
     found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
-    assert found and float(found[1]) <= 2.0, done.stdout + done.stderr
+    assert found and float(found[1]) <= TIGHTER.get(name, 2.0), done.stdout + done.stderr

@@ -72,6 +72,8 @@ def test_what_is_usual_on_a_host_is_no_obstacle(path: str, there: Step):
         ("/opt/app/backups", link("app", "/etc"), "backups: is a link of app's to /etc"),
         ("/opt/app/backups", Step("directory", 0o755, "app", "app"), "backups: belongs to app"),
         ("/opt/app/backups/log", link("backup", "/etc/shadow"), "log: is a link of backup's to /etc/shadow"),
+        ("/opt/app/lib/a.ts", Step("directory", 0o755, "app", "app"), "a.ts: is a directory of app's, where a file"),
+        ("/opt/app/backups/log", Step("directory", 0o755, "backup", "backup"), "log: is a directory of backup's"),
         ("/opt/app/lib", link("app", ""), "is a link of app's to nowhere"),
         ("/opt", Step("directory", 0o777, "root", "root"), "/opt: can be written in by others (0777)"),
         ("/opt", Step("directory", 0o755, "somebody", "root"), "/opt: belongs to somebody"),

@@ -25,7 +25,7 @@ def test_redis_denies_the_app_what_it_does_not_need(command: str, app_host: Targ
 def test_env_is_for_the_app_alone(app_host: Target) -> None:
     env, user = app_layout.env_file(app_host.settings), app_host.settings.app_user
     for path in (env, f"{env}.previous"):
-        modes = app_host.text(f"if [ -e {path} ]; then stat -c %a {path}; fi").split()
+        modes = app_host.text(f"if [ -f {path} ]; then stat -c %a {path}; fi").split()
         app_host.expect(all(int(mode, 8) & 0o007 == 0 for mode in modes), f"anybody can read {path}: deploy again")
     app_host.expect(app_host.run(f"runuser -u {user} -- test -r {env}").returncode == 0, f"{user} cannot read {env}")
     app_host.expect(app_host.run(f"runuser -u nobody -- test -r {env}").returncode != 0, f"anybody can read {env}")

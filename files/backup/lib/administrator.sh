@@ -61,33 +61,6 @@ future_owner() {
     fi
 }
 
-# The roles that the dump names, from what was saved beside it: no superuser, and none that is there already.
-# A line of that file is taken only where it is what pg_dumpall writes, for one of these roles.
-make_roles() {
-    local missing
-    local -a names
-    mapfile -t names < <(needed roles; jq --raw-output '.properties.owner // empty' "$file.json")
-    mapfile -t names < <(as_administrator postgres "SELECT DISTINCT name
-        FROM unnest(ARRAY[$(sql_list "${names[@]}" "$postgres_user")]::text[]) name
-        WHERE name IS NOT NULL AND name NOT IN (SELECT rolname FROM pg_roles)")
-    for missing in "${names[@]}"; do
-        [[ -n $missing ]] || continue
-        as_administrator postgres "CREATE ROLE $(sql_name "$missing") $(login_of "$missing")" >/dev/null ||
-            die "cannot make the role $missing: see the line above"
-        info "made the role $missing, without a password: set one where it logs in"
-    done
-}
-
-login_of() { # ROLE
-    local saved=''
-    if [[ -e $file.globals.gz ]]; then saved=$(gzip -d -c "$file.globals.gz"); fi
-    if grep -F "ALTER ROLE $(as_dumped "$1") WITH " <<<"$saved" | grep -qw NOLOGIN; then
-        printf NOLOGIN
-    else
-        printf LOGIN
-    fi
-}
-
 # Each in the schema where it was, which the dump would make only later: made now, it is the loader's until then.
 make_extensions() { # DATABASE
     local name place
@@ -127,15 +100,27 @@ make_loader() { # DATABASE
     as_administrator postgres "CREATE ROLE $(sql_name "$loader") LOGIN $power \
 PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
         die "cannot make the role $loader: see the line above"
-    mapfile -t names < <(needed owners)
+    mapfile -t -d $'\x1e' names < <(needed owners)
     for owner in "${names[@]}" "$(heir_in "$1")"; do
         [[ -n $owner ]] || continue
         as_administrator postgres "GRANT $(sql_name "$owner") TO $(sql_name "$loader")" >/dev/null ||
             die "cannot make $loader a member of $owner: see the line above"
     done
     as_administrator "$1" "GRANT CREATE ON DATABASE $(sql_name "$1") TO $(sql_name "$loader")" >/dev/null
+    let_loader_into_tablespaces
     loader_pgpass=$run_dir/loader.pgpass
     printf '*:*:*:%s:%s\n' "$loader" "$password" >"$loader_pgpass"
+}
+
+# What the dump names of them; a table stays where it is when it gets its owner.
+let_loader_into_tablespaces() {
+    local -a names
+    mapfile -t -d $'\x1e' names < <(needed tablespaces)
+    administrator_text postgres >/dev/null <<SQL || die "cannot let $loader into the tablespaces: see the line above"
+SELECT format('GRANT CREATE ON TABLESPACE %I TO %I', spcname, $(sql_text "$loader"))
+  FROM pg_tablespace WHERE spcname IN ($(sql_list "${names[@]}"))
+\gexec
+SQL
 }
 
 # Rows of an extension's own tables are in the dump as well, such as pg_cron's jobs. Some hide rows from others.
@@ -183,7 +168,10 @@ load_as_administrator() { # DATABASE FILE
     make_loader "$1"
     make_extensions "$1"
     let_loader_fill_extensions "$1"
-    if [[ $way == keep ]]; then owners=$run_dir/owners.sql; fi
+    if [[ $way == keep ]]; then
+        owners=$run_dir/owners.sql
+        part_options=("not_to=$(superusers_objects_stay)")
+    fi
     PGPASSFILE=$loader_pgpass server_user=$loader load_into "$1" "$2"
     if [[ $way == keep ]]; then give_to_owners "$1"; fi
     owners=$way
@@ -195,13 +183,13 @@ load_as_administrator() { # DATABASE FILE
 
 # A schema's owner may create in it: so schemas go first, and what is granted for the moment is taken back.
 give_to_owners() { # DATABASE
-    leave_superusers_objects "$1"
-    run_as_loader "$1" < <(grep '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
-    as_administrator "$1" "$(let_owners_create)" >"$run_dir/grants.sql"
+    tell_superusers_objects "$1"
+    run_as_loader "$1" <"$run_dir/owners.sql.schemas"
+    as_administrator "$1" "$(let_owners_create REVOKE FROM)" >"$run_dir/revokes.sql"
+    as_administrator "$1" "$(let_owners_create GRANT TO)" >"$run_dir/grants.sql"
     administrator_text "$1" <"$run_dir/grants.sql" >/dev/null
-    run_as_loader "$1" < <(grep -v '^ALTER SCHEMA ' "$run_dir/owners.sql" || true)
-    sed 's/^GRANT \(.*\) TO \(.*\)$/REVOKE \1 FROM \2/' "$run_dir/grants.sql" |
-        administrator_text "$1" >/dev/null
+    run_as_loader "$1" <"$run_dir/owners.sql"
+    administrator_text "$1" <"$run_dir/revokes.sql" >/dev/null
     let_loader_grant "$1"
     run_as_loader "$1" <"$run_dir/owners.sql.acl"
 }
@@ -209,8 +197,9 @@ give_to_owners() { # DATABASE
 # Some rights were granted by others than the owner, who had them with the right to grant them again.
 let_loader_grant() { # DATABASE
     local -a grantors names
-    mapfile -t grantors < <(sed -nE 's/^SET ROLE (.*);$/\1/p' "$run_dir/owners.sql.acl" | sort --unique)
-    mapfile -t names < <(needed roles)
+    mapfile -t -d $'\x1e' grantors < <(perl -0777 -ne 'print "$1\x1e" while /^SET ROLE ("(?:[^"]|"")*"|[^";]+);$/mg' \
+        "$run_dir/owners.sql.acl")
+    mapfile -t -d $'\x1e' names < <(needed roles)
     administrator_text "$1" >/dev/null <<SQL ||
 SELECT format('GRANT %I TO %I', rolname, $(sql_text "$loader")) FROM pg_roles
  WHERE NOT rolsuper AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}"))
@@ -227,17 +216,16 @@ run_as_loader() { # DATABASE, the SQL on stdin
 }
 
 # Code of the dump may hang on a table (an index's function) and runs as its owner, some day.
-leave_superusers_objects() { # DATABASE
+superusers_objects_stay() {
+    (( trust_dump )) || needed superuser_owners
+}
+
+tell_superusers_objects() { # DATABASE
     local role
-    local -a superusers
-    mapfile -t superusers < <(needed superuser_owners)
-    (( ! trust_dump )) || return 0
-    for role in "${superusers[@]}"; do
-        grep -vF " OWNER TO $(as_dumped "$role");" "$run_dir/owners.sql" >"$run_dir/owners.kept" || true
-        mv "$run_dir/owners.kept" "$run_dir/owners.sql"
+    while IFS= read -r -d $'\x1e' role; do
         warn "what belonged to the superuser $role belongs to $(owner_of "$1") now; --trust-dump gives it \
 back"
-    done
+    done < <(superusers_objects_stay)
 }
 
 # As pg_dump writes a name: in quotes only where it needs them.
@@ -245,13 +233,13 @@ as_dumped() { # NAME
     if [[ $1 =~ ^[a-z_][a-z0-9_$]*$ ]]; then printf '%s' "$1"; else sql_name "$1"; fi
 }
 
-let_owners_create() {
+let_owners_create() { # GRANT TO, or REVOKE FROM
     local -a names
-    mapfile -t names < <(needed owners)
-    printf "SELECT format('GRANT CREATE ON SCHEMA %%I TO %%I;', nspname, rolname)
+    mapfile -t -d $'\x1e' names < <(needed owners)
+    printf "SELECT format('%s CREATE ON SCHEMA %%I %s %%I;', nspname, rolname)
          FROM pg_namespace n, pg_roles r
         WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND rolname IN (%s)
-          AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')" "$(sql_list "${names[@]}")"
+          AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')" "$1" "$2" "$(sql_list "${names[@]}")"
 }
 
 remove_loader() {

@@ -58,6 +58,10 @@ WITH RECURSIVE $ours_sql, definition AS (
                        WHEN 'S' THEN 'sequence' ELSE 'composite type' END, name),
            concat_ws(' ', relpersistence, relrowsecurity, relforcerowsecurity, relreplident,
                (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(reloptions) o),
+               (SELECT string_agg('toast.' || o, ',' ORDER BY o COLLATE "C") FROM pg_class t, unnest(t.reloptions) o
+                 WHERE t.oid = r.reltoastrelid),
+               nullif(reloftype, 0)::regtype,
+               (SELECT amname FROM pg_am WHERE pg_am.oid = relam AND relkind <> 'S' AND amname <> 'heap'),
                pg_get_expr(relpartbound, r.oid), CASE relkind WHEN 'p' THEN pg_get_partkeydef(r.oid) END,
                (SELECT string_agg(inhparent::regclass::text, ',' ORDER BY inhseqno) FROM pg_inherits
                  WHERE inhrelid = r.oid),
@@ -77,6 +81,7 @@ WITH RECURSIVE $ours_sql, definition AS (
     UNION ALL
     SELECT format('column %s.%I', name, attname),
            concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
+               nullif(to_jsonb(a) ->> 'attcompression', ''), nullif(attstattarget, -1),
                CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END,
                -- PostgreSQL's own; a server may note a version of its own there, which is no dump's business.
                (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(attoptions) o WHERE o ~ '^n_distinct'),
@@ -96,7 +101,8 @@ WITH RECURSIVE $ours_sql, definition AS (
     UNION ALL
     SELECT format('index %s', indexrelid::regclass),
            concat_ws(' ', regexp_replace(pg_get_indexdef(indexrelid), $loose, '', 'g'), indisclustered,
-               indisreplident)
+               indisreplident, (SELECT string_agg(attnum || ' ' || attstattarget, ',' ORDER BY attnum)
+                                  FROM pg_attribute WHERE attrelid = indexrelid AND attstattarget >= 0))
       FROM pg_index JOIN relation r ON r.oid = indrelid
      WHERE indexrelid NOT IN (SELECT indexrelid FROM unfinished)
     UNION ALL
@@ -147,7 +153,7 @@ WITH RECURSIVE $ours_sql, definition AS (
     UNION ALL
     SELECT format('statistics %I.%I', nspname, stxname),
            concat_ws(' ', regexp_replace(pg_get_statisticsobjdef(s.oid), $loose, '', 'g'),
-               pg_get_userbyid(stxowner))
+               nullif(to_jsonb(s) ->> 'stxstattarget', '-1'), pg_get_userbyid(stxowner))
       FROM pg_statistic_ext s JOIN ours n ON n.oid = stxnamespace
      WHERE ('pg_statistic_ext'::regclass, s.oid) NOT IN (SELECT classid, objid FROM member)
     UNION ALL
@@ -191,6 +197,62 @@ WITH RECURSIVE $ours_sql, definition AS (
                $(rights_sql srvacl S srvowner))
       FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = srvfdw
     UNION ALL
+    SELECT format('foreign-data wrapper %I', fdwname),
+           concat_ws(' ', nullif(fdwhandler, 0)::regproc, nullif(fdwvalidator, 0)::regproc, (
+               SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(fdwoptions) o), pg_get_userbyid(fdwowner),
+               $(rights_sql fdwacl F fdwowner))
+      FROM pg_foreign_data_wrapper w WHERE ('pg_foreign_data_wrapper'::regclass, w.oid) NOT IN (
+          SELECT classid, objid FROM member)
+    UNION ALL
+    -- What it says, such as a password, is its owner's to read, and in the dump of nobody else.
+    SELECT format('user mapping of %I for %I', srvname, usename), '' FROM pg_user_mappings
+    UNION ALL
+    SELECT format('language %I', lanname),
+           concat_ws(' ', lanpltrusted, nullif(lanplcallfoid, 0)::regproc, nullif(laninline, 0)::regproc,
+               nullif(lanvalidator, 0)::regproc, pg_get_userbyid(lanowner), $(rights_sql lanacl l lanowner))
+      FROM pg_language l WHERE oid >= 16384
+       AND ('pg_language'::regclass, l.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('access method %I', amname), concat_ws(' ', amtype, amhandler)
+      FROM pg_am a WHERE oid >= 16384 AND ('pg_am'::regclass, a.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('transform of %s for %I', trftype::regtype, lanname),
+           concat_ws(' ', nullif(trffromsql, 0)::regproc, nullif(trftosql, 0)::regproc)
+      FROM pg_transform f JOIN pg_language l ON l.oid = trflang
+     WHERE ('pg_transform'::regclass, f.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('conversion %I.%I', nspname, conname),
+           concat_ws(' ', pg_encoding_to_char(conforencoding), pg_encoding_to_char(contoencoding), conproc, condefault,
+               pg_get_userbyid(conowner))
+      FROM pg_conversion c JOIN ours n ON n.oid = connamespace
+     WHERE ('pg_conversion'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('text search parser %I.%I', nspname, prsname),
+           concat_ws(' ', prsstart, prstoken, prsend, prsheadline, prslextype)
+      FROM pg_ts_parser p JOIN ours n ON n.oid = prsnamespace
+     WHERE ('pg_ts_parser'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('text search template %I.%I', nspname, tmplname), concat_ws(' ', tmplinit, tmpllexize)
+      FROM pg_ts_template p JOIN ours n ON n.oid = tmplnamespace
+     WHERE ('pg_ts_template'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    SELECT format('operator class %I.%I for %I', nspname, opcname, amname),
+           concat_ws(' ', opcintype::regtype, opcdefault, nullif(opckeytype, 0)::regtype, pg_get_userbyid(opcowner), (
+               SELECT string_agg(concat_ws(' ', amopstrategy, amopopr::regoperator, amopsortfamily <> 0), ','
+                                 ORDER BY amopstrategy, amopopr::regoperator::text COLLATE "C")
+                 FROM pg_amop WHERE amopfamily = opcfamily), (
+               SELECT string_agg(concat_ws(' ', amprocnum, amproc::regprocedure), ','
+                                 ORDER BY amprocnum, amproc::regprocedure::text COLLATE "C")
+                 FROM pg_amproc WHERE amprocfamily = opcfamily))
+      FROM pg_opclass c JOIN ours n ON n.oid = opcnamespace JOIN pg_am a ON a.oid = opcmethod
+     WHERE ('pg_opclass'::regclass, c.oid) NOT IN (SELECT classid, objid FROM member)
+    UNION ALL
+    -- There may be millions: all of them are one.
+    SELECT 'large objects', concat_ws(' ', count(*), sum(('x' || left(md5(one), 8))::bit(32)::bigint)) FROM (
+        SELECT concat_ws(' ', l.oid, pg_get_userbyid(lomowner), $(rights_sql lomacl L lomowner),
+                         obj_description(l.oid, 'pg_largeobject')) AS one FROM pg_largeobject_metadata l) each
+     HAVING count(*) > 0
+    UNION ALL
     SELECT format('event trigger %I', evtname),
            concat_ws(' ', evtevent, evtfoid::regprocedure, evtenabled, evttags, pg_get_userbyid(evtowner))
       FROM pg_event_trigger e WHERE ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid
@@ -198,9 +260,22 @@ WITH RECURSIVE $ours_sql, definition AS (
     UNION ALL
     SELECT format('publication %I', pubname),
            concat_ws(' ', to_jsonb(p) - '{oid,pubowner}'::text[], pg_get_userbyid(pubowner), (
-               SELECT string_agg(prrelid::regclass::text, ',' ORDER BY prrelid::regclass::text COLLATE "C")
-                 FROM pg_publication_rel WHERE prpubid = p.oid
-                  AND ('pg_class'::regclass, prrelid) NOT IN (SELECT classid, objid FROM member)))
+               SELECT string_agg(concat_ws(' ', prrelid::regclass, columns, condition), ','
+                                 ORDER BY prrelid::regclass::text COLLATE "C")
+                 FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid LEFT JOIN (
+                   SELECT pubname, schemaname, tablename,
+                          regexp_replace(to_jsonb(v) ->> 'rowfilter', $loose, '', 'g') AS condition,
+                          (SELECT string_agg(n, ',' ORDER BY n COLLATE "C")
+                             FROM jsonb_array_elements_text(to_jsonb(v) -> 'attnames') n) AS columns
+                     FROM pg_publication_tables v) of
+                   ON of.pubname = p.pubname AND tablename = relname
+                  AND schemaname = (SELECT nspname FROM pg_namespace n WHERE n.oid = relnamespace)
+                WHERE prpubid = p.oid AND ('pg_class'::regclass, prrelid) NOT IN (SELECT classid, objid FROM member)), (
+               SELECT string_agg(nspname, ',' ORDER BY nspname COLLATE "C")
+                 FROM pg_depend d JOIN pg_depend s ON s.classid = d.classid AND s.objid = d.objid
+                 JOIN pg_namespace n ON n.oid = s.refobjid
+                WHERE d.classid = to_regclass('pg_catalog.pg_publication_namespace') AND d.refobjid = p.oid
+                  AND d.refclassid = 'pg_publication'::regclass AND s.refclassid = 'pg_namespace'::regclass))
       FROM pg_publication p
     UNION ALL
     SELECT format('default privileges of %I%s on %s', pg_get_userbyid(defaclrole), ' in ' || n.nspname,
@@ -358,6 +433,8 @@ SELECT json_build_array('value', 'needs', json_build_object(
           FROM pg_extension LEFT JOIN pg_available_extension_versions v ON v.name = extname
               AND version = extversion
          WHERE extname <> 'plpgsql'),
+    'tablespaces', (SELECT coalesce(json_agg(DISTINCT spcname), '[]') FROM relation
+        JOIN pg_tablespace t ON t.oid = reltablespace WHERE spcname !~ '^pg_'),
     'superuser', (SELECT coalesce(json_agg(what ORDER BY what), '[]') FROM privileged)));"
 
 # What belongs to the database itself, and is in no dump. Names alone: a setting's value can be a key.
@@ -419,11 +496,12 @@ readonly sequences_sql="
     SELECT coalesce(jsonb_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
       FROM pg_sequences"
 
-# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait.
+# Names without a schema would hang on the session's search path, and a dump is nobody's reason to wait: nor is the
+# compilation of a query of the catalogues.
 # What a
 # database or a role has set changes how constants are printed: TimeZone, IntervalStyle, lc_monetary, ...
 readonly session_settings="
-    SET search_path = ''; SET max_parallel_workers_per_gather = 0;
+    SET search_path = ''; SET max_parallel_workers_per_gather = 0; SET jit = off;
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO,
         YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
     SET extra_float_digits = 1; SET lc_monetary = 'C'; SET quote_all_identifiers = off;

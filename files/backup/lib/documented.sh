@@ -9,7 +9,7 @@ preload=()    # options of that server: what some extensions must find loaded
 preload_libraries() {
     local name libraries='' there
     there=$("$pg_bin/pg_config" --pkglibdir 2>/dev/null || printf '%s/../lib' "$pg_bin")
-    while IFS= read -r name; do
+    while IFS= read -r -d $'\x1e' name; do
         case $name in
             pg_cron | pgaudit | timescaledb | citus | pg_stat_statements | pg_squeeze | pglogical)
                 if [[ -e $there/$name.so ]]; then libraries+=${libraries:+,}$name; fi ;;
@@ -26,7 +26,7 @@ preload_libraries() {
 make_missing_roles() {
     local name
     local -a names
-    mapfile -t names < <(needed roles; needed superuser_owners)
+    mapfile -t -d $'\x1e' names < <(needed roles; needed superuser_owners)
     for name in "${names[@]}" "$postgres_user"; do
         [[ $(query template1 "SELECT 1 FROM pg_roles WHERE rolname = $(sql_text "$name")") == 1 ]] ||
             query template1 "CREATE ROLE $(sql_name "$name")"
@@ -34,10 +34,21 @@ make_missing_roles() {
     query template1 "ALTER ROLE $(sql_name "$postgres_user") LOGIN"
 }
 
+# Sorted as the dumped one was: a check, or a partition's bound, may hold in that order alone.
 make_test_database() {
     # pg_cron's launcher is in it as soon as it is there.
     query template1 "DROP DATABASE IF EXISTS $(sql_name "$test_database") WITH (FORCE)" 2>/dev/null
-    query template1 "CREATE DATABASE $(sql_name "$test_database") OWNER $(sql_name "$postgres_user")"
+    if has_properties; then
+        create_database "$test_database"
+    else
+        query template1 "CREATE DATABASE $(sql_name "$test_database")"
+    fi
+    query template1 "ALTER DATABASE $(sql_name "$test_database") OWNER TO $(sql_name "$postgres_user")"
+}
+
+# Without the locale that the dumped database had, rows may be refused that are as they should be.
+failed_by_the_dump() {
+    if [[ -z $sorted_otherwise ]]; then printf failed; fi
 }
 
 # By the app's role; where that cannot do it, through an administrator, and then the verdict says so and why.
@@ -46,7 +57,7 @@ load_as_documented() {
     target=$test_database
     check_extensions "$test_database" "$test_database" 2>/dev/null
     grep_missing_extension
-    verdict=failed
+    verdict=$(failed_by_the_dump)
     if [[ -n $backup_restore_test_host ]]; then
         load_into "$test_database" "$file"
         return
@@ -56,7 +67,7 @@ load_as_documented() {
     info "$postgres_user cannot restore it: once more, as an administrator would"
     make_test_database
     administrator="$(conninfo postgres)"
-    trust_dump=$(( $(needed superuser | wc -l) + $(needed superuser_owners | wc -l) > 0 ))
+    if [[ -n $(needed superuser; needed superuser_owners) ]]; then trust_dump=1; else trust_dump=0; fi
     load_as_administrator "$test_database" "$file"
     administrator=''
     said_why="restorable by an administrator alone: $why"

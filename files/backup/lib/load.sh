@@ -14,6 +14,7 @@ load_into() { # DATABASE FILE
     local -a stages=() selected=()
     exec 8>&2
     if [[ -t 8 ]]; then on_terminal=1; fi
+    choose_places "$1"
     rm -f -- "$run_dir"/{packed,unpacked,sql,guarded}
     mkfifo "$run_dir"/{packed,unpacked,sql,guarded}
     if is_sifted || [[ $2 =~ \.sql(\.|$) ]]; then
@@ -24,14 +25,14 @@ load_into() { # DATABASE FILE
         start_progress "$2" "$run_dir/packed"
         if [[ $server_mode == direct ]]; then select_owned "$1" "$2"; fi
         start pg_restore "$run_dir/packed" /dev/null \
-            "${tool[@]}" --exit-on-error "${selected[@]}" --dbname="$(conninfo "$1")"
+            "${tool[@]}" --exit-on-error "${selected[@]}" "${places[@]}" --dbname="$(conninfo "$1")"
     else
         stages=(pg_restore)
         info "loading $(human_size "$(size_of "$2")") with $backup_parallel_jobs job(s)"
         use_tool pg_restore
         select_owned "$1" "$2"
         start pg_restore /dev/null /dev/null \
-            "${tool[@]}" --exit-on-error "${selected[@]}" --jobs="$backup_parallel_jobs" \
+            "${tool[@]}" --exit-on-error "${selected[@]}" "${places[@]}" --jobs="$backup_parallel_jobs" \
             --dbname="$(conninfo "$1")" "$2"
         tell_growth "$1" "$(digits "$(json_value "$2.json" database_bytes)")" "${children[pg_restore]}"
     fi
@@ -39,6 +40,25 @@ load_into() { # DATABASE FILE
         why=$(why_failed "${stages[@]}")
         die "the restore into $1 failed: $why: $(advice_for_restore "$why")"
     fi
+}
+
+# A tablespace is a place on a server's disks, and another server may have none of that name: then everything lies
+# where the database itself does. Sets `places`, in pg_restore's words.
+places=()
+
+choose_places() { # DATABASE
+    local missing
+    local -a names
+    places=()
+    mapfile -t -d $'\x1e' names < <(needed tablespaces)
+    (( ${#names[@]} > 0 )) || return 0
+    missing=$(query "$1" "SELECT string_agg(name, ', ') FROM unnest(ARRAY[$(sql_list "${names[@]}")]::text[]) name
+         WHERE name IS NOT NULL AND name NOT IN (SELECT spcname FROM pg_tablespace
+                                                  WHERE has_tablespace_privilege(oid, 'CREATE'))")
+    [[ -n $missing ]] || return 0
+    places=(--no-tablespaces)
+    warn "the server lacks the tablespaces $missing, or $server_user may not create in them: all lies where the \
+database does; ALTER TABLE ... SET TABLESPACE moves it"
 }
 
 is_whole() { [[ -z $tables$schemas ]] && (( ! data_only )); }
@@ -56,16 +76,16 @@ load_sql() { # DATABASE FILE
         start_progress "$2" "$from"
     fi
     if (( $(digits "$(foreign_extensions "$1")") > 0 )); then comments=drop; fi
-    if is_sifted; then
+    if is_sifted || (( ${#places[@]} > 0 )); then
         stages+=(sift)
         start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" \
             "owners=$owners" "data=$data_only" "tables=$tables" "schemas=$schemas" "comments=$comments" \
-            "made=${made_schemas:-}" \
+            "made=${made_schemas:-}" "places=${places[*]:+drop}" \
             "${part_options[@]}"
         start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
     elif [[ $comments == drop ]]; then
-        stages+=(owned)
-        start owned "$run_dir/unpacked" "$run_dir/sql" "$BASH" -c "$owned_program"
+        stages+=(sift)
+        start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" comments=drop until=rows
         start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
     else
         start unpack "$from" "$run_dir/sql" "${unpacker[@]}"
@@ -95,7 +115,8 @@ start_progress() { # FILE OUTPUT
 
 # A plain dump is psql's own language, and a line of it such as \! runs a program as whoever restores. psql
 # can be told to obey no such line until it sees a word that no dump can know (PostgreSQL 17.6 and the minor
-# versions of that day, CVE-2025-8714); dumps bring a word of their own, which is left out. With an older psql
+# versions of that day, CVE-2025-8714); dumps bring a word of their own, which is left out: at their very beginning,
+# and where that word comes again, which nobody knew whose words are in the dump. With an older psql
 # only what is known to be our own pg_dump's is restored.
 guard=()
 
@@ -127,9 +148,11 @@ knows_restrict() { # "MAJOR MINOR"
 # shellcheck disable=SC2016  # Perl's own names
 readonly guard_program='
     BEGIN { my $word = shift @ARGV; $| = 0; print "\\restrict $word\n" if $word }
-    if ($rows) { $rows = 0 if $_ eq "\\.\n" }
-    elsif (/^COPY .* FROM stdin;$/) { $rows = 1 }
-    elsif (/^\\(un)?restrict [A-Za-z0-9]+$/) { next }
+    if (!$begun) {
+        if (/^\\restrict ([A-Za-z0-9]+)$/) { $its_own = "\\unrestrict $1\n"; $begun = 1; next }
+        $begun = /^(?!--)./;
+    }
+    next if $its_own && $_ eq $its_own;
     print'
 
 # An extension that only an administrator may make is there before the restore, and then its comment is not
@@ -138,10 +161,6 @@ foreign_extensions() { # DATABASE
     query "$1" "SELECT count(*) FROM pg_extension
                  WHERE extname <> 'plpgsql' AND NOT pg_has_role(extowner, 'USAGE')"
 }
-
-# Passes a dump's SQL on without the comments on extensions. They stand before the first row, so no row is
-# looked at. (sed -u reads not one byte more than it passes on.)
-readonly owned_program='sed -u "/^COMMENT ON EXTENSION .*;\$/d; /^COPY .* FROM stdin;\$/q"; exec cat'
 
 # The same for pg_restore, which takes a list: sets `selected`.
 select_owned() { # DATABASE FILE

@@ -61,8 +61,8 @@ find_what_was_named() {
 owners_of_part() {
     local type schema name owner
     while IFS=$'\x1f' read -r -d $'\x1e' type schema name owner; do
-        printf '%s\n' "$owner"
-    done <"$run_dir/part" | sort --unique
+        printf '%s\x1e' "$owner"
+    done <"$run_dir/part"
 }
 
 # As rows of a query: type, schema, name, and when it comes. Without a backslash: see postgres-in-container.sh.
@@ -177,7 +177,7 @@ SQL
 # Who is to own something in a schema must be able to create there, for that moment.
 owners_may_create() {
     local -a names
-    mapfile -t names < <(needed owners)
+    mapfile -t -d $'\x1e' names < <(needed owners)
     cat <<SQL
 DO \$granted\$ DECLARE one record; BEGIN
     PERFORM set_config('restore.granted', '', true);
@@ -205,8 +205,8 @@ superusers_of_part() {
     local role
     (( ! trust_dump )) || return 0
     needed superuser_owners
-    while IFS= read -r role; do
-        if [[ -n $role && $'\n'$(owners_of_part)$'\n' == *$'\n'"$role"$'\n'* ]]; then
+    while IFS= read -r -d $'\x1e' role; do
+        if [[ $'\x1e'$(owners_of_part) == *$'\x1e'"$role"$'\x1e'* ]]; then
             warn "what belonged to the superuser $role belongs to $(heir_in "$target") now; --trust-dump gives it back"
         fi
     done < <(needed superuser_owners)

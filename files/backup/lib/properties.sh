@@ -3,6 +3,8 @@
 # --- What belongs to the database itself: encoding and sorting, settings, comment, grants
 
 # As the dumped one was made. Where this server lacks its locale or tablespace, it is made without, and that is said.
+sorted_otherwise=''    # why, where it could not be made with its own locale
+
 create_database() { # NAME
     local plainly="ENCODING 'UTF8'" like='' where=''
     if [[ -e $file.json ]]; then
@@ -16,8 +18,9 @@ ${like:-$plainly} $where"; then return; fi
             warn "$1 is not in its tablespace: $(reason_in "$run_dir/psql.err")"
             where=''
         elif [[ $like == *' '*' '* ]] && grep -qiE 'locale|provider|collation' "$run_dir/psql.err"; then
-            warn "$1 is not sorted as it was: $(reason_in "$run_dir/psql.err"): install that locale on the \
-server, then restore again, or live with the server's own"
+            sorted_otherwise=$(reason_in "$run_dir/psql.err")
+            warn "$1 is not sorted as it was: $sorted_otherwise: install that locale on the server, then restore \
+again, or live with the server's own"
             like="ENCODING $(sql_text "$(jq --raw-output .properties.encoding "$file.json")")"
         else
             break
@@ -25,6 +28,11 @@ server, then restore again, or live with the server's own"
     done
     die "cannot create the database $1: $(reason_in "$run_dir/psql.err"): have an administrator create it \
 for $postgres_user, or ALTER ROLE $(sql_name "$postgres_user") CREATEDB, or use --as-administrator"
+}
+
+# A manifest of version 1.0.0 has none.
+has_properties() {
+    [[ -n $(jq '.properties // empty' "$file.json" 2>/dev/null) ]]
 }
 
 place_clause() {

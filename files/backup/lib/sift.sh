@@ -6,27 +6,33 @@
 # wanted.
 # It reads as psql does: what stands in quotes, in a function's body or in a table's rows is no statement. A
 # command of psql's own (\! runs a program) has no place in a dump: it ends there.
-#   owners=keep|drop|FILE|last  what names an owner is kept, left out, written to FILE, or said last; grants
-#                          likewise, to FILE.acl: an owner's own rights can be taken from him once he is the owner
+#   owners=keep|drop|FILE|last  what names an owner is kept, left out, written to FILE (of schemas to FILE.schemas), or
+#                          said last; grants likewise, to FILE.acl: an owner's own rights can be taken from him once he
+#                          is the owner
 #   data=1                 rows alone, and sequences: these never backwards
 #   tables=a,b schemas=c   of these alone: NAME or SCHEMA.NAME, a line each
 #   made=a                 schemas that are there already, a line each
+#   places=drop            nothing names a tablespace
+#   until=rows             all is passed on, unread, from the first row: comments on extensions stand before it
 #   comments=drop          no comments on extensions: an administrator made those, who alone may
 #   one=1                  one transaction, which ends well only where the dump has its end; first, before, between,
-#                          after and last are SQL for it, the middle ones around the owners; not_to=a is an owner, a
-#                          line each, who gets none
+#                          after and last are SQL for it, the middle ones around the owners; not_to=a is an owner,
+#                          each ended by 1E, who gets none
 #   list=1                 nothing of it, but what of it would come: type, schema, name and owner, parted by 1F and 1E
 read -r -d '' sift_program <<'PERL' || true
     my %want = map { split /=/, $_, 2 } @ARGV;
-    my ($tables, $schemas, $not_to, $there) = map { my %named = map { $_ => 1 } split /\n/, $want{$_} // ""; \%named }
+    my %ends = (tables => "\n", schemas => "\n", not_to => "\x1e", made => "\n");
+    my ($tables, $schemas, $not_to, $there) =
+        map { my %named = map { $_ => 1 } split /$ends{$_}/, $want{$_} // ""; \%named }
         qw(tables schemas not_to made);
     my $part = %$tables || %$schemas;
     my ($type, $name, $schema) = ("", "", "");
     my ($open, $text, $rows, $whole, %waiting, %mine, %made) = ("", "", 0, 0);
     my (@entries, %partitions, @attached, @schemas_owners, @owners, @rights, @sequences);
-    my ($aside, $rights);
+    my ($aside, $aside_schemas, $rights);
     if (($want{owners} // "keep") !~ /^(keep|drop|last)$/) {
         open($aside, ">", $want{owners}) or die "$want{owners}: $!\n";
+        open($aside_schemas, ">", "$want{owners}.schemas") or die "$want{owners}.schemas: $!\n";
         open($rights, ">", "$want{owners}.acl") or die "$want{owners}.acl: $!\n";
     }
 
@@ -118,6 +124,13 @@ read -r -d '' sift_program <<'PERL' || true
         if ($bare =~ /\ACOPY .* FROM stdin;\z/s) { $rows = !$want{list} && is_wanted($bare) ? 1 : 2 }
         return note($bare) if $want{list};
         pass_on($statement) if is_wanted($statement);
+        pass_on_the_rest() if $rows && $want{until};
+    }
+
+    sub pass_on_the_rest {
+        local $/ = \(1 << 20);
+        while (my $block = <STDIN>) { print $block }
+        $rows = 0;
     }
 
     sub pass_on {
@@ -132,9 +145,9 @@ read -r -d '' sift_program <<'PERL' || true
         if (($want{owners} // "keep") ne "keep") {
             if ($bare =~ /\AALTER ([A-Z ]+) .* OWNER TO (\S.*);\z/s) {
                 my ($of, $owner) = ($1, $2);
-                print {$aside} "$bare\n" if $aside;
-                push @{ $of eq "SCHEMA" ? \@schemas_owners : \@owners }, "$bare\n"
-                    if $want{owners} eq "last" && !$not_to->{(parts($owner))[0]};
+                return if $not_to->{(parts($owner))[0]};
+                print { $of eq "SCHEMA" ? $aside_schemas : $aside } "$bare\n" if $aside;
+                push @{ $of eq "SCHEMA" ? \@schemas_owners : \@owners }, "$bare\n" if $want{owners} eq "last";
                 return;
             }
             return if $want{owners} eq "drop" && $type =~ /^(ACL|DEFAULT ACL)$/;
@@ -145,6 +158,7 @@ read -r -d '' sift_program <<'PERL' || true
                 if ($want{owners} eq "last") { push @rights, $statement; return }
             }
         }
+        return if $want{places} && $bare =~ /\ASET default_tablespace = /;
         return if $type eq "SCHEMA" && $there->{$name} && $bare =~ /\ACREATE SCHEMA /;
         return if ($want{comments} // "") eq "drop" && $bare =~ /\ACOMMENT ON EXTENSION /;
         print $statement;
@@ -194,7 +208,10 @@ read -r -d '' sift_program <<'PERL' || true
             next;
         }
         if ($open eq "" && $text !~ /\S/) {
-            if ($line =~ /^\\(?:un)?restrict \w+$/) { next }
+            if ($line =~ /^\\(?:un)?restrict \w+$/) {
+                print $line if $want{until};    # its other one comes unread
+                next;
+            }
             die "the dump holds a command of psql's own, $line" if $line =~ /^\\/;
             if ($line =~ /^-- (?:Data for )?Name: (.*); Type: (.*?); Schema: (.*?); Owner: (.*)$/) {
                 ($name, $type, $schema) = ($1, $2, $3);
@@ -239,5 +256,5 @@ read -r -d '' sift_program <<'PERL' || true
     print @attached, @schemas_owners, $want{before} // "", @owners, $want{between} // "", @rights, $want{after} // "",
         "SET CONSTRAINTS ALL IMMEDIATE;\n", $want{last} // "", "\n", @sequences, "COMMIT;\n" if $want{one};
     close(STDOUT) or die "writing: $!\n";
-    for my $file (grep { $_ } $aside, $rights) { close($file) or die "writing: $!\n" }
+    for my $file (grep { $_ } $aside, $aside_schemas, $rights) { close($file) or die "writing: $!\n" }
 PERL

@@ -13,7 +13,7 @@ within_a_name() { # NAME ENDING
 # What would keep the swap from happening is said now, and not after hours of loading.
 check_swap() {
     local others
-    [[ $'\n'$(needed extensions)$'\n' != *$'\n'pg_cron$'\n'* ]] ||
+    [[ $'\x1e'$(needed extensions) != *$'\x1e'pg_cron$'\x1e'* ]] ||
         die "pg_cron can be made in one database of a server alone, the one that cron.database_name names, and so \
 not beside it: end the sessions of $target (its launcher's comes back in a moment) and ALTER DATABASE \
 $(sql_name "$target") RENAME at once, then --into '$target' without --overwrite" "$EXIT_USAGE"

@@ -43,10 +43,10 @@ is_empty() { # DATABASE
     [[ $(inspect "$1" "$held_sql") == 0 ]]
 }
 
-# A list in the manifest, one a line.
+# A list in the manifest, each name ended by a sign that no name has: some have a line break.
 needed() { # KEY of needs
-    jq --raw-output --arg key "$1" '.needs[$key] // [] | if type == "object" then keys else . end | .[]' \
-        "$file.json" 2>/dev/null || true
+    jq --join-output --arg key "$1" '.needs[$key] // [] | if type == "object" then keys else . end
+        | .[] | ., "\u001e"' "$file.json" 2>/dev/null || true
 }
 
 untrusted_extensions() {
@@ -80,7 +80,7 @@ check_extensions() { # PLACE, DATABASE or none where it is yet to be made
     local name made=${2:+true}
     made=${made:-false}
     local -a names
-    mapfile -t names < <(needed extensions)
+    mapfile -t -d $'\x1e' names < <(needed extensions)
     (( ${#names[@]} > 0 )) || return 0
     while IFS= read -r name; do
         [[ -z $name ]] || cannot "the server lacks the extension $name: install \
@@ -113,7 +113,7 @@ check_roles() {
     local missing
     local -a names
     (( ! with_roles )) || return 0
-    mapfile -t names < <(needed roles; needed superuser_owners)
+    mapfile -t -d $'\x1e' names < <(needed roles; needed superuser_owners)
     missing=$(inspect postgres "SELECT string_agg(name, ', ') FROM (
         SELECT DISTINCT name FROM unnest(ARRAY[$(sql_list "${names[@]}")]::text[]) name
          WHERE name IS NOT NULL AND name NOT IN (SELECT rolname FROM pg_roles)) missing")
@@ -124,7 +124,7 @@ makes them anew, --no-owner does without them"
 check_ownership() {
     local others
     local -a names
-    mapfile -t names < <(if is_whole; then needed owners; needed superuser_owners; else owners_of_part; fi)
+    mapfile -t -d $'\x1e' names < <(if is_whole; then needed owners; needed superuser_owners; else owners_of_part; fi)
     others=$(inspect postgres "SELECT string_agg(rolname, ', ') FROM pg_roles
          WHERE rolname IN ($(sql_list "${names[@]}")) AND NOT pg_has_role(oid, 'MEMBER')")
     [[ -z $others ]] || cannot "$server_user cannot give objects to their owners $others: use \
@@ -134,7 +134,7 @@ check_ownership() {
 check_what_superusers_load() {
     local what
     if [[ -z $administrator ]] && is_superuser; then return; fi
-    what=$(needed superuser | paste --serial --delimiters=, | sed 's/,/, /g')
+    what=$(needed superuser | sed -e 's/\x1e$//' -e 's/\x1e/, /g')
     [[ -z $what ]] || cannot "only a superuser can load $what: --as-administrator URL --trust-dump does, \
 and the dump's code then runs as the server's administrator"
 }

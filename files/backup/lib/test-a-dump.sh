@@ -159,8 +159,12 @@ use_test_host() {
     use_pgpass
     query postgres "DROP DATABASE IF EXISTS $(sql_name "$test_database") WITH (FORCE)" ||
         die "cannot drop $test_database on $server_host: see the line above"
-    query postgres "CREATE DATABASE $(sql_name "$test_database") TEMPLATE template0" ||
-        die "cannot make $test_database on $server_host: there $server_user needs CREATEDB"
+    if has_properties; then
+        create_database "$test_database"
+    else
+        query postgres "CREATE DATABASE $(sql_name "$test_database") TEMPLATE template0" ||
+            die "cannot make $test_database on $server_host: there $server_user needs CREATEDB"
+    fi
 }
 
 # Whatever happened: the verdict is written down, and everything is taken away again.
