@@ -20,7 +20,7 @@ from provision.windows import layout
 from tests.sandbox import docker
 from tests.scripts.cluster import PASSWORD
 from tests.windows.settings import settings
-from tests.windows.wine import POSTGRESQL, SERVER, Missing, Windows, started
+from tests.windows.wine import PG_DUMP, SERVER, Missing, Windows, started
 
 GOOD, LEFT_UNDONE = 0, 3
 DATABASE = "l'hôpital (2) été"
@@ -31,10 +31,10 @@ CONTENT = (
 
 
 @pytest.fixture(scope="module")
-def windows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
+def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
     place = tmp_path_factory.mktemp("medaction")
     try:
-        machine = started(Path(request.config.cache.mkdir("windows-postgres")), place)
+        machine = started(place)
     except Missing as missing:
         pytest.skip(f"not run: {missing}")
     try:
@@ -84,7 +84,7 @@ def ask(machine: Windows, database: str, sql: str) -> str:
 def _lay_out(machine: Windows) -> None:
     found = settings(PASSWORD, postgres_host="127.0.0.1", postgres_database=DATABASE, backup_reserve_mb=1).model_copy(
         update={
-            "windows_pg_dump": f"Z:\\postgresql\\{POSTGRESQL}\\bin\\pg_dump.exe".replace("/", "\\"),
+            "windows_pg_dump": PG_DUMP,
             "postgres_password": SecretStr(PASSWORD),
         }
     )
