@@ -39,7 +39,7 @@ with one_host(host, state):
 
     if "redis" in member.groups and not system.is_windows:
         site = redis_host(host, settings)
-        wall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
+        firewall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
     if "app" in member.groups:
         variables_told(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
@@ -72,7 +72,7 @@ with one_host(host, state):
         begin(settings=settings)
         if "redis" in member.groups:
             redis_server(
-                settings=settings, system=system, site=site, wall=wall, app_is_here="app" in member.groups
+                settings=settings, system=system, site=site, firewall=firewall, app_is_here="app" in member.groups
             )  # fmt: skip
         if "app" in member.groups:
             app(settings=settings)

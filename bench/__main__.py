@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 
-MEASUREMENTS = ("deploy", "limiter", "backup")
+MEASUREMENTS = ("deploy", "limiter", "backup", "offsite")
 
 
 def main() -> int:

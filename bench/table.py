@@ -10,3 +10,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
+def aim(what: str, seen: float, wanted: str, reached: bool) -> str:
+    return f"  {what}: {seen:.2f} (aim: {wanted}; {'reached' if reached else 'NOT reached'})"

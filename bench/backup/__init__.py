@@ -14,14 +14,11 @@ turn by turn. What was stored is compared in bytes. Each tool's choices that cos
 
     host            the server: booted, filled, deployed to, asked
     contestants     each contestant's commands
-    memory          how much memory a backup takes at most
     report          the tables, and the aims beside the figures
 """
 
 import os
 from pathlib import Path
-
-ENVIRONMENT = "bench"
 
 BENCH_DIR = "/var/tmp/bench"
 """Where the contestants keep their things, on the disposable host."""

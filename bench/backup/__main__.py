@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from bench import command, machine, say
-from bench.backup import contestants, host, memory, report
+from bench import command, machine, memory, say
+from bench.backup import contestants, host, report
 from bench.backup.contestants import Contestant
 
 SCALE = 17  # times the sandbox's sample data: over 1 GB of rows
@@ -28,7 +28,8 @@ def compare(scale: int, turns: int) -> None:
     host.run(dumping[0].timed)  # once for nobody: what comes from the disk once is in the page cache now
     dumps = measure(dumping, turns)
     restores = measure(restoring, turns)
-    peak = memory.peak_bytes(f"{settings.app_dir}/scripts/backup-database.sh", settings.backup_user)
+    uid = int(host.run(f"id -u {settings.backup_user}"))
+    peak = memory.together(host.CONTAINER, uid, lambda: host.run(f"{settings.app_dir}/scripts/backup-database.sh"))
     print(f"\n{described}; a database of {size / 1e9:.2f} GB\n")
     print(report.table(dumps, dumping[0].name) + "\n")
     print(report.table(restores, restoring[0].name) + "\n")

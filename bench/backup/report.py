@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.table import markdown
+from bench.table import aim, markdown
 
 
 @dataclass
@@ -35,10 +35,6 @@ def ratio(rows: Rows, one: str, other: str) -> float:
     """The median of one contestant's seconds over another's, taken turn by turn."""
     pairs = zip(rows[one].seconds, rows[other].seconds, strict=True)
     return median(first / second for first, second in pairs)
-
-
-def aim(what: str, seen: float, wanted: str, reached: bool) -> str:
-    return f"  {what}: {seen:.2f} (aim: {wanted}; {'reached' if reached else 'NOT reached'})"
 
 
 def aims(dumps: Rows, restores: Rows, peak_bytes: int) -> str:

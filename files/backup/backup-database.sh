@@ -58,8 +58,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/dump.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
-# shellcheck source=lib/lost.sh
-. "$here/lib/lost.sh"
+# shellcheck source=lib/loss-rules.sh
+. "$here/lib/loss-rules.sh"
 # shellcheck source=lib/losses.sh
 . "$here/lib/losses.sh"
 # shellcheck source=lib/manifest.sh

@@ -45,8 +45,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/compare.sh"
 # shellcheck source=lib/documented.sh
 . "$here/lib/documented.sh"
-# shellcheck source=lib/restoretest.sh
-. "$here/lib/restoretest.sh"
+# shellcheck source=lib/test-a-dump.sh
+. "$here/lib/test-a-dump.sh"
 # shellcheck source=lib/isolation.sh
 . "$here/lib/isolation.sh"
 

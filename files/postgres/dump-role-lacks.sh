@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks the PostgreSQL of this host, as its superuser, when it was started, and what the role that reads the dumps
+# Asks the PostgreSQL of this host, as its superuser, when it was started, and what the role that makes the dumps
 # lacks there. Says nothing where there is none, or where the system's user postgres is not let in (peer).
 #   dump-role-lacks.sh PORT ROLE OURS    OURS is the comment that our role has
 cd / || exit 0

@@ -44,8 +44,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh
 . "$here/lib/store.sh"
-# shellcheck source=../backup/lib/lost.sh
-. "$here/lib/lost.sh"
+# shellcheck source=../backup/lib/loss-rules.sh
+. "$here/lib/loss-rules.sh"
 # shellcheck source=lib/fetch.sh
 . "$here/lib/fetch.sh"
 # shellcheck source=lib/prove.sh

@@ -54,7 +54,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     if in_container:
         _tell_who_makes_the_dumps(settings)
     dump_role_made(
-        name="Make the database role that reads the dumps",
+        name="Make the database role that makes the dumps",
         differences=dump_role, file=settings.dump_role_file, port=settings.backup_postgres_port,
     )  # fmt: skip
     # Version 1.0.0 put it there. Whoever may talk to Docker is root.

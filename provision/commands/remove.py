@@ -58,7 +58,7 @@ def _refuse_windows(members: list[Member]) -> None:
 def _told_twice(arguments: Namespace, members: list[Member]) -> bool:
     """Whether the data goes too: DATA=delete, and the hosts by their names once more."""
     if arguments.data not in ("", "delete"):
-        raise InventoryError(f"DATA={arguments.data}: it is kept, or with DATA=delete deleted")
+        raise InventoryError(f"DATA={arguments.data}: only DATA=delete has a meaning; without it the data is kept")
     names = ",".join(sorted(member.name for member in members))
     if arguments.data and ",".join(sorted(arguments.host.split(","))) != names:
         raise InventoryError(

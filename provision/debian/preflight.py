@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyinfra.api import Host
-from pyinfra.connectors.ssh import SSHConnector
 
 from provision.debian.system import Platform, System
+from provision.engine.inside import transport_of
 from provision.engine.preflight import PreflightError
 from provision.winssh.connector import is_windows, plain_ssh_to_windows
 
@@ -19,9 +19,8 @@ def platform(host: Host) -> System:
     system = host.get_fact(Platform)
     if not system.is_debian_family:
         raise PreflightError(
-            f"{host.name}: {system.name or 'an unknown platform'} is not supported yet; no host was changed."
-            " Debian and its family are:"
-            " take the host out of the inventory, or LIMIT= to the others"
+            f"{host.name}: {system.name or 'an unknown platform'} is not supported yet, only Debian and its derivatives"
+            " are; no host was changed. Take the host out of the inventory, or choose the others with LIMIT="
         )
     if not system.is_root:
         user = host.data.get("ssh_user") or "this user"
@@ -33,7 +32,5 @@ def platform(host: Host) -> System:
 
 
 def _windows_behind_plain_ssh(host: Host) -> str | None:
-    if not isinstance(host.connector, SSHConnector) or host.connector.client is None:
-        return None
-    transport = host.connector.client.get_transport()
+    transport = transport_of(host)
     return plain_ssh_to_windows(transport.remote_version) if transport else None

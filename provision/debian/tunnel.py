@@ -14,8 +14,8 @@ from typing import Any
 
 from paramiko import SSHException
 from pyinfra.api import Host
-from pyinfra.connectors.local import LocalConnector
-from pyinfra.connectors.ssh import SSHConnector
+
+from provision.engine.inside import is_this_machine, transport_of
 
 TIMEOUT_SECONDS = 15
 
@@ -26,14 +26,13 @@ class TunnelError(Exception):
 
 def connect(host: Host, address: str, port: int) -> socket.socket:
     """Given a connected host, return a socket to address:port as seen from it. Raise TunnelError."""
-    if isinstance(host.connector, LocalConnector):
+    if is_this_machine(host):
         try:
             return socket.create_connection((address, port), TIMEOUT_SECONDS)
         except OSError as error:
             raise TunnelError(f"{address}:{port} cannot be reached: {error.strerror or error}") from None
-    assert isinstance(host.connector, SSHConnector) and host.connector.client is not None
-    transport = host.connector.client.get_transport()
-    assert transport is not None
+    transport = transport_of(host)
+    assert transport is not None, "an operation runs on a host that is connected"
     try:
         channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=TIMEOUT_SECONDS)
     except (SSHException, EOFError) as error:

@@ -1,13 +1,19 @@
-"""What an operation of ours does inside another one, or outside of any fact. pyinfra documents neither."""
+"""What an operation of ours does inside another one, outside of any fact, or beside a host's commands.
+
+pyinfra documents none of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Any, ParamSpec
 
+from paramiko import Transport
 from pyinfra.api import Host, StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.arguments_typed import PyinfraOperation
+from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
 
 P = ParamSpec("P")
 
@@ -30,3 +36,17 @@ def output_of(host: Host, command: StringCommand) -> list[str]:
     arguments: Any = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
     _, output = host.run_shell_command(command, **arguments)
     return output.stdout_lines
+
+
+def is_this_machine(host: Host) -> bool:
+    return isinstance(host.connector, LocalConnector)
+
+
+def transport_of(host: Host) -> Transport | None:
+    """The SSH connection that a host's commands go through; None where it is another kind, or not there yet.
+
+    `connector.client` is paramiko's client, which pyinfra keeps for itself.
+    """
+    if not isinstance(host.connector, SSHConnector) or host.connector.client is None:
+        return None
+    return host.connector.client.get_transport()

@@ -17,14 +17,13 @@ import sys
 from typing import NoReturn
 
 from pyinfra.api import Host, util
-from pyinfra.connectors.ssh import SSHConnector
+
+from provision.engine.inside import transport_of
 
 
 def send_at_once(host: Host) -> None:
     """Have a host's SSH connection send small packets as they come; any other connection is left alone."""
-    if not isinstance(host.connector, SSHConnector) or host.connector.client is None:
-        return
-    transport = host.connector.client.get_transport()
+    transport = transport_of(host)
     # Through a proxy it is a pipe or a channel: nothing to set, or somebody else's.
     if transport and isinstance(transport.sock, socket.socket):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

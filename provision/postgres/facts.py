@@ -63,7 +63,7 @@ class ClientMajors(Fact[frozenset[int]]):
 @dataclass(frozen=True)
 class OwnServer:
     """The PostgreSQL on a host itself: when it was started ("": there is none that lets the host's root in), what the
-    role that reads the dumps lacks, in words, and whether that role is somebody else's."""
+    role that makes the dumps lacks, in words, and whether that role is somebody else's."""
 
     started: str = ""
     lacks: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class OwnServer:
 
 
 class DumpRole(Fact[OwnServer]):
-    """Given a port, the role that reads the dumps and the comment that marks it as ours, return the OwnServer."""
+    """Given a port, the role that makes the dumps and the comment that marks it as ours, return the OwnServer."""
 
     @override
     def command(self, port: int, role: str, ours: str) -> StringCommand:

@@ -32,7 +32,7 @@ def root_certificate(settings: Settings) -> list[Entry]:
 
 
 def dump_role(settings: Settings) -> list[File]:
-    """The SQL that makes the role which reads the dumps; none where that is the app's."""
+    """The SQL that makes the role that makes the dumps; none where that is the app's."""
     if settings.postgres_backup_user == settings.postgres_user:
         return []
     verifier = scram.verifier(settings.postgres_backup_user, settings.postgres_backup_password)

@@ -1,4 +1,4 @@
-"""The database role that reads the dumps, where PostgreSQL is on the host itself."""
+"""The database role that makes the dumps, where PostgreSQL is on the host itself."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def database_server(host: Host, settings: Settings) -> database.Server:
 
 
 def dump_role(host: Host, settings: Settings, server: database.Server) -> tuple[str, ...]:
-    """Return what a deploy is to mend of the role that reads the dumps, in words; warn of what only a person can.
+    """Return what a deploy is to mend of the role that makes the dumps, in words; warn of what only a person can.
 
     A deploy makes it where the server runs on the host itself: told by when it was started, since addresses lie.
     """
@@ -78,7 +78,7 @@ def require_client_package(host: Host, settings: Settings, system: System, serve
         return
     has = f"has clients {', '.join(map(str, sorted(majors)))}" if majors else "cannot be read from there"
     raise PreflightError(
-        f"{host.name}: the server at {settings.postgres_host} is PostgreSQL {server.major}, and {package} cannot be"
-        f" had: {system.name} does not carry it, and postgres_apt_repository = {repository} {has};"
+        f"{host.name}: the server at {settings.postgres_host} is PostgreSQL {server.major}, and {package} is not"
+        f" available: {system.name} does not provide it, and postgres_apt_repository = {repository} {has};"
         " no host was changed. Point postgres_apt_repository at a mirror that has it"
     )

@@ -36,7 +36,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the role that is to read the dumps cannot do so yet; `password`: whether it is the password, or no role."""
+    """Why the role that is to make the dumps cannot do so yet; `password`: whether it is the password, or no role."""
 
     reason: str
     password: bool = False
@@ -71,7 +71,7 @@ def ask(host: Host, settings: Settings) -> Server:
 
 
 def cannot_dump(host: Host, settings: Settings) -> Refusal | None:
-    """Log in as the role that reads the dumps, through the host; return why it cannot dump the app's database."""
+    """Log in as the role that makes the dumps, through the host; return why it cannot dump the app's database."""
     login = _Login(
         settings.postgres_backup_user, settings.postgres_backup_password, settings.backup_postgres_host,
         settings.backup_postgres_port, "postgres_backup_password or postgres_backup_user",

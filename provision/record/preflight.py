@@ -35,8 +35,8 @@ def going(host: Host, wanted: undo.Wanted) -> tuple[str, layout.Listed, removal.
         ) from None
     if any(listed.ours.values()) and not listed.of and not listed.left:
         raise PreflightError(
-            f"{host.name}: {path} is of version {listed.version or 'unknown'}, which did not write down what is whose;"
-            f" no host was changed. Deploy once with this version, then remove"
+            f"{host.name}: {path} is of version {listed.version or 'unknown'}, which did not record which role"
+            f" each entry belongs to; no host was changed. Deploy once with this version, then remove"
         )
     found = removal.removal(listed, wanted.role, others)
     return path, listed, None if found.empty else found

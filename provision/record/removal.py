@@ -146,6 +146,6 @@ def _stay(listed: Listed, has: Things, goes: Things, needed: Mapping[str, Mappin
         yield f"{path} has told the kernel something, which holds until the next boot"
     for path in sorted(path for path in goes["files"] if path.endswith("/dump-role.sql")):
         yield (
-            f"{path} has made the database role that reads the dumps, which stays in PostgreSQL: an administrator"
+            f"{path} has made the database role that makes the dumps, which stays in PostgreSQL: an administrator"
             " drops it there (DROP OWNED BY in each database, then DROP ROLE)"
         )

@@ -23,7 +23,7 @@ from provision.engine.private import PrivateInput
 from provision.redis import firewall
 from provision.redis.existing import Site
 from provision.redis.facts import Knocks, RedisVisitors, site_of, wall_before, who_visits
-from provision.redis.firewall import Before, Knock, Visitors, Wall
+from provision.redis.firewall import Before, Firewall, Knock, Visitors
 from provision.settings import Settings
 
 _names: WeakKeyDictionary[Host, str] = WeakKeyDictionary()  # the name by which each host knocks in this run
@@ -65,7 +65,7 @@ def admitted(
     site: Site,
     *,
     from_windows: type[Fact[Knock]],
-) -> Wall | None:
+) -> Firewall | None:
     """Return what the firewall of Redis' host is to let in; None where it needs none, or must stay as it is.
 
     `from_windows` is `Knocks` as a Windows host is asked. Raise PreflightError when somebody would be cut off, with the
@@ -99,17 +99,17 @@ def admitted(
             f"{', '.join(unknown)} cannot reach Redis until a deploy that can ask for their"
             " addresses: its firewall does not know them",
         )
-    wall = _wall(callers, unasked, was, settings)
+    rules = _rules(callers, unasked, was, settings)
     objections = [
         *_led_elsewhere(state, callers, members, settings),
         *_refused_already(callers, was, site, settings, host),
-        *_not_let_in(callers, wall, settings),
+        *_not_let_in(callers, rules, settings),
     ]
-    if strangers := firewall.cut_off(wall, was, visitors, site.addresses):
+    if strangers := firewall.cut_off(rules, was, visitors, site.addresses):
         objections.append(firewall.told(strangers, settings))
     if objections:
         raise PreflightError("\n".join(f"{host.name}: {each}; no host was changed" for each in objections))
-    return wall
+    return rules
 
 
 def _answers(host: Host, *, ask: bool) -> bool:
@@ -153,7 +153,7 @@ def _without_address(unasked: list[Member], before: Before, settings: Settings) 
     return [each.name for each in unasked if has_app(each) and each.name not in before.hosts]
 
 
-def _wall(callers: list[_Caller], unasked: list[Member], before: Before, settings: Settings) -> Wall:
+def _rules(callers: list[_Caller], unasked: list[Member], before: Before, settings: Settings) -> Firewall:
     hosts = {each.name: before.hosts[each.name] for each in unasked if each.name in before.hosts}
     for caller in callers:
         if caller.addresses and ("redis" in caller.member.groups or settings.redis_allows_app_hosts):
@@ -164,7 +164,7 @@ def _wall(callers: list[_Caller], unasked: list[Member], before: Before, setting
         if each.has_app and each.addresses and not each.is_seen and each.name in hosts and not each.member.is_windows
     }
     named, refused = settings.redis_allowed_networks, settings.redis_refused_networks
-    return Wall(dict(sorted(hosts.items())), tuple(named), tuple(refused), unseen)
+    return Firewall(dict(sorted(hosts.items())), tuple(named), tuple(refused), unseen)
 
 
 def _led_elsewhere(state: State, callers: list[_Caller], members: list[Member], settings: Settings) -> Iterator[str]:
@@ -219,10 +219,10 @@ def _refused_already(
             )
 
 
-def _not_let_in(callers: list[_Caller], wall: Wall, settings: Settings) -> Iterator[str]:
+def _not_let_in(callers: list[_Caller], rules: Firewall, settings: Settings) -> Iterator[str]:
     """The app hosts that Redis has seen at an address that a person's own list lacks."""
     for caller in callers if not settings.redis_allows_app_hosts else []:
-        lacks = [each for each in caller.addresses if not (wall.lets_in(each) or wall.refuses_on_purpose(each))]
+        lacks = [each for each in caller.addresses if not (rules.lets_in(each) or rules.refuses_on_purpose(each))]
         if caller.has_app and caller.is_seen and lacks:
             yield (
                 f"its firewall would cut off {caller.name}, which Redis sees as {', '.join(lacks)}: set"

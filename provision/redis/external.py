@@ -29,7 +29,7 @@ def ask(host: Host, settings: Settings) -> None:
             login = _answer(wire, "AUTH", settings.redis_user, password)
             pong = _answer(wire, "PING")
     except ssl.SSLError as error:
-        raise RedisError(f"redis_tls = True: {where} and TLS do not come together: {_reason(error)}") from None
+        raise RedisError(f"redis_tls = True: TLS with {where} failed: {_reason(error)}") from None
     except OSError as error:
         raise RedisError(f"{where} broke off ({error}){_hint(settings)}") from None
     if not login.startswith(("+", "-")):

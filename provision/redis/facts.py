@@ -286,12 +286,12 @@ def _without_port(address: str) -> str:
     return normal(address.rpartition(":")[0].strip("[]"))
 
 
-class Walled(Fact[Before]):
+class FirewallBefore(Fact[Before]):
     """What a Redis host lets in now, whom it refuses, and who is connected."""
 
     @override
     def command(self, port: int, file: str, table: str, container: str) -> StringCommand:
-        return asked(program("redis/wall.sh", str(port), file, table, container))
+        return asked(program("redis/look-at-firewall.sh", str(port), file, table, container))
 
     @staticmethod
     @override
@@ -316,12 +316,12 @@ class Walled(Fact[Before]):
 def wall_before(host: Host, settings: Settings) -> Before:
     """What a Redis host's firewall is as it stands."""
     return host.get_fact(
-        Walled, port=settings.redis_port, file=settings.redis_firewall_file, table=settings.redis_firewall_table,
-        container=settings.redis_container,
+        FirewallBefore, port=settings.redis_port, file=settings.redis_firewall_file,
+        table=settings.redis_firewall_table, container=settings.redis_container,
     )  # fmt: skip
 
 
-class HasWall(YesOrNo):
+class HasFirewall(YesOrNo):
     """Whether a host has a firewall of ours for Redis, of this deploy or an earlier one."""
 
     @override
@@ -329,12 +329,12 @@ class HasWall(YesOrNo):
         return asked("[ ! -e", QuoteString(file), "] || echo yes")
 
 
-class WallUnlike(Fact[list[str]]):
+class FirewallUnlike(Fact[list[str]]):
     """What of the loaded firewall and of its unit differs from the file: "table", "unit"; nothing where all is well."""
 
     @override
     def command(self, file: str, table: str, unit: str, drop_in: str) -> StringCommand:
-        return asked(program("redis/wall-loaded.sh", file, table, unit, drop_in))
+        return asked(program("redis/firewall-loaded.sh", file, table, unit, drop_in))
 
     @staticmethod
     @override

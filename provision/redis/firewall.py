@@ -60,7 +60,7 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Wall:
+class Firewall:
     """What a firewall lets in: hosts of the inventory, and networks.
 
     `unseen` are hosts that are let in by their route alone, and where they reach this Redis.
@@ -114,14 +114,14 @@ def addresses_of(
     return [each for each in found if each not in own and not ipaddress.ip_address(each).is_loopback], bool(seen)
 
 
-def cut_off(wall: Wall, before: Before, visitors: Visitors, own: frozenset[str]) -> dict[str, list[Client]]:
+def cut_off(firewall: Firewall, before: Before, visitors: Visitors, own: frozenset[str]) -> dict[str, list[Client]]:
     """Who is connected and would not be let in, by address. Whoever is refused on purpose is none of them."""
     found: dict[str, list[Client]] = {}
     behind = [each for each in visitors.clients if not any(_is_within(each.address, net) for net in before.inside)]
     known = {each.address for each in behind}
     for client in (*behind, *(Client(each) for each in before.peers if each not in known)):
         is_own = client.address in own or ipaddress.ip_address(client.address).is_loopback
-        if not is_own and not wall.lets_in(client.address) and not wall.refuses_on_purpose(client.address):
+        if not is_own and not firewall.lets_in(client.address) and not firewall.refuses_on_purpose(client.address):
             found.setdefault(client.address, []).append(client)
     return found
 

@@ -6,7 +6,7 @@ import posixpath
 
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File
-from provision.redis.firewall import Wall
+from provision.redis.firewall import Firewall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
@@ -63,9 +63,9 @@ def unit(settings: Settings) -> list[Entry]:
     return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 
 
-def firewall(settings: Settings, wall: Wall) -> list[Entry]:
+def firewall(settings: Settings, rules: Firewall) -> list[Entry]:
     """The firewall's table, the unit that loads it, and what loads it again after somebody else's rules."""
-    table = render("redis/firewall.nft.j2", settings, hosts=wall.hosts, networks=wall.networks)
+    table = render("redis/firewall.nft.j2", settings, hosts=rules.hosts, networks=rules.networks)
     return [
         Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
         File(settings.redis_firewall_file, table, mode=0o600),

@@ -22,10 +22,10 @@ from provision.engine.reach import LONG
 from provision.redis.facts import (
     BrokenAof,
     Container,
+    FirewallUnlike,
     Knocks,
     Redis,
     UnreadUnits,
-    WallUnlike,
     compose,
     login,
     question,
@@ -48,12 +48,12 @@ def unit_read(unit: str, entries: Sequence[Entry]) -> Generator[StringCommand, N
 
 
 @operation()
-def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringCommand, None, None]:
+def firewall_loaded(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringCommand, None, None]:
     """The firewall is loaded as its file says, now and before every boot's network. Its old table holds until then."""
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
     (file,), (drop_in,) = ([each.path for each in entries if each.path.endswith(end)] for end in (".nft", ".conf"))
     changed = [entry.path for entry in entries if any(differences(entry, found.get(entry.path)))]
-    unlike = host.get_fact(WallUnlike, file=file, table=table, unit=unit, drop_in=drop_in)
+    unlike = host.get_fact(FirewallUnlike, file=file, table=table, unit=unit, drop_in=drop_in)
     if changed or "table" in unlike:
         note(host, f"Redis' firewall (nftables, table inet {table}) is not loaded as it should be")
     if changed or "unit" in unlike:
@@ -64,7 +64,7 @@ def walled(entries: Sequence[Entry], table: str, unit: str) -> Generator[StringC
 
 
 @operation()
-def unwalled(paths: Sequence[str], table: str, unit: str) -> Generator[StringCommand, None, None]:
+def firewall_removed(paths: Sequence[str], table: str, unit: str) -> Generator[StringCommand, None, None]:
     """There is no firewall of ours: Redis listens on loopback alone, or everybody may reach it."""
     note(host, "Redis needs no firewall any more: ours goes")
     yield StringCommand(f"systemctl disable -q --now {unit} || true")
@@ -237,7 +237,7 @@ def configured(
         if users_differ:
             note(host, f"Redis runs with other rights for: {', '.join(users_differ)}")
         if not live.has(library):
-            note(host, "Redis has not the limiters' function of this version")
+            note(host, "Redis lacks this version of the limiters' function")
             yield load  # before the app's rights, where the operator may: an app that loses EVAL goes on with it
         elif not unlike and not users_differ:
             return

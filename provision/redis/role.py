@@ -16,14 +16,16 @@ from provision.engine.changes import warn
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
 from provision.redis.existing import Site
-from provision.redis.facts import HasWall
-from provision.redis.firewall import Wall
+from provision.redis.facts import HasFirewall
+from provision.redis.firewall import Firewall
 from provision.settings import Settings
 
 
 @deploy("Redis", {"role": "redis"})
-def redis_server(settings: Settings, system: System, site: Site, wall: Wall | None, *, app_is_here: bool) -> None:
-    _firewall(settings, wall)
+def redis_server(
+    settings: Settings, system: System, site: Site, firewall: Firewall | None, *, app_is_here: bool
+) -> None:
+    _firewall(settings, firewall)
     seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
     allow_eval = scripts.are_allowed(settings, seen)
     acl = layout.users(settings, allow_eval=allow_eval)
@@ -33,29 +35,31 @@ def redis_server(settings: Settings, system: System, site: Site, wall: Wall | No
     else:
         _from_the_distribution(settings, system, site, acl, entries)
     _watch_scripts(settings, seen, allow_eval=allow_eval)
-    if wall is not None and wall.unseen:
-        redis.reached(name="See the app's hosts reach it", doors=wall.unseen, settings=settings)
+    if firewall is not None and firewall.unseen:
+        redis.reached(name="See the app's hosts reach it", doors=firewall.unseen, settings=settings)
 
 
-def _firewall(settings: Settings, wall: Wall | None) -> None:
-    """Before Redis is there: nobody shall reach it in between. Without a `wall` it stays as it is."""
+def _firewall(settings: Settings, firewall: Firewall | None) -> None:
+    """Before Redis is there: nobody shall reach it in between. Without a `firewall` it stays as it is."""
     table, unit = settings.redis_firewall_table, settings.redis_firewall_unit
     if settings.redis_needs_firewall:
-        files.needed(layout.firewall(settings, Wall()), as_they_are=True)
+        files.needed(layout.firewall(settings, Firewall()), as_they_are=True)
         claims.kept("tables", [table])
-    if wall is not None:
-        entries = layout.firewall(settings, wall)
+    if firewall is not None:
+        entries = layout.firewall(settings, firewall)
         packages.installed(name="Install nftables", names=["nftables"])
         files.placed(name="Write who may reach Redis' port", entries=entries)
-        redis.walled(
+        redis.firewall_loaded(
             name="Let nobody else reach it, now and from the start of every boot",
             entries=entries,
             table=table,
             unit=unit,
         )
-    elif not settings.redis_needs_firewall and host.get_fact(HasWall, file=settings.redis_firewall_file):
-        paths = [entry.path for entry in layout.firewall(settings, Wall()) if isinstance(entry, File)]
-        redis.unwalled(name="Remove the firewall that Redis needs no longer", paths=paths, table=table, unit=unit)
+    elif not settings.redis_needs_firewall and host.get_fact(HasFirewall, file=settings.redis_firewall_file):
+        paths = [entry.path for entry in layout.firewall(settings, Firewall()) if isinstance(entry, File)]
+        redis.firewall_removed(
+            name="Remove the firewall that Redis needs no longer", paths=paths, table=table, unit=unit
+        )
 
 
 def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:

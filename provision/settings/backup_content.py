@@ -33,7 +33,7 @@ class BackupContentSettings(BaseModel):
         description="The server as the backups reach it: past a pooler such as PgBouncer that the app connects to.",
     )
     backup_postgres_port: Port = Field(
-        default_factory=lambda data: data["postgres_port"], description="The same for its TCP port."
+        default_factory=lambda data: data["postgres_port"], description="The TCP port of `backup_postgres_host`."
     )
     backup_format: Literal["plain", "plain-zstd", "custom", "directory"] = Field(
         "plain",
@@ -65,7 +65,7 @@ class BackupContentSettings(BaseModel):
     )
     backup_reserve_mb: Count = Field(
         100,
-        description="How many megabytes must stay free on the disk of the dumps; a backup does not start with less.",
+        description="How many MiB must stay free on the disk of the dumps; a backup does not start with less.",
     )
     backup_lock_wait_seconds: Count = Field(
         60, description="How long a dump waits for a table that a migration holds before it gives up."

@@ -17,8 +17,8 @@ class BackupWatchSettings(BaseModel):
     )
     backup_failure_hook: Line | Literal[""] = Field(
         "",
-        description="A shell command for each failure; it finds BACKUP_TIER, BACKUP_STEP, BACKUP_MESSAGE and"
-        " BACKUP_EXIT_CODE in its environment. Empty: none.",
+        description="A shell command for each failure; its environment holds BACKUP_TIER, BACKUP_STEP, BACKUP_MESSAGE"
+        " and BACKUP_EXIT_CODE. Empty: none.",
         examples=['logger -p daemon.err "$BACKUP_TIER: $BACKUP_MESSAGE"'],
     )
     backup_hook: Line | Literal[""] = Field(
@@ -35,7 +35,7 @@ class BackupWatchSettings(BaseModel):
     notify: SecretAddresses = Field(
         None,
         description="Whom a Debian host tells by Apprise when the state of its backups changes, and once a day as long"
-        " as it is not well: `env:NAME`, `file:PATH`, `command:...`; its addresses, blanks between.",
+        " as it is not well: `env:NAME`, `file:PATH`, `command:...`; its addresses, separated by blanks.",
     )
     backup_metrics_dir: AbsolutePath | Literal[""] = Field(
         "",

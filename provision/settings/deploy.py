@@ -15,8 +15,8 @@ class DeploySettings(BaseModel):
     )
     deploy_long_command_seconds: Count = Field(
         10800,
-        description="The same for what takes long by its nature: installing packages, pulling images, the first"
-        " backup and the first copies of it.",
+        description="How long a command may take that is long by its nature: installing packages, pulling images, the"
+        " first backup and the first copies of it.",
     )
     deploy_hook: Line | Literal[""] = Field(
         "",

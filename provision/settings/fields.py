@@ -152,7 +152,7 @@ def _addresses(value: SecretStr | None) -> SecretStr | None:
     words = value.get_secret_value().split() if value else []
     if not all(re.fullmatch(r"[a-z][a-z0-9]*://[\x21-\x7e]+", word, re.ASCII) for word in words):
         raise ValueError(
-            "must be addresses as Apprise knows them, such as mailtos://user:password@host, blanks between"
+            "must be addresses as Apprise knows them, such as mailtos://user:password@host, separated by blanks"
         )
     return value
 

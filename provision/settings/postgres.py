@@ -82,7 +82,7 @@ class PostgresSettings(BaseModel):
     )
     postgres_backup_user: BackupRole = Field(
         default_factory=lambda data: f"{data['app_name']}_backup",
-        description="The role that reads the dumps, and nothing else; `postgres_user` where it should have none.",
+        description="The role that makes the dumps, and nothing else; the value of `postgres_user` does without one.",
     )
     postgres_backup_password: Secret = Field(
         description="The password of `postgres_backup_user`: `env:NAME`, `file:PATH` or `command:...`."

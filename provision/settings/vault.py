@@ -39,7 +39,7 @@ class VaultSettings(AppSettings):
         " `command:...`. It holds the keys of the storage and lies on this host alone, root's.",
     )
     backup_offsite_bandwidth_kbit: Annotated[int, Field(strict=True, ge=0)] = Field(
-        0, description="How many kbit/s copies to `backup_offsite` may take; 0: as many as there are."
+        0, description="How many kbit/s copies to `backup_offsite` may take; 0: no limit."
     )
     backup_vault_address: Host | Literal[""] = Field(
         "", description="Where the vaults reach this backup host's sshd. Empty: at its name in the inventory."
@@ -60,7 +60,7 @@ class VaultSettings(AppSettings):
         30, description="How old a database's newest proven copy in a vault may be before monitoring calls it stale."
     )
     vault_bandwidth_kbit: Annotated[int, Field(strict=True, ge=0)] = Field(
-        0, description="How many kbit/s a vault may take to fetch; 0: as many as there are."
+        0, description="How many kbit/s a vault may take to fetch; 0: no limit."
     )
     vault_reserve_mb: Count = Field(500, description="How many MiB must stay free on the disk of a vault.")
     vault_postgres_majors: list[Count] = Field(

@@ -29,7 +29,7 @@ from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
 from provision.record import layout as record_layout
 from provision.redis import layout as redis_layout
-from provision.redis.firewall import Wall
+from provision.redis.firewall import Firewall
 from provision.redis.running import directives
 from provision.settings import Settings
 from provision.settings.project import version
@@ -196,7 +196,7 @@ def deployed(
             entries.append(redis_layout.compose_entry(settings))
             entries += [redis_layout.no_override(settings)] if "app" in groups else []
         if settings.redis_needs_firewall:
-            entries += redis_layout.firewall(settings, Wall(dict.fromkeys(callers, (ADDRESS,))))
+            entries += redis_layout.firewall(settings, Firewall(dict.fromkeys(callers, (ADDRESS,))))
     if "app" in groups:
         entries += app_layout.files(settings)
         entries.append(File(app_layout.env_file(settings), env_of(settings), "root", settings.app_user, 0o640))
@@ -229,7 +229,7 @@ def deployed(
         "UnitFileState redis-server.service": ["Id=redis-server.service", "UnitFileState=enabled"],
         "SubState cron.service": ["Id=cron.service", "SubState=running"],
         "UnitFileState cron.service": ["Id=cron.service", "UnitFileState=enabled"],
-        "redis/wall.sh": ["up", *(f"host {caller} {ADDRESS}" for caller in callers)],
+        "redis/look-at-firewall.sh": ["up", *(f"host {caller} {ADDRESS}" for caller in callers)],
         "echo deploy-": ["deploy-x", "OK"],
         "redis-cli -h 127.0.0.1": redis_lines(settings),
         "config --hash redis": ["is running redis 0123", "wanted redis 0123"],

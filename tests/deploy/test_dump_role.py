@@ -1,4 +1,4 @@
-"""The database role that reads the dumps: made where the server is the host's own, else told until it is there."""
+"""The database role that makes the dumps: made where the server is the host's own, else told until it is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.deploy.fake import STARTED, Fleet
 
 Fleets = Callable[[str], Fleet]
 DB1 = "db1.example.com"
-STEP = "Backup | Make the database role that reads the dumps"
+STEP = "Backup | Make the database role that makes the dumps"
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ BACKUP = [
     "Backup | Create the user that restores dumps to test them",
     "Backup | Lay out the directories of the backups",
     "Backup | Write the backup scripts, their password file and their schedule",
-    "Backup | Make the database role that reads the dumps",
+    "Backup | Make the database role that makes the dumps",
     "Backup | Keep the user that owns the dumps from Docker",
     "Backup | Run cron, now and after every boot",
     "Backup | Make a backup where there is no fresh one",

@@ -65,8 +65,8 @@ def visited(hosts: Fleet, *clients: str, log: tuple[str, ...] = ()) -> None:
 
 
 def walls(hosts: Fleet, *lines: str) -> None:
-    hosts.answers[REDIS] = {"redis/wall.sh": list(lines), **{
-        key: value for key, value in hosts.answers[REDIS].items() if key != "redis/wall.sh"
+    hosts.answers[REDIS] = {"redis/look-at-firewall.sh": list(lines), **{
+        key: value for key, value in hosts.answers[REDIS].items() if key != "redis/look-at-firewall.sh"
     }}  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def test_a_new_redis_gets_one_with_the_addresses_that_are_known(fleet: Fleets, c
 
 @pytest.mark.parametrize(("unlike", "told"), [("table", "is not loaded as it should be"), ("unit", "at a boot")])
 def test_a_table_that_was_changed_or_flushed_is_told_and_mended(unlike: str, told: str, deployed: Fleet):
-    deployed.answers[REDIS]["redis/wall-loaded.sh"] = [unlike]
+    deployed.answers[REDIS]["redis/firewall-loaded.sh"] = [unlike]
     (step,) = [step for step in deployed.run("--dry").steps if step.changes]
     assert step.host == f"@fake/{REDIS}" and told in " ".join(step.differences)
     deployed.run("-y")

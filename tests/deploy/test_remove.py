@@ -115,7 +115,7 @@ def test_a_role_that_the_host_has_not_is_nothing_to_remove(hosts: Fleet, capsys:
         (["--role", "backup"], "LIMIT= must name the hosts"),
         (["--limit", HOST, "--role", "backup", "--data", "delete"], f"say so twice, with HOST={HOST}"),
         (["--limit", HOST, "--role", "backup", "--data", "delete", "--host", "db2"], "say so twice"),
-        (["--limit", HOST, "--role", "backup", "--data", "yes"], "DATA=yes: it is kept"),
+        (["--limit", HOST, "--role", "backup", "--data", "yes"], "DATA=yes: only DATA=delete"),
         (["--limit", HOST, "--role", "backup", "--app", "../x"], "APP=../x is no app_name"),
     ],
 )

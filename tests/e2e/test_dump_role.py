@@ -1,4 +1,4 @@
-"""The database role that reads the dumps: made by a deploy where the server is the host's own, asked for elsewhere."""
+"""The database role that makes the dumps: made by a deploy where the server is the host's own, asked for elsewhere."""
 
 from __future__ import annotations
 

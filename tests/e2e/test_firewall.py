@@ -64,7 +64,7 @@ def app_login() -> str:
 
 
 @pytest.fixture
-def unwalled(deployed: Operator) -> Iterator[Operator]:
+def without_firewall(deployed: Operator) -> Iterator[Operator]:
     """Redis on redis1 as before it had a firewall."""
     deployed.on("redis1", FLUSH)
     yield deployed
@@ -167,14 +167,14 @@ def test_it_is_up_before_redis_at_a_boot(deployed: Operator) -> None:
     deployed.python("-m", "tests.sandbox", "up")
     until_it_answers(deployed, "redis1")
     when = "systemctl show --value -p {} {}"
-    walled, redis = (
+    firewall_loaded, redis = (
         int(deployed.read("redis1", when.format(*asked)))
         for asked in (
             ("ActiveEnterTimestampMonotonic", "medaction-redis-firewall"),
             ("ExecMainStartTimestampMonotonic", "redis-server"),
         )
     )
-    assert 0 < walled < redis and is_closed_to_all_but_the_app(deployed, "redis1")
+    assert 0 < firewall_loaded < redis and is_closed_to_all_but_the_app(deployed, "redis1")
     assert (
         float(
             deployed.read(
@@ -186,24 +186,26 @@ def test_it_is_up_before_redis_at_a_boot(deployed: Operator) -> None:
 
 
 @pytest.mark.parametrize("logged_in", [True, False])
-def test_a_stranger_who_is_connected_stops_the_deploy(logged_in: bool, unwalled: Operator) -> None:
-    with connected(unwalled, "db1", "redis1", app_login() if logged_in else "PING"):
+def test_a_stranger_who_is_connected_stops_the_deploy(logged_in: bool, without_firewall: Operator) -> None:
+    with connected(without_firewall, "db1", "redis1", app_login() if logged_in else "PING"):
         who = f"{ADDRESS['db1']} ({'as medaction' if logged_in else 'not logged in'})"
         line = f'set redis_allow_from = ["app", "{ADDRESS["db1"]}"]'
-        assert_refused(unwalled.command("deploy", "redis1,app1,app2"), who, line)
-        assert unwalled.on("redis1", TABLE).returncode != 0
+        assert_refused(without_firewall.command("deploy", "redis1,app1,app2"), who, line)
+        assert without_firewall.on("redis1", TABLE).returncode != 0
 
 
 @pytest.mark.prove
-def test_either_answer_about_a_stranger_lets_the_deploy_go_on(unwalled: Operator, project_copy: Operator) -> None:
+def test_either_answer_about_a_stranger_lets_the_deploy_go_on(
+    without_firewall: Operator, project_copy: Operator
+) -> None:
     settings_of(project_copy, f'redis_allow_from = ["app", "{ADDRESS["db1"]}"]')
-    with connected(unwalled, "db1", "redis1", app_login()):
+    with connected(without_firewall, "db1", "redis1", app_login()):
         project_copy.deploy("redis1,app1,app2")
-        assert knock(unwalled, "db1", "redis1") == "open"
+        assert knock(without_firewall, "db1", "redis1") == "open"
     edit(project_copy, "group_data/sandbox.py", f'"{ADDRESS["db1"]}"]', f'"!{ADDRESS["db1"]}"]')
-    with connected(unwalled, "db1", "redis1", "PING"):
+    with connected(without_firewall, "db1", "redis1", "PING"):
         project_copy.deploy("redis1,app1,app2")
-        assert is_closed_to_all_but_the_app(unwalled, "redis1")
+        assert is_closed_to_all_but_the_app(without_firewall, "redis1")
 
 
 @pytest.fixture
@@ -218,10 +220,10 @@ def behind_nat(deployed: Operator) -> Iterator[str]:
     Operator().deploy("redis1,app1,app2")
 
 
-def test_an_app_host_behind_nat_is_let_in_as_redis_sees_it(unwalled: Operator, behind_nat: str) -> None:
-    unwalled.deploy("redis1,app1,app2")
-    assert f"# host app1 {behind_nat}\n" in unwalled.read("redis1", f"cat {FILE}")
-    assert is_closed_to_all_but_the_app(unwalled, "redis1")
+def test_an_app_host_behind_nat_is_let_in_as_redis_sees_it(without_firewall: Operator, behind_nat: str) -> None:
+    without_firewall.deploy("redis1,app1,app2")
+    assert f"# host app1 {behind_nat}\n" in without_firewall.read("redis1", f"cat {FILE}")
+    assert is_closed_to_all_but_the_app(without_firewall, "redis1")
 
 
 def test_an_app_host_that_nat_has_cut_off_is_named_with_the_setting(deployed: Operator, behind_nat: str) -> None:
@@ -234,10 +236,10 @@ def test_an_app_host_that_nat_has_cut_off_is_named_with_the_setting(deployed: Op
 
 
 @pytest.mark.prove
-def test_a_first_deploy_looks_whether_the_app_hosts_get_in(unwalled: Operator, behind_nat: str) -> None:
+def test_a_first_deploy_looks_whether_the_app_hosts_get_in(without_firewall: Operator, behind_nat: str) -> None:
     """Redis does not run yet: the address is guessed from the route, and the guess is wrong."""
-    unwalled.read("redis1", "systemctl stop redis-server")
-    done = unwalled.command("deploy", "redis1,app1,app2")
+    without_firewall.read("redis1", "systemctl stop redis-server")
+    done = without_firewall.command("deploy", "redis1,app1,app2")
     assert done.returncode == 1, done.stdout
     flat = " ".join(done.stdout.split())
     assert f"app1 does not reach Redis at {ADDRESS['redis1']}:6379" in flat and f"has refused {behind_nat}" in flat

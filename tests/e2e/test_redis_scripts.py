@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.hostile import slow_commands_on
 from tests.e2e.operator import Operator
 from tests.limiter.waiting import until
 
@@ -35,9 +36,19 @@ def look(operator: Operator) -> list[int]:
     return [int(word) for word in operator.read("redis1", f"cat {STATE}").split()[:3]]
 
 
+def let_days_pass(operator: Operator, days: int) -> None:
+    """As if no script had been run for so long."""
+    operator.read("redis1", f"sed -i -E 's/^[0-9]+ [0-9]+/1 '$(($(date +%s) - {days} * 86400))'/' {STATE}")
+
+
 def test_a_new_redis_lets_nobody_run_scripts(deployed: Operator) -> None:
     assert "NOPERM" in deployed.redis("redis1", SCRIPT, user="medaction")
     assert deployed.on("redis1", "systemctl cat medaction-redis-scripts.timer").returncode != 0
+
+
+@pytest.mark.prove
+def test_no_command_keeps_another_client_of_a_new_redis_waiting(deployed: Operator) -> None:
+    assert slow_commands_on(deployed, "redis1") == {}
 
 
 def test_scripts_stay_while_they_are_used_and_go_once_they_are_not(taken_over: Operator) -> None:
@@ -54,7 +65,7 @@ def test_scripts_stay_while_they_are_used_and_go_once_they_are_not(taken_over: O
     after = run_id(taken_over)
     # Sixteen days pass: thirteen without a script are not enough.
     for days, allowed in ((13, True), (16, False)):
-        taken_over.read("redis1", f"sed -i -E 's/^[0-9]+ [0-9]+/1 '$(($(date +%s) - {days} * 86400))'/' {STATE}")
+        let_days_pass(taken_over, days)
         taken_over.deploy("redis1")
         assert ("NOPERM" in taken_over.redis("redis1", SCRIPT, user="medaction")) is not allowed
     assert run_id(taken_over) == after != before

@@ -43,7 +43,7 @@ def test_server_newer_than_any_client_that_can_be_had(project_copy: Operator) ->
     _break_something(project_copy)
     _assert_refused(
         project_copy, project_copy.command("deploy"), "app1: the server at 10.213.86.31 is PostgreSQL 17",
-        "postgresql-client-17 cannot be had", "http://127.0.0.1:9/none cannot be read from there",
+        "postgresql-client-17 is not available", "http://127.0.0.1:9/none cannot be read from there",
     )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from provision.app.layout import limiters
 from provision.engine import inventory
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
+from tests.e2e.hostile import slow_commands_on
 from tests.e2e.operator import Done, Operator
+from tests.e2e.test_redis_scripts import let_days_pass, look
 from tests.limiter.node import MODULE, bundle, install_packages, make_app
 from tests.limiter.waiting import until
 
@@ -156,13 +158,13 @@ def test_dump_of_version_1_restores(upgrade: Upgrade, upgraded: Operator) -> Non
     assert upgrade.latest.rpartition("/")[2] in tested
 
 
-def test_no_line_of_env_islost(upgrade: Upgrade, upgraded: Operator) -> None:
+def test_no_line_of_env_is_lost(upgrade: Upgrade, upgraded: Operator) -> None:
     assert upgraded.read("app1", "tail -n 2 /opt/medaction/.env") == MINE
     assert {"REDIS_URL=", "DATABASE_URL=", "NEXT_PUBLIC_NAME="} <= set(upgrade.variables.split())
     assert lost(upgrade.variables, upgraded.read("app1", VARIABLES)) == []
 
 
-def test_no_counter_islost(upgraded: Operator) -> None:
+def test_no_counter_is_lost(upgraded: Operator) -> None:
     counted, left = upgraded.redis("redis1", f"GET {COUNTER}", f"PTTL {COUNTER}", user="medaction").split()[1:]
     assert counted == "4" and 0 < int(left) <= 900_000
 
@@ -171,6 +173,16 @@ def test_no_counter_islost(upgraded: Operator) -> None:
 def test_the_handbooks_names_are_wrappers_now(upgraded: Operator, name: str) -> None:
     wrapper = upgraded.read("db1", f"cat /opt/medaction/scripts/{name}")
     assert f"/usr/local/lib/medaction/{name}" in wrapper and len(wrapper.splitlines()) < 10
+
+
+@pytest.mark.prove
+def test_no_command_keeps_another_client_waiting_once_scripts_are_gone(upgraded: Operator) -> None:
+    """What 1.0.0's app was allowed is taken from it sixteen days after its last script."""
+    look(upgraded)
+    let_days_pass(upgraded, 16)
+    upgraded.deploy("redis1")
+    assert "NOPERM" in upgraded.redis("redis1", "EVAL 'return 7' 0", user="medaction")
+    assert slow_commands_on(upgraded, "redis1") == {}
 
 
 def _has_no_history() -> bool:

@@ -292,7 +292,7 @@ def test_copy_that_lacks_what_was_there_is_noticed_though_its_source_says_nothin
     whole = newest(both)
     both.postgres("DELETE FROM kept WHERE n > 100")
     # The source's own comparison is put to silence, as whoever captures it would.
-    both.read("db1", "sed -i 's/few_rows=100/few_rows=1000000/' /usr/local/lib/medaction/lib/lost.sh")
+    both.read("db1", "sed -i 's/few_rows=100/few_rows=1000000/' /usr/local/lib/medaction/lib/loss-rules.sh")
     night(both)
     emptied = newest(both)
     offers = {each["dump"]: each for each in map(json.loads, vault(both, "--offer db1").splitlines())}

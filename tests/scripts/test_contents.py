@@ -345,6 +345,12 @@ def test_check_knows_the_restore_tests(host: Host) -> None:
     assert host.restore_test().returncode == 0
     assert "restored as a test" in host.backup("--check", before=at(NOON)).stdout
     verdict = Path(f"{host.latest.resolve()}.restore-test.json")
+    # The test's age counts, not the dump's, as in `make status`.
+    for days, code in ((15, 0), (16, 1)):
+        tested = f"{NOON - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+        verdict.write_text(re.sub(r'(?<="tested": ")[^"]+', tested, verdict.read_text()))
+        done = host.backup("--check", before=at(NOON))
+        assert done.returncode == code and f"restored as a test {days} days ago" in done.stdout, done.stdout
     verdict.write_text(
         verdict.read_text()
         .replace('"verdict": "ok"', '"verdict": "failed"')

@@ -1,4 +1,4 @@
-"""The role that reads the dumps: it dumps what the app's could, changes nothing, and runs no code of the app's."""
+"""The role that makes the dumps: it dumps what the app's could, changes nothing, and runs no code of the app's."""
 
 from __future__ import annotations
 

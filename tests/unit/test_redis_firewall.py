@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from provision.redis import layout
-from provision.redis.firewall import Before, Client, Knock, Visitors, Wall, addresses_of, cut_off, setting, told
+from provision.redis.firewall import Before, Client, Firewall, Knock, Visitors, addresses_of, cut_off, setting, told
 from provision.settings import Fault, Settings
 
 ValidSettings = Callable[..., Settings]
@@ -21,8 +21,8 @@ OWN = frozenset({"10.0.0.5", "fd00::5", "127.0.0.1"})
 NAME = "deploy-1"
 
 
-def wall(*named: str, refused: tuple[str, ...] = (), **hosts: str) -> Wall:
-    return Wall(
+def letting_in(*named: str, refused: tuple[str, ...] = (), **hosts: str) -> Firewall:
+    return Firewall(
         {name: tuple(addresses.split()) for name, addresses in hosts.items()},
         tuple(map(ip_network, named)), tuple(map(ip_network, refused)),
     )  # fmt: skip
@@ -115,13 +115,13 @@ def test_whoever_is_connected_and_not_let_in_is_named_with_the_setting(settings_
         )
     )  # fmt: skip
     before = Before(peers=("10.0.0.99", "10.0.0.98", "10.0.0.11"), inside=("172.18.0.0/16",))
-    strangers = cut_off(wall(app1="10.0.0.11"), before, visitors, OWN)
+    strangers = cut_off(letting_in(app1="10.0.0.11"), before, visitors, OWN)
     assert list(strangers) == ["10.0.0.99", "fd00::99", "10.0.0.98"]
     said = told(strangers, settings_of())
     assert "10.0.0.99 (not logged in, as medaction, 2 connections), fd00::99 (as operator), 10.0.0.98." in said
     assert 'redis_allow_from = ["app", "10.0.0.99", "fd00::99", "10.0.0.98"]' in said and '"!10.0.0.99"' in said
     answered = settings_of(redis_allow_from=["10.0.0.99", "!fd00::/64", "10.0.0.98", "app"])
-    allowed = Wall(
+    allowed = Firewall(
         {"app1": ("10.0.0.11",)}, tuple(answered.redis_allowed_networks), tuple(answered.redis_refused_networks)
     )
     assert cut_off(allowed, before, visitors, OWN) == {}
@@ -139,7 +139,7 @@ def test_the_sets_hold_exactly_what_is_allowed_and_not_refused():
     parts = [str(sub) for length in range(27, 33) for sub in net.subnets(new_prefix=length)]
     for _ in range(200):
         named, refused = (tuple(random.sample(parts, random.randint(0, 4))) for _ in range(2))
-        sets = [ip_network(each) for each in wall(*named, refused=refused).networks[4]]
+        sets = [ip_network(each) for each in letting_in(*named, refused=refused).networks[4]]
         assert not any(one.overlaps(other) for one, other in itertools.combinations(sets, 2))  # nft refuses those
         for address in net:
             allowed = any(address in ip_network(each) for each in named)
@@ -149,17 +149,17 @@ def test_the_sets_hold_exactly_what_is_allowed_and_not_refused():
 
 def test_the_table_has_both_families_and_says_whose_address_is_which(settings_of: ValidSettings):
     settings = settings_of(redis_host="10.0.0.5", redis_port=6400)
-    _, file, unit, *_ = layout.firewall(settings, wall("10.0.7.0/24", "fd00:7::/48", app1="10.0.0.11 fd00::11"))
+    _, file, unit, *_ = layout.firewall(settings, letting_in("10.0.7.0/24", "fd00:7::/48", app1="10.0.0.11 fd00::11"))
     assert "elements = { 10.0.0.11, 10.0.7.0/24 }" in file.content and "{ fd00::11, fd00:7::/48 }" in file.content
     assert "# host app1 10.0.0.11\n# host app1 fd00::11\n" in file.content
     assert file.content.count("tcp dport { 6400 }") == 2 and file.path in unit.content
 
 
 def test_nobody_allowed_is_a_table_without_elements(settings_of: ValidSettings):
-    _, file, *_ = layout.firewall(settings_of(redis_host="10.0.0.5", redis_allow_from=[]), wall())
+    _, file, *_ = layout.firewall(settings_of(redis_host="10.0.0.5", redis_allow_from=[]), letting_in())
     assert "elements" not in file.content and "reject with tcp reset" in file.content
 
 
 def test_an_address_is_told_apart_from_one_that_only_looks_like_it():
-    known = wall(app1="10.0.0.1")
+    known = letting_in(app1="10.0.0.1")
     assert known.lets_in("10.0.0.1") and not known.lets_in("10.0.0.10") and not known.lets_in(str(ip_address("::1")))

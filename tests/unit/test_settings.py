@@ -278,7 +278,7 @@ def test_a_refused_variable_of_the_app_is_not_shown(faults_of: Faults):
     assert "zq-hidden" not in repr(faults_of(app_env={"SMTP": "zq-hidden\n"}))
 
 
-def test_rules_across_settings_are_told_beside_otherfaults_of(faults_of: Faults):
+def test_rules_across_settings_are_told_beside_other_faults(faults_of: Faults):
     told = repr(
         faults_of(
             redis_port=70000,

@@ -61,9 +61,9 @@ start_test_container() { # DIRECTORY
         "${bounds[@]}" --pids-limit 256 --memory "${half_kb}k" --memory-swap "${half_kb}k" --cpu-shares 200 \
         --shm-size 256m --tmpfs /tmp:mode=1777,size=64m --workdir / \
         --volume "$1:$1" --volume "$1/dump:$1/dump:ro" \
-        --volume "$here/test-container.sh:/test-container.sh:ro" \
+        --volume "$here/serve-test-container.sh:/serve-test-container.sh:ro" \
         --volume "$backup_restore_test_dir/.passwd:/etc/passwd:ro" \
-        --entrypoint /bin/sh "$image" /test-container.sh "$1/calls" >/dev/null
+        --entrypoint /bin/sh "$image" /serve-test-container.sh "$1/calls" >/dev/null
 }
 
 # With the volume that the image declares.

@@ -43,12 +43,9 @@ $left_out_sql, member AS (
        AND c.oid NOT IN (SELECT indexrelid FROM unfinished)
 )"
 
-# Each object that a restore must bring back, and all of its definition that a restore must not change. What
-# is
-# made anew with another name is left to its parent (foreign keys and triggers of partitions), and so is the
-# order
-# of columns that are inherited. An expression that was printed and read again has its casts and brackets in
-# other
+# Each object that a restore must bring back, and all of its definition that a restore must not change. What is made
+# anew with another name is left to its parent (foreign keys and triggers of partitions), and so is the order of
+# columns that are inherited. An expression that was printed and read again has its casts and brackets in other
 # places, so they are left out of those.
 objects_sql() { # COLUMNS THAT ARE WANTED OF object, line
     cat <<SQL

@@ -13,6 +13,7 @@
 : "${backup_parallel_jobs?}"
 : "${backup_reserve_mb?}"
 : "${backup_failure_hook?}"
+: "${backup_hook?}"
 : "${postgres_mode?}"
 : "${postgres_host?}"
 : "${postgres_port?}"

@@ -153,7 +153,7 @@ prefixes() {
 load_verdicts() { # TIER...
     local kind
     for kind in "$@"; do
-        load_json 'verdict message' "$(tier_dir "$kind")/$app_name"*.restore-test.json
+        load_json 'verdict message tested' "$(tier_dir "$kind")/$app_name"*.restore-test.json
     done
 }
 

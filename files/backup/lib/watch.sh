@@ -112,14 +112,13 @@ check_weekly_of() { # PREFIX
 }
 
 check_restore_test_of() { # PREFIX
-    local path now age how
-    now=$(seconds_of "$(wall_clock)")
+    local path age how
     while read -r path; do
-        age=$(( (now - $(seconds_of "$(stamp_of "$path")")) / 86400 ))
+        age=$(days_since_test_of "$path")
         case ${json[$path.restore-test.json verdict]:-} in
             ok)
                 if (( age > backup_restore_test_maximum_age_days )); then
-                    find_out 1 "$1: the newest dump that was restored is $age days old"
+                    find_out 1 "$1: a dump was last restored as a test $age days ago"
                 else
                     how=${json[$path.restore-test.json message]:-}
                     find_out 0 "$1: restored as a test $age days ago${how:+, $how}"
@@ -132,6 +131,16 @@ check_restore_test_of() { # PREFIX
     done < <(all_dumps "$1" | with_manifest | that_are_past)
     if (( ${age:-0} > backup_restore_test_maximum_age_days )); then
         find_out 1 "$1: no dump was ever restored: run restore-database.sh --test"
+    fi
+}
+
+# Of a dump that was never tested, since it was made.
+days_since_test_of() { # DUMP
+    local tested=${json[$1.restore-test.json tested]:-}
+    if [[ -n $tested ]] && tested=$(date --date="$tested" +%s 2>/dev/null); then
+        printf '%s' $(( ($(date +%s) - tested) / 86400 ))
+    else
+        printf '%s' $(( $(age_of "$1") / 86400 ))
     fi
 }
 
@@ -206,7 +215,7 @@ write_status() { # STATE EXIT CODE MESSAGE
 # Tells the program of backup_hook how a run stands: what its status file says, on standard input. It can fail, and has
 # a minute; no backup waits longer for it, or fails by it.
 call_hook() {
-    [[ -n ${backup_hook:-} ]] || return 0
+    [[ -n $backup_hook ]] || return 0
     timeout 60 /bin/sh -c "$backup_hook" <"$(status_file_of "$prefix" "$tier")" >&2 9>&- ||
         warn 'backup_hook failed: it may not know of this run'
 }

@@ -119,7 +119,7 @@ programs_in_container() {
     pg_bin=$test_dir/bin
     server_host=/tmp
     mkdir "$pg_bin" "$TMPDIR"
-    for name in initdb postgres psql pg_restore; do ln -s "$here/in-test-container.sh" "$pg_bin/$name"; done
+    for name in initdb postgres psql pg_restore; do ln -s "$here/call-test-container.sh" "$pg_bin/$name"; done
 }
 
 run_test_server() { # ENCODING LOCALE

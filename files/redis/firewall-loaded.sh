@@ -1,5 +1,5 @@
 #!/bin/sh
-# What of Redis' firewall is not as its file and unit say. Usage: wall-loaded.sh FILE TABLE UNIT DROP-IN
+# What of Redis' firewall is not as its file and unit say. Usage: firewall-loaded.sh FILE TABLE UNIT DROP-IN
 # Prints a line for each difference: table, unit. The file is read into a network namespace of its own, so that nft
 # tells both tables in the same words.
 file=$1 table=$2 unit=$3 drop_in=$4

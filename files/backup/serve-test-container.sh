@@ -3,7 +3,7 @@
 # of its own, named on the FIFO `bell`, with a script, `run`, and the FIFOs of its input, outputs and end.
 # Whoever asks is the test, as the same user: a hostile dump could run anything here anyway.
 #
-#   test-container.sh DIRECTORY
+#   serve-test-container.sh DIRECTORY
 cd "$1" || exit
 while read -r call; do
     {

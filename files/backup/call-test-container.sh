@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the program that it is called by the name of in the container of a restore test: see test-container.sh,
+# Runs the program that it is called by the name of in the container of a restore test: see serve-test-container.sh,
 # which does it. $test_calls is the directory that both know.
 #
 # Managed by the project that deploys this host: what is changed here is overwritten by the next deploy.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a Redis host lets in, and whom. Usage: wall.sh PORT FILE TABLE CONTAINER
+# What a Redis host lets in, and whom. Usage: look-at-firewall.sh PORT FILE TABLE CONTAINER
 # Prints, a line each: "host NAME ADDRESS" as our file has it; "up" when our table is there; "refused ADDRESS" for whom
 # it has refused in the last minute; "peer ADDRESS" for who is connected; "inside NETWORK" for the container's own.
 port=$1 file=$2 table=$3 container=$4
