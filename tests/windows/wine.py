@@ -18,7 +18,10 @@ import shlex
 import subprocess
 import tarfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from tests.sandbox import docker, engine, images
 from tests.sandbox.errors import SandboxError
@@ -57,11 +60,13 @@ class Windows:
         """Where a path below C:\\MedAction lies on this machine."""
         return self.place / windows.removeprefix("C:\\MedAction\\").replace("\\", "/")
 
-    def powershell(self, script: str, seconds: int = 300) -> Ended:
-        """Run PowerShell text, as a file, to its end."""
+    def powershell(self, script: str, seconds: int = 300, at: datetime | None = None) -> Ended:
+        """Run PowerShell text, as a file, to its end; with the clock at a moment."""
         (self.place / "run.ps1").write_bytes(b"\xef\xbb\xbf" + script.encode())
         return self._run(
-            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'", seconds
+            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'",
+            seconds,
+            at,
         )
 
     def script(self, name: str, *arguments: str) -> Ended:
@@ -69,6 +74,12 @@ class Windows:
         words = " ".join(shlex.quote(word) for word in arguments)
         path = f"C:\\MedAction\\scripts\\{name}.ps1"
         return self._run(f"powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File '{path}' {words}")
+
+    def command(self, line: str, at: datetime | None = None) -> Any:
+        """Run a command line as sshd would, with what stands in for wine's lacks: as testinfra's results are."""
+        standins = shlex.quote(run.ENVIRONMENT["POWERSHELL_STANDINS"])
+        done = self._run(f"cmd.exe /c {shlex.quote(line)}", at=at, before=f"export POWERSHELL_STANDINS={standins};")
+        return SimpleNamespace(rc=done.code, stdout_bytes=done.output.encode(), stderr_bytes=done.errors.encode())
 
     def start(self, script: str) -> subprocess.Popen[bytes]:
         """PowerShell text that goes on running beside what follows."""
@@ -79,9 +90,13 @@ class Windows:
             ["docker", "exec", "--tty", self.container, "sh", "-c", line], stdout=subprocess.DEVNULL
         )
 
-    def _run(self, command: str, seconds: int = 300) -> Ended:
+    def _run(self, command: str, seconds: int = 300, at: datetime | None = None, before: str = "") -> Ended:
+        # Files keep their times: by those wine sees whether its own set-up is out of date.
+        fake = "env NO_FAKE_STAT=1 FAKETIME_DONT_FAKE_MONOTONIC=1 faketime"
+        clock = f"{fake} '{at:%Y-%m-%d %H:%M:%S}'" if at else ""
         # Standard input is the terminal; the other two are files, so that they stay apart.
-        line = f"cd /tmp; wine {command} >out 2>err; echo $? >code; tar -c out err code >/medaction/run.tar"
+        line = f"cd /tmp; {before} {clock} wine {command} >out 2>err; echo $? >code;"
+        line += " tar -c out err code >/medaction/run.tar"
         argv = ["docker", "exec", "--tty", self.container, "sh", "-c", line]
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=seconds, check=False)
         with tarfile.open(self.place / "run.tar") as said:
