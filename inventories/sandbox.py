@@ -48,8 +48,9 @@ if not _without:
                 "sandbox_profile": "wine",
                 "ssh_user": "Administrator",
                 "_sudo": False,
-                # Its programs are PostgreSQL 18's, db1's server is Debian's.
+                # Its programs are PostgreSQL 18's, db1's server is Debian's: it has one of its own.
                 "postgres_host": "127.0.0.1",
+                "postgres_port": 5432,
             },
         )
     )

@@ -249,11 +249,7 @@ def _read_text(path: str) -> str:
 @operation()
 def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[StringCommand, None, None]:
     """There is a complete dump in one of `places`; else `script` makes one now, and its failure fails the step."""
-    if script not in _paths(script):
-        # Not there before the first deploy.
-        newest = None
-    else:
-        newest = host.get_fact(NewestBackup, places=tuple(places), pattern=pattern, script=script)
+    newest = host.get_fact(NewestBackup, places=tuple(places), pattern=pattern, script=script)
     if newest is None or not newest["complete"]:
         note(host, "no complete backup lies there yet" if not newest or newest["path"] is None else
              f"{newest['path']}: the newest backup is not complete")  # fmt: skip

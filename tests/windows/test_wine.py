@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from tests.windows.settings import settings
 from tests.windows.wine import PG_DUMP, SERVER, Missing, Windows, started
 
 GOOD, LEFT_UNDONE = 0, 3
+TRAILER = b"-- PostgreSQL database dump complete"
 DATABASE = "l'hôpital (2) été"
 CONTENT = (
     "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY i)), current_setting('TimeZone'),"
@@ -214,6 +217,39 @@ def test_the_free_space_is_that_of_the_directorys_own_volume(host: Windows):
         assert "the free space is that of the drive's root" not in done.errors
     finally:
         settings_file.write_bytes(before)
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_a_backup_killed_at_forty_moments_loses_no_dump_and_the_next_run_mends_it(host: Windows, proved):
+    chance, met = random.Random(16), 0
+    assert host.script("backup-database").code == GOOD
+    for number in range(40):
+        before = {dump: dump.read_bytes() for dump in _dumps(host)}
+        met += _killed(host, chance.uniform(0.5, 5))
+        assert all(dump.exists() and dump.read_bytes() == content for dump, content in before.items()), number
+        for dump in _dumps(host):
+            assert TRAILER in gzip.decompress(dump.read_bytes())[-4096:], (number, dump)
+        done = host.script("backup-database")
+        assert done.code == GOOD and _status(host)["state"] == "ok", (number, done.errors)
+        newest = _dumps(host)[-1]
+        assert (
+            newest not in before and host.file("backups\\medaction_latest.sql.gz").read_bytes() == newest.read_bytes()
+        )
+        assert not [path for path in host.file("backups").glob("**/*") if ".part" in path.name], number
+    proved(f"40 kills, {met} of them while it ran")
+
+
+def _killed(machine: Windows, seconds: float) -> bool:
+    """Kill a backup and what it has started after so long; return whether it still ran."""
+    line = "wine powershell.exe -NoProfile -ExecutionPolicy Bypass -File 'C:\\MedAction\\scripts\\backup-database.ps1'"
+    argv = ["docker", "exec", "--tty", machine.container, "sh", "-c", line]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
+        time.sleep(seconds)  # a moment of chance, not a condition
+        ran = running.poll() is None
+        docker.attempt("exec", machine.container, "pkill", "-KILL", "-f", "[b]ackup-database|[p]g_dump")
+        running.wait(60)
+    return ran
 
 
 SCHEDULER = "Import-Module 'Z:\\usr\\local\\lib\\windows\\scheduler.psm1'\n"
