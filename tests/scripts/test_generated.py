@@ -101,8 +101,11 @@ def backed_up(host: Host, chance: random.Random) -> None:
 
 def rows(cluster: Cluster, database: str) -> str:
     """Each table's number of rows and their sum, whatever the order of columns: that of inherited ones may change."""
-    named = cluster.ask(database, "SELECT json_agg(format('%I.%I', schemaname, tablename) ORDER BY 1) FROM pg_tables"
-                         " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'")  # fmt: skip
+    named = cluster.ask(
+        database,
+        "SELECT json_agg(format('%I.%I', schemaname, tablename) ORDER BY schemaname, tablename) FROM pg_tables"
+        " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'",
+    )
     lines = [
         cluster.ask(database, f"SELECT $${table}$$, count(*), md5(string_agg(j::text, ',' ORDER BY j::text))"
                               f" FROM (SELECT to_jsonb(t) j FROM {table} t) each")
