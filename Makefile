@@ -32,7 +32,7 @@ MAKEFLAGS += -q
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy plan verify status unlock render known-hosts secrets keys recover remove settings sandbox sandbox-down test \
+.PHONY: help deploy plan verify status report unlock render known-hosts secrets keys recover remove settings sandbox sandbox-down test \
 	test-windows prove bench lint lock
 
 help: ## these lines
@@ -49,6 +49,9 @@ verify: .venv/.complete ## prove on ENV's hosts that all is as described (WRITE=
 
 status: .venv/.complete ## the fleet at a glance, the worst first, and what to do (JSON=1: for programs)
 	@$(PROVISION) status $(NARROWED) $(if $(JSON),--json)
+
+report: .venv/.complete ## the same as one page for a browser, the file OUT, with what changed since the last one
+	@$(PROVISION) report $(NARROWED) --out '$(OUT)'
 
 unlock: .venv/.complete ## let one client begin anew: LIMITER=login, the address or account on standard input
 	@$(PROVISION) unlock $(NARROWED) --limiter '$(LIMITER)'

@@ -19,6 +19,7 @@ from provision.engine.preflight import members as all_members
 from provision.engine.preflight import one_host
 from provision.postgres.preflight import database_server, dump_role, require_client_package
 from provision.postgres.role import postgres_client
+from provision.record.preflight import neighbours
 from provision.record.role import begin, record
 from provision.redis.admission import admitted
 from provision.redis.preflight import redis_elsewhere, redis_host
@@ -36,10 +37,13 @@ with one_host(host, state):
     settings = member.settings
     system = platform(host)
     locked(host)
+    environment, members = inventory.environment_of(host.groups), all_members()
+    if not system.is_windows:
+        others = neighbours(host, settings, environment, member.groups)
 
     if "redis" in member.groups and not system.is_windows:
-        site = redis_host(host, settings)
-        firewall = admitted(host, state, member, all_members(), site, from_windows=WindowsKnocks)
+        site = redis_host(host, settings, others)
+        firewall = admitted(host, state, member, members, site, from_windows=WindowsKnocks)
     if "app" in member.groups:
         variables_told(host, settings)
     if "app" in member.groups and settings.redis_mode == "external":
@@ -51,7 +55,6 @@ with one_host(host, state):
             require_client_package(host, settings, system, database)
             lacks = dump_role(host, settings, database)
 
-    environment, members = inventory.environment_of(host.groups), all_members()
     known_hosts_only(host, state, member, members)
     vaults = sources.vaults(environment, members)
     if "backup" in member.groups and not system.is_windows:

@@ -27,8 +27,8 @@ stand above it here (`tests/unit/test_map.py`):
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
     windows      acl task snippets facts operations layout checks role
                      the same subjects on a Windows host
-    commands     table choice hooks verify secrets keys recover deploy plan health status unlock render remove
-                 known_hosts settings
+    commands     table choice hooks verify secrets keys recover deploy plan health status pictures since report unlock
+                 render remove known_hosts settings
                      what `make` calls, one command a file
 
 In a subject's room, `layout` says what lies where, rendered, without a host; `facts` read a host, one command each;

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error",
     "verify": "prove on the hosts that everything is as described",
     "status": "the fleet at a glance, the worst first; exit 0 well, 1 warning, 2 critical, 3 a host was not asked",
+    "report": "the same as one page for a browser, into the file --out: pictures, and what changed since the last one",
     "unlock": "let one client of one limiter begin anew: --limiter login, who it is on standard input",
     "render": "write every file that a deploy would put on each host below --out",
     "known-hosts": "ask the hosts for their SSH keys, show them, and accept no others from then on",
@@ -43,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--limit", default="", help="only these hosts or groups, commas between")
     words.add_argument("--skip", default="", help="not these hosts or groups, commas between")
     words.add_argument("--partial", action="store_true", help="plan, deploy: the hosts that answer; exit 1 says so")
-    words.add_argument("--out", default="", help="render: the directory to write below; keys: the new file")
+    words.add_argument(
+        "--out", default="", help="render: the directory to write below; keys: the new file; report: the page"
+    )
     words.add_argument("--limiter", default="", help="unlock: the limiter, such as login")
     words.add_argument(
         "--host", default="", help="recover: the host that lost its backups; remove: with --data, the hosts once more"

@@ -97,8 +97,9 @@ def levels() -> tuple[list[Level], list[list[Level]]]:
     windows = Level("windows", ("tests/windows",), follows=(everywhere,))  # its wine is in an image of the sandbox's
     scripts, rules = Level("scripts", ("tests/scripts",)), Level("rules", ("tests/rules",))
     # It measures milliseconds, so nobody beside it may keep it waiting. Who has no right to that runs it as it is.
+    report = Level("report", ("tests/report",))
     limiter = Level("limiter", ("tests/limiter",), before=("nice", "-n", "-10"))
-    return first, [[everywhere, servers, docker1], [scripts, rules, limiter, windows]]
+    return first, [[everywhere, servers, docker1], [scripts, rules, report, limiter, windows]]
 
 
 def main(options: list[str]) -> int:

@@ -5,7 +5,11 @@ if cd "$1" 2>/dev/null; then
     if [ -s "$kind" ] && [ -s "$kind.pub" ]; then echo "$kind=$(cut -d " " -f 1,2 "$kind.pub")"; fi
   done
   # More than one key in it is none of ours: they are told together, and are another than the one kept.
-  if [ -s age ]; then echo "age=$(age-keygen -y age | paste -sd " ")"; fi
+  # Where a removal has taken the tool away it is what that wrote beside the key.
+  if [ -s age ]; then
+    keys=$(age-keygen -y age 2>/dev/null || sed -n 's/^# public key: //p' age)
+    echo "age=$(echo "$keys" | paste -sd " ")"
+  fi
 fi
 host=/etc/ssh/ssh_host_ed25519_key.pub
 if [ -s "$host" ]; then echo "host=$(cut -d " " -f 1,2 "$host")"; fi

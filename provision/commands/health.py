@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from provision.backup.facts import Report, made_at
@@ -51,20 +52,26 @@ class Health:
     redis: str = ""
     report: Report | None = None
     vaults: tuple[Vault, ...] = ()
-    last: Mapping[str, str] = field(default_factory=dict)  # who did what last, and when
+    done: Sequence[Mapping[str, str]] = ()  # who did what, and when, the newest first
+    redis_info: Mapping[str, str] = field(default_factory=dict)  # what Redis says of itself (INFO)
 
     @property
     def asked(self) -> bool:
         return not self.lost
 
     @property
+    def last(self) -> Mapping[str, str]:
+        """Who did what last; empty where nothing is written down."""
+        return self.done[0] if self.done else {}
+
+    @cached_property
     def findings(self) -> list[Finding]:
         """The worst first."""
         return sorted(self._found(), key=lambda each: -each.severity)
 
     @property
     def severity(self) -> int:
-        return max((each.severity for each in self._found()), default=OK)
+        return max((each.severity for each in self.findings), default=OK)
 
     def _found(self) -> Iterator[Finding]:
         if not self.asked:

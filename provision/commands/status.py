@@ -56,31 +56,31 @@ DISPENSABLE = ("kept", "next run", "last good backup", "size", "last run")
 def run(arguments: Namespace) -> int:
     """Print the fleet, or with --json the same for programs. Exit 0 all well, 1 warning, 2 critical, 3 not asked."""
     try:
-        healths = _all(arguments)
+        healths = fleet(arguments)
     except inventory.InventoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_ASKED
     if arguments.json:
-        print(json.dumps(_document(arguments.env, healths), indent=2).replace("\x7f", "\\u007f"))
+        print(json.dumps(document(arguments.env, healths), indent=2).replace("\x7f", "\\u007f"))
     else:
-        _show(healths)
+        show(healths)
     return max(health.severity for health in healths)
 
 
-def _all(arguments: Namespace) -> list[Health]:
-    """The worst first."""
+def fleet(arguments: Namespace, lines: int = 1) -> list[Health]:
+    """What every host of the command line says, the worst first; of its history the last lines."""
     environment = inventory.Environment(arguments.env)
     members = environment.chosen(arguments.limit, arguments.skip)
     with runs.connected(environment, [member.name for member in members]) as hosts:
         pairs = list(zip(hosts, members, strict=True))
-        asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair), pairs)
+        asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair, lines), pairs)
         vaults = [vault for vault in Pool(_AT_ONCE).map(lambda pair: _proven(*pair), pairs) if vault]
     # No vault fetches from a Windows host yet.
     healths = [each if each.member.is_windows else replace(each, vaults=tuple(vaults)) for each in asked]
     return sorted(healths, key=lambda health: -health.severity)
 
 
-def _show(healths: list[Health]) -> None:
+def show(healths: list[Health]) -> None:
     rows = [row for health in healths for row in rows_of(health)]
     columns = [column for column in COLUMNS if any(row[column] for row in rows)]
     dispensable = [column for column in DISPENSABLE if column in columns]
@@ -109,24 +109,25 @@ def _tell_of_the_last(healths: list[Health]) -> None:
         print(shown(f"last done: {time.replace('T', ' ')} UTC, {what} on {names} by {who}: {result}"))
 
 
-def health_of(host: Host, member: inventory.Member) -> Health:
+def health_of(host: Host, member: inventory.Member, lines: int = 1) -> Health:
     """What a host says; one that cannot be asked, or gives no answer, is no end for the others."""
     if not host.connected:
         return Health(member, "it could not be connected to, why not stands above")
     settings = member.settings
     with ctx_host.use(host):
-        redis, report = "", None
+        redis, info, report = "", dict[str, str](), None
         if "redis" in member.groups and not member.is_windows:
             password = PrivateInput(question(settings.redis_operator_password.get_secret_value()))
             live = host.get_fact(Redis, port=settings.redis_port, _stdin=password, _ignore_errors=True)
-            redis = in_words(live)
+            redis, info = in_words(live), live.info
         if "backup" in member.groups:
             report = ask_backups(host, member)
-        last: dict[str, str] = {}
+        done: list[dict[str, str]] = []
         if not member.is_windows:
-            last = host.get_fact(history.LastDone, files=history.files_of(settings), _ignore_errors=True)
+            files = history.files_of(settings)
+            done = host.get_fact(history.LastDone, files=files, most=lines, _ignore_errors=True)
     lost = reach.why_lost(host)
-    return Health(member, lost) if lost else Health(member, redis=redis, report=report, last=last)
+    return Health(member, lost) if lost else Health(member, redis=redis, report=report, done=done, redis_info=info)
 
 
 def _proven(host: Host, member: inventory.Member) -> Vault | None:
@@ -179,9 +180,13 @@ def rows_of(health: Health) -> list[dict[str, str]]:
     ]
 
 
-def _off_site(health: Health, database: str) -> str:
+def off_site(health: Health, database: str) -> dict[str, str]:
     """How old the newest copy in each vault is that was proven and lacks nothing."""
-    ages = {vault.name: _age_off_site(vault, health.member.name, database) for vault in health.vaults}
+    return {vault.name: _age_off_site(vault, health.member.name, database) for vault in health.vaults}
+
+
+def _off_site(health: Health, database: str) -> str:
+    ages = off_site(health, database)
     return ", ".join(f"{name} {age}" if len(ages) > 1 else age for name, age in ages.items())
 
 
@@ -216,12 +221,12 @@ def _database_row(database: str, report: Report, now: datetime) -> dict[str, str
     }
     if dumps:
         row["last good backup"] = dumps[0]["dump"]
-        row["age"] = _age(now, dumps[0]["dump"])
-        row["size"] = _size(dumps[0]["bytes"]) + _trend(dumps)
+        row["age"] = age(now, dumps[0]["dump"])
+        row["size"] = size(dumps[0]["bytes"]) + _trend(dumps)
     return row
 
 
-def _document(environment: str, healths: list[Health]) -> dict[str, Any]:
+def document(environment: str, healths: list[Health]) -> dict[str, Any]:
     """What docs/status.md describes."""
     return {
         "version": SCHEMA_VERSION,
@@ -271,14 +276,14 @@ def _worst(states: Iterable[str]) -> str:
     return max(states, key=lambda state: rank.get(state, 0), default="never")
 
 
-def _age(now: datetime, dump: str) -> str:
+def age(now: datetime, dump: str) -> str:
     made = made_at(dump)
     assert made is not None
     hours = (now - made).total_seconds() / 3600
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} d"
 
 
-def _size(amount: float) -> str:
+def size(amount: float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:
             return f"{amount:.0f} {unit}"

@@ -56,27 +56,27 @@ def head(environment: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-class LastDone(Fact[dict[str, str]]):
-    """Given files of such lines, return the newest line of them all: time, who, what, result; empty: there is none."""
+class LastDone(Fact[list[dict[str, str]]]):
+    """Given files of such lines, return the last `most` of each, the newest first: time, who, what, result."""
 
     @override
-    def command(self, files: Sequence[str]) -> StringCommand:
+    def command(self, files: Sequence[str], most: int = 1) -> StringCommand:
         quoted = [QuoteString(file) for file in files]
         # One of them lies in the backup user's directory, who may put a link there, or a pipe that never ends.
         return asked(
             "for f in", *quoted, '; do if [ -f "$f" ] && [ ! -L "$f" ]; then',
-            'timeout 5 tail -n 1 -- "$f" 2>/dev/null | head -c 100000; echo; fi; done; true',
+            f'timeout 5 tail -n {most} -- "$f" 2>/dev/null | tail -c 100000; echo; fi; done; true',
         )  # fmt: skip
 
     @staticmethod
     @override
-    def default() -> dict[str, str]:
-        return {}
+    def default() -> list[dict[str, str]]:
+        return []
 
     @override
-    def read(self, lines: list[str]) -> dict[str, str]:
+    def read(self, lines: list[str]) -> list[dict[str, str]]:
         found = [told for told in map(_told, lines) if told]
-        return max(found, key=lambda each: each["time"], default={})
+        return sorted(found, key=lambda each: each["time"], reverse=True)
 
 
 def _told(text: str) -> dict[str, str]:

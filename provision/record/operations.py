@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,20 +139,25 @@ def _tell_of_leftovers(now: layout.Listed, roles: Sequence[str], environment: st
         )
 
 
+def readable(texts: Mapping[str, str]) -> dict[str, layout.Listed]:
+    """By app_name what such lists say; those that cannot be read are somebody else's."""
+    found = {}
+    for path, text in texts.items():
+        with contextlib.suppress(ValueError):
+            found[posixpath.basename(posixpath.dirname(path)).removesuffix("-deploy")] = layout.read(text)
+    return found
+
+
 def _tell_of_others(others: Mapping[str, str], environment: str) -> None:
-    """What a deploy of this environment put here under another app_name."""
-    for path, text in others.items():
-        try:
-            other = layout.read(text)
-        except ValueError:
-            continue  # somebody else's
+    """What a deploy of an environment of this name put here under another app_name: perhaps this app's former one."""
+    for app, other in readable(others).items():
         if other.environment == environment:
-            app = posixpath.basename(posixpath.dirname(path)).removesuffix("-deploy")
             for role in sorted(other.of):
                 warn(
                     host,
-                    f"still has what it had as {role} while app_name was {app!r}: {removal.in_words(other.of[role])}."
-                    f" `make remove ENV={environment} LIMIT={host.name} ROLE={role} APP={app}` takes it away",
+                    f"has the role {role} of an app {app!r} too: {removal.in_words(other.of[role])}. If that was this"
+                    f" one's app_name before, `make remove ENV={environment} LIMIT={host.name} ROLE={role} APP={app}`"
+                    " takes it away",
                 )
 
 

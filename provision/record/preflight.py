@@ -1,14 +1,62 @@
-"""What a removal finds on a host, before the first change on any."""
+"""What lists a deploy or a removal finds on a host, before the first change on any."""
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Collection, Mapping
 
 from pyinfra.api import Host
 
 from provision.engine.preflight import PreflightError
 from provision.record import layout, removal, undo
-from provision.record.operations import Lists
+from provision.record.operations import Lists, readable
+from provision.settings import Settings
+
+
+def neighbours(
+    host: Host, settings: Settings, environment: str, groups: Collection[str]
+) -> Mapping[str, layout.Listed]:
+    """What deploys of other apps have listed on the host, by app_name.
+
+    Raise PreflightError where the host is another environment's, or a directory is where another app has its data.
+    """
+    path = layout.path(settings)
+    answer = host.get_fact(Lists, path=path, journal=layout.journal(settings))
+    objection = _of_another_environment(path, answer.text, environment)
+    others = readable(answer.others)
+    for role, setting, wanted in (
+        ("backup", "backup_dir", settings.backup_dir),
+        ("vault", "vault_dir", settings.vault_dir),
+    ):
+        if role in groups:
+            objection = objection or _in_anothers(role, setting, wanted, others, f"ENV={environment} LIMIT={host.name}")
+    if objection:
+        raise PreflightError(f"{host.name}: {objection}; no host was changed")
+    return others
+
+
+def _of_another_environment(path: str, text: str, environment: str) -> str | None:
+    (listed,) = readable({path: text}).values() or (layout.Listed(),)
+    if listed.environment in ("", environment):
+        return None
+    renamed = f'"environment": "{listed.environment}"', f'"environment": "{environment}"'
+    return (
+        f"this host belongs to the environment {listed.environment}, says its {path}, and this is {environment}: two"
+        " environments of one app need hosts of their own, or an app_name each. If the environment was only renamed:"
+        f" `sed -i 's/{renamed[0]}/{renamed[1]}/' {path}` there"
+    )
+
+
+def _in_anothers(role: str, setting: str, wanted: str, others: Mapping[str, layout.Listed], where: str) -> str | None:
+    for app, listed in others.items():
+        has = listed.of.get(role, layout.things({}))["data"]
+        if removal.is_data(wanted, has) or any(removal.is_data(each, [wanted]) for each in has):
+            return (
+                f"{setting} = {wanted!r}, and the app {app} has its own there, says its {layout.path_of(app)}: choose"
+                f" another directory. If app_name was {app!r} before: `make remove {where} ROLE={role} APP={app}`"
+                " first, which keeps its data"
+            )
+    return None
 
 
 def asked(host: Host) -> undo.Wanted:

@@ -39,7 +39,7 @@ class Site:
     whether they include ours; `shadowed` are those of others that Compose does not read, since ours is the first.
     `has_override` tells of an override that root has made, or that goes with a Compose file of others.
     `other_package` is the one of Redis and Valkey that is not wanted, where it is ours already; `lacks_package` says
-    that the distribution has not the one that is.
+    that the distribution has not the one that is. `served` are other apps that the package's Redis is listed for.
     """
 
     listeners: tuple[Listener, ...] = ()
@@ -57,6 +57,7 @@ class Site:
     has_override: bool = False
     other_package: str = ""
     lacks_package: bool = False
+    served: tuple[str, ...] = ()
 
 
 Holder = Literal["nobody", "package", "compose", "debian", "stranger"]
@@ -114,14 +115,17 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             f"redis_port = {settings.redis_port} is held by {_who(site)}, which is no Redis of this project: stop it,"
             " or choose another redis_port"
         )
+    if another := _of_another_app(site, found, settings):
+        return another
     if settings.redis_take_over:
         return None
-    others = site.users - {"default", OPERATOR, SAMPLER, settings.redis_user}
+    others = _other_users(site, settings)
     if mode == "package" and site.redis_conf == "ours" and others:
         return (
             f"this project's Redis there serves {', '.join(sorted(others))} already, which {settings.redis_user} would"
-            " lock out: one Redis host serves one app of one environment. Choose another host; or, when that user was"
-            " only renamed, set redis_take_over = True for this host, and take it out again afterwards"
+            " lock out: in mode 'package' a host serves one app of one environment. Choose another host, or for this"
+            " app redis_mode = 'compose' with a redis_port of its own; or, when that user was only renamed, set"
+            " redis_take_over = True for this host, and take it out again afterwards"
         )
     if found in ("package", "compose") and found != mode and keys != 0:
         data = (
@@ -143,6 +147,34 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
             f"there is a Redis of Debian's package already, {what}, that this project never set up: to hand it over,"
             f" set redis_take_over = True for this host ({conf} is kept as {conf}.previous, its data stay in"
             f" /var/lib/{settings.redis_package}), or choose another host"
+        )
+    return None
+
+
+def is_of_another_app(site: Site, settings: Settings) -> bool:
+    """Whether the package's Redis, which this project set up, serves another app."""
+    return bool(site.served) or (not settings.redis_take_over and bool(_other_users(site, settings)))
+
+
+def _other_users(site: Site, settings: Settings) -> frozenset[str]:
+    return site.users - {"default", OPERATOR, SAMPLER, settings.redis_user}
+
+
+def _of_another_app(site: Site, found: Holder, settings: Settings) -> str | None:
+    """Why the package's Redis, which serves other apps by their own lists, cannot be this one's too."""
+    if not site.served:
+        return None
+    apps = ", ".join(site.served)
+    if settings.redis_mode == "package" and not settings.redis_take_over:
+        return (
+            f"the Redis of the package serves the app {apps} there: in mode 'package' a host serves one app. Set"
+            " redis_mode = 'compose' and a redis_port of its own for this one, or choose another host; or, if app_name"
+            f" was {apps!r} before, set redis_take_over = True for this host, and take it out again afterwards"
+        )
+    if settings.redis_mode == "compose" and found == "package":
+        return (
+            f"redis_port = {settings.redis_port} is where the Redis of the package serves the app {apps}: choose"
+            " another redis_port for this one"
         )
     return None
 

@@ -15,7 +15,7 @@ from provision.engine import claims
 from provision.engine.changes import warn
 from provision.redis import layout, scripts
 from provision.redis import operations as redis
-from provision.redis.existing import Site
+from provision.redis.existing import Site, is_of_another_app
 from provision.redis.facts import HasFirewall
 from provision.redis.firewall import Firewall
 from provision.settings import Settings
@@ -101,7 +101,7 @@ def _in_a_container(
     config = layout.config(settings)
     container, compose_file = settings.redis_container, settings.redis_compose_file
     claims.kept("compose", [compose_file])
-    if site.service_is_on:
+    if site.service_is_on and not is_of_another_app(site, settings):
         redis.stopped(
             name="Stop the Redis of Debian's package",
             mode="package", container=container, service=settings.redis_service,

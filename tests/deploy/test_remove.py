@@ -157,10 +157,11 @@ def test_a_plan_tells_of_an_app_that_was_renamed(hosts: Fleet):
     answers = hosts.answers["db1.example.com"]
     former = json.dumps({"environment": "production", "files": ["/x"], "of": {"backup": {"files": ["/x"]}}})
     answers[f"cat -- {LIST}"] += ["==other==/var/lib/former-deploy/host.json", former]
-    (told,) = [each for each in hosts.run("--dry").warnings if "still has" in each]
-    assert "while app_name was 'former': 1 file." in told and "ROLE=backup APP=former` takes it away" in told
+    (told,) = [each for each in hosts.run("--dry").warnings if "too: " in each]
+    assert "has the role backup of an app 'former' too: 1 file." in told
+    assert "If that was this one's app_name before" in told and "ROLE=backup APP=former` takes it away" in told
     answers[f"cat -- {LIST}"][-1] = former.replace("production", "staging")
-    assert not [each for each in hosts.run("--dry").warnings if "still has" in each], "that is another environment's"
+    assert not [each for each in hosts.run("--dry").warnings if "too: " in each], "that is another environment's"
 
 
 def test_a_plan_tells_of_what_a_setting_asked_for_once(hosts: Fleet):

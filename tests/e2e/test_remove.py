@@ -163,3 +163,22 @@ def test_roles_taken_away_in_any_order_and_given_again(
     operator.deploy()
     assert operator.plan().returncode == 0
     proved(f"{', '.join(order)}: taken away in this order, the host as before, given again, nothing to do")
+
+
+@pytest.mark.prove
+def test_vault_is_taken_away_keeps_what_it_stored_and_is_given_again(
+    deployed: Operator, proved: Callable[[str], None]
+) -> None:
+    stored = "cd /var/lib/medaction/vault/store && find . -type f -exec sha256sum {} + | sort"
+    before, keys = deployed.read("vault1", stored), deployed.read("vault1", "sha256sum /etc/medaction-vault/*")
+    assert ".age" in before
+    words = ("remove", "--env", "sandbox", "--limit", "vault1", "--role", "vault")
+    removed = deployed.run(sys.executable, "-m", "provision", *words)
+    assert removed.returncode == 0 and "/var/lib/medaction/vault: stays, it is data" in removed.stdout, removed.stdout
+    assert "medaction" not in deployed.read("vault1", "systemctl list-units --all --no-legend 'medaction*'")
+    deployed.deploy("db1,vault1")
+    assert deployed.plan("db1,vault1").returncode == 0
+    assert set(before.splitlines()) <= set(deployed.read("vault1", stored).splitlines())
+    assert deployed.read("vault1", "sha256sum /etc/medaction-vault/*") == keys
+    deployed.read("vault1", "/usr/local/lib/medaction/vault.sh --check")
+    proved("a vault's role taken away and given again: its keys and copies as before, nothing to do")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +119,28 @@ def test_the_table_fits_80_columns_with_every_database_and_restore_test(deployed
     assert max(map(len, table[:7])) <= 80
     assert {"database", "age", "restore"} <= set(table[0].split())
     assert [line for line in table if " db1 " in line and " medaction " in line]
+
+
+def test_report_of_the_hosts_is_one_page_and_the_next_tells_what_changed(deployed: Operator, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    deployed.deploy("redis1,db1")
+
+    def made(code: int) -> str:
+        words = ("report", "--env", "sandbox", "--limit", "redis1,db1", "--out", str(out))
+        done = deployed.run(sys.executable, "-m", "provision", *words)
+        assert done.returncode == code and f"{out}: 2 hosts: " in done.stdout, done.stdout
+        return out.read_text()
+
+    first = made(0)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600 and "This is the first one" in first
+    newest = deployed.read("db1", "readlink /opt/medaction/backups/medaction_latest.sql.gz").strip().rpartition("/")[2]
+    used = deployed.redis("redis1", "CONFIG GET maxclients").split()[-1]
+    seen = [newest, f" of {used} (", "deploy"]
+    assert [each for each in seen if each not in first] == [] and first.count("<svg ") == 3
+    held = Path(deployed.checkout, ".secrets/sandbox.env").read_text().splitlines()
+    assert [line.partition("=")[0] for line in held if line.partition("=")[2] in first] == []
+    deployed.read("redis1", "systemctl stop redis-server")
+    try:
+        assert "redis1: CRITICAL, it was ok" in made(2)
+    finally:
+        deployed.read("redis1", "systemctl start redis-server")

@@ -67,4 +67,4 @@ def test_what_the_backup_user_puts_where_restores_are_told_holds_nobody_up(plant
     }[planted]()  # fmt: skip
     command = str(LastDone().command(files=[str(roots), str(theirs)]))
     done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=20, check=True)
-    assert LastDone().process(done.stdout.decode(errors="replace").splitlines()) == line
+    assert LastDone().process(done.stdout.decode(errors="replace").splitlines()) == [line]

@@ -172,7 +172,7 @@ def test_what_is_wrong_is_said_in_words_with_what_to_do(
 @pytest.fixture
 def fleet_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(*healths: Health, json: bool = False) -> int:
-        monkeypatch.setattr(status, "_all", lambda _: sorted(healths, key=lambda each: -each.severity))
+        monkeypatch.setattr(status, "fleet", lambda _: sorted(healths, key=lambda each: -each.severity))
         return status.run(Namespace(env="production", json=json))
 
     return run
@@ -217,7 +217,7 @@ def test_what_people_did_last_stands_below_the_newest_first(
     fleet_of: Callable[..., int], health: Callable[..., Health], capsys: Any
 ) -> None:
     well = health(Report(NOW, manifests=GOOD))
-    fleet_of(*(dataclasses.replace(well, last=last) for last in (DEPLOYED, RESTORED, DEPLOYED)))
+    fleet_of(*(dataclasses.replace(well, done=(last,)) for last in (DEPLOYED, RESTORED, DEPLOYED)))
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("last done")] == [
         "last done: 2026-06-15 03:00 UTC, restore medaction on db1 by root@db1: ok",
         "last done: 2026-06-15 01:00 UTC, deploy on db1, db1 by eve@laptop: ok",
@@ -229,7 +229,7 @@ def test_what_people_did_last_stands_below_the_newest_first(
 )
 def test_the_newest_line_is_found_beside_damaged_ones(odd: str) -> None:
     lines = [json.dumps(RESTORED), odd, json.dumps(DEPLOYED)]
-    assert LastDone().read(lines) == RESTORED
+    assert LastDone().read(lines) == [RESTORED, DEPLOYED]
 
 
 ODD = [None, True, -1, 0, 1.5, 2**70, "", "x", "\x1b[2J", "\u202e", "a" * 10_000, [], {}, [[]], {"a": 1},

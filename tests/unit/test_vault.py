@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +19,9 @@ from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
 from provision.settings import Fault, Settings, secrets
+from provision.settings.project import PROJECT
 from provision.vault import keys, layout, offline, recovery, sources, storage, transfer
+from provision.vault.facts import PublicKeys
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -246,3 +250,17 @@ def test_a_directory_of_this_machine_is_no_place_of_rclones(tmp_path: Path):
 )  # fmt: skip
 def test_rclones_reason_is_its_last_words(said: str, told: str):
     assert storage.reason_in(said) == told
+
+
+def test_a_vault_whose_tools_were_taken_away_still_tells_its_public_key(tmp_path: Path):
+    """As after `make remove ROLE=vault`, which keeps the keys and takes age away."""
+    identity = x25519.Identity.generate()
+    there, tools = tmp_path / "keys", tmp_path / "bin"
+    there.mkdir()
+    tools.mkdir()
+    for name in ("cut", "paste", "sed"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    (there / "age").write_text(f"# created: 2026-11-26\n# public key: {identity.to_public()}\n{identity}\n")
+    argv = ["/bin/sh", str(PROJECT / "files/vault/public-keys.sh"), str(there)]
+    done = subprocess.run(argv, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+    assert PublicKeys().read((done.stdout + done.stderr).splitlines())["age"] == str(identity.to_public())
