@@ -7,7 +7,7 @@ nothing is quoted for a Unix shell on the way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from provision.settings import Settings
 from provision.windows import acl, layout, snippets, task
@@ -48,11 +48,7 @@ def ask(run: Callable[[str], Any], name: str, **arguments: object) -> Any:
 def files(run: Callable[[str], Any], settings: Settings) -> list[str]:
     """What is wrong with the directories, scripts and access lists."""
     entries = [*layout.directories(settings), *layout.files(settings)]
-    found: dict[str, Any] = {}
-    # A few at a time: all the paths would not fit on one command line.
-    for start in range(0, len(entries), 3):
-        paths = [entry.path for entry in entries[start : start + 3]]
-        found |= ask(run, "paths", paths=paths)
+    found = _lying(run, [entry.path for entry in entries])
     told = []
     names = sorted({name for entry in entries if entry.access for name in entry.access.accounts})
     sids = ask(run, "accounts", names=names) if names else {}
@@ -66,6 +62,14 @@ def files(run: Callable[[str], Any], settings: Settings) -> list[str]:
         if entry.access is not None:
             told += acl.differences(entry.path, entry.access.resolved(sids), there["sddl"])
     return told
+
+
+def _lying(run: Callable[[str], Any], paths: list[str]) -> dict[str, Any]:
+    """What lies at these paths; as many at a time as fit on one command line."""
+    if powershell.command(snippets.script("paths", {"paths": paths})) is not None or len(paths) == 1:
+        return cast("dict[str, Any]", ask(run, "paths", paths=paths))
+    half = len(paths) // 2
+    return _lying(run, paths[:half]) | _lying(run, paths[half:])
 
 
 def tasks(run: Callable[[str], Any], settings: Settings) -> list[str]:

@@ -54,14 +54,24 @@ Entry = File | Directory
 @operation()
 def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
     """Every entry is on the host as described. Directories come before what lies in them."""
-    found = _paths(*(entry.path for entry in entries))
+    yield from _placed(entries, _paths(*(entry.path for entry in entries)))
+
+
+def _placed(entries: Sequence[Entry], found: Mapping[str, dict[str, str]]) -> Generator[PyinfraCommand, None, None]:
     told = [_told(entry, found.get(entry.path)) for entry in _resolved(entries)]
     # All of it before the first command: there pyinfra stops when it prepares, and what is refused changes nothing.
     for each in told:
         for sentence in [*each.content, *each.access]:
             note(host, sentence)
+    # One script for all of them: PowerShell takes a second to start.
+    steps = [step for each in told if (step := each.step())]
+    if steps:
+        yield _script("place", entries=steps)
     for each in told:
-        yield from each.commands()
+        if isinstance(each.entry, File) and each.content:
+            yield FileUploadCommand(
+                io.BytesIO(each.entry.content), each.entry.path, remote_temp_filename=_aside(each.entry)
+            )
 
 
 @dataclass(frozen=True)
@@ -72,13 +82,22 @@ class _Told:
     content: list[str]
     access: list[str]
 
-    def commands(self) -> Generator[PyinfraCommand, None, None]:
+    def step(self) -> dict[str, str | None] | None:
+        """What PowerShell has to do for it, before a file's content comes; None for nothing."""
         if isinstance(self.entry, File) and self.content:
-            yield from _written(self.entry)
-        elif isinstance(self.entry, Directory) and (self.content or self.access):
-            yield _script("directory", path=self.entry.path, sddl=_sddl(self.entry))
-        elif self.access:
-            yield _script("access", path=self.entry.path, sddl=_sddl(self.entry))
+            # A private file is private before it has a content.
+            return _step("file", _aside(self.entry), self.entry) if self.entry.access else None
+        if isinstance(self.entry, Directory) and (self.content or self.access):
+            return _step("directory", self.entry.path, self.entry)
+        return _step(None, self.entry.path, self.entry) if self.access else None
+
+
+def _step(kind: str | None, path: str, entry: Entry) -> dict[str, str | None]:
+    return {"kind": kind, "path": path, "sddl": _sddl(entry)}
+
+
+def _aside(entry: File) -> str:
+    return f"{entry.path}.new"
 
 
 def _told(entry: Entry, there: dict[str, str] | None) -> _Told:
@@ -102,8 +121,9 @@ def listed(
     Written before anything is made, so that a deploy that fails half-way has told of all that it began. What was there
     before the first deploy is not ours, unless we write it whole. Raise OperationError when `path` is no such list.
     """  # fmt: skip
-    earlier = _listed_before(path)
-    there = _paths(*(entry.path for entry in entries), *((env_file,) if env_file else ()))
+    directory = Directory(ntpath.dirname(path), acl.Private(directory=True))
+    there = _paths(path, directory.path, *(entry.path for entry in entries), *((env_file,) if env_file else ()))
+    earlier = _listed_before(path) if path in there else None
     # A host of a version that kept no list is known by its tasks.
     known = earlier is None and any(_is_there_and_ours(each, mark) for each in tasks)
     ours = {kind: set((earlier or {}).get(kind, ())) for kind in ("files", "directories", "tasks", "packages")}
@@ -113,17 +133,14 @@ def listed(
     ours["tasks"] |= {each.path for each in tasks}
     if winget_package and not host.get_fact(PostgresClients, pg_dump=pg_dump):
         ours["packages"].add(winget_package)
-    directory = Directory(ntpath.dirname(path), acl.Private(directory=True))
     ours["directories"].add(directory.path)
     ours["files"].add(path)
     whole = {**head, **{kind: sorted(names) for kind, names in ours.items()}}
     text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-    yield from commands_of(placed, [directory, File(path, text.encode(), acl.Private())])
+    yield from _placed([directory, File(path, text.encode(), acl.Private())], there)
 
 
-def _listed_before(path: str) -> dict[str, list[str]] | None:
-    if path not in _paths(path):
-        return None
+def _listed_before(path: str) -> dict[str, list[str]]:
     try:
         found = json.loads(_read_text(path))
     except ValueError:
@@ -152,8 +169,7 @@ def scheduled_task(wanted: task.Task, mark: str) -> Generator[StringCommand, Non
     for sentence in told:
         note(host, sentence)
     if told:
-        yield _register(wanted, mark, validate_only=True)
-        yield _register(wanted, mark, validate_only=False)
+        yield _register(wanted, mark)
 
 
 @operation()
@@ -244,13 +260,6 @@ def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[S
         yield StringCommand(_script("run-backup", script=script), _timeout=LONG)
 
 
-def _written(entry: File) -> Generator[PyinfraCommand, None, None]:
-    aside = f"{entry.path}.new"
-    if entry.access is not None:
-        yield _script("empty-file", path=aside, sddl=entry.access.sddl)
-    yield FileUploadCommand(io.BytesIO(entry.content), entry.path, remote_temp_filename=aside)
-
-
 def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
     kind = "file" if isinstance(entry, File) else "directory"
     if there is None:
@@ -314,7 +323,7 @@ def _tasks(folder: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _register(wanted: task.Task, mark: str, *, validate_only: bool) -> StringCommand:
+def _register(wanted: task.Task, mark: str) -> StringCommand:
     return _script(
         "task-register",
         folder=wanted.folder,
@@ -323,7 +332,6 @@ def _register(wanted: task.Task, mark: str, *, validate_only: bool) -> StringCom
         user=wanted.user,
         service_account=wanted.service_account,
         mark=mark,
-        validate_only=validate_only,
     )
 
 

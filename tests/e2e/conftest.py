@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from provision.engine.inventory import PROJECT
 from tests.e2e import vaults
 from tests.e2e.operator import ALL, Done, Operator, names
+from tests.windows import archives
+
+# A copy of the project has the same hosts as the project.
+os.environ["POWERSHELL_ARCHIVES"] = str(archives.directory())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,8 +41,9 @@ def first_deploy() -> Done:
 
 @pytest.fixture
 def hosts(request: pytest.FixtureRequest) -> frozenset[str]:
-    """The hosts that a test has for itself: see the markers `docker1` and `servers`."""
-    everything = names(ALL)
+    """The hosts that a test has for itself: see the markers `docker1` and `servers`, and the fixture `win1`."""
+    # Each look at win1 starts PowerShell under wine some times, which takes seconds.
+    everything = names(ALL) if "win1" in request.fixturenames else names(ALL) - {"win1"}
     if request.node.get_closest_marker("docker1"):
         return frozenset({"docker1"})
     return everything - {"docker1"} if request.node.get_closest_marker("servers") else everything
@@ -55,6 +61,14 @@ def deployed(operator: Operator, hosts: frozenset[str]) -> Operator:
     if limit and operator.plan(limit).returncode != 0:
         operator.deploy(limit)
     return operator
+
+
+@pytest.fixture
+def win1(deployed: Operator) -> Operator:
+    """Somebody whose sandbox has a Windows host, deployed."""
+    if "win1" not in names(ALL):
+        pytest.skip(f"not run: the sandbox goes without win1; {archives.HOW}")
+    return deployed
 
 
 @pytest.fixture

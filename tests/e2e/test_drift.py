@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 
 pytestmark = pytest.mark.servers
@@ -63,15 +64,29 @@ def test_plan_names_it_and_deploy_mends_it(deployed: Operator, drift: Drift) -> 
     assert deployed.plan(drift.host).returncode == 0
 
 
-def test_edited_trigger_on_windows_is_one_pending_change_in_words(deployed: Operator) -> None:
-    """On the stand-in, whose Task Scheduler is a directory of the Debian server underneath."""
-    task = "'/srv/windows/state/tasks/MedAction/MedAction Backup.xml'"
-    deployed.read("win1", f"sed -i 's/T02:00:00/T04:30:00/' {task}")
-    found = deployed.plan("win1")
-    assert found.returncode == 2 and "1 change(s) pending" in found.stdout
-    assert "MedAction Backup: starts daily at 04:30, should start daily at 02:00" in found.stdout
-    deployed.deploy("win1")
-    assert deployed.plan("win1").returncode == 0
+WINDOWS_DRIFT = """
+import os
+task = "/srv/windows/C:/windows/system32/tasks/MedAction/MedAction Backup"
+xml = open(task, encoding="utf-16").read().replace("T02:00:00", "T04:30:00")
+open(task, "w", encoding="utf-16").write(xml)
+app = "/srv/windows/C:/MedAction"
+os.setxattr(f"{app}/config/pgpass.conf", "user.sddl", b"O:BAG:SYD:PAI(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;WD)")
+open(f"{app}/scripts/restore-database.ps1", "a").write("#")
+"""
+
+
+def test_edited_task_access_list_and_script_on_windows_are_told_in_words_and_mended(win1: Operator) -> None:
+    win1.read("win1", "python3 -", PrivateInput(WINDOWS_DRIFT))
+    found = win1.plan("win1")
+    assert found.returncode == 2 and "2 change(s) pending" in found.stdout
+    for told in (
+        "MedAction Backup: starts daily at 04:30, should start daily at 02:00",
+        "pgpass.conf: Everyone has read and execute, and should not",
+        "restore-database.ps1: its content differs",
+    ):
+        assert told in found.stdout
+    win1.deploy("win1")
+    assert win1.plan("win1").returncode == 0
 
 
 def test_lines_of_a_persons_env_survive(deployed: Operator) -> None:

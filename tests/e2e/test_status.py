@@ -15,7 +15,7 @@ from tests.e2e.operator import Operator
 pytestmark = pytest.mark.servers
 
 
-def _status(operator: Operator, code: int = 0, limit: str = "app,redis1,db1,win1") -> dict[str, dict[str, Any]]:
+def _status(operator: Operator, code: int = 0, limit: str = "app,redis1,backup") -> dict[str, dict[str, Any]]:
     """What is said of each host; the exit code is this."""
     done = operator.run(sys.executable, "-m", "provision", "status", "--env", "sandbox", "--limit", limit, "--json")
     assert done.returncode == code, done.stdout
@@ -60,25 +60,25 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
     assert _backup(deployed, "db1")["last_run"] == "ok"
 
 
-def test_windows_host_has_its_row_too(deployed: Operator) -> None:
-    row = _backup(deployed, "win1")
-    dumps = deployed.read("win1", "cd /srv/windows/C:/MedAction/backups && ls -r medaction_2*.sql.gz").split()
+def test_windows_host_has_its_row_too(win1: Operator) -> None:
+    row = _backup(win1, "win1")
+    dumps = win1.read("win1", "cd /srv/windows/C:/MedAction/backups && ls -r medaction_2*.sql.gz").split()
     assert (row["newest_good"], row["kept"]["daily"], row["last_run"]) == (dumps[0], len(dumps), "ok")
 
 
-def test_vault_is_asked_for_no_copies_of_a_windows_host(deployed: Operator) -> None:
-    hosts = _status(deployed, limit="db1,win1,vault1")
+def test_vault_is_asked_for_no_copies_of_a_windows_host(win1: Operator) -> None:
+    hosts = _status(win1, limit="db1,win1,vault1")
     told = {name: host["backups"][0]["off_site"].keys() for name, host in hosts.items() if host["backups"]}
     assert told == {"db1": {"vault1"}, "win1": set()}
 
 
-def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(deployed: Operator) -> None:
-    faults = "/srv/windows/state/faults.json"
-    deployed.read("win1", f"""echo '{{"deny": ["backup-report"]}}' > {faults}""")
+def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(win1: Operator) -> None:
+    status = "/srv/windows/C:/MedAction/backups/status-daily.json"
+    win1.read("win1", f"cp {status} /root/status.json && echo '{{' > {status}")
     try:
-        done = deployed.run("make", "-s", "status", "LIMIT=win1,db1")
+        done = win1.run("make", "-s", "status", "LIMIT=win1,db1")
     finally:
-        deployed.read("win1", f"rm {faults}")
+        win1.read("win1", f"mv /root/status.json {status}")
     assert done.returncode != 0
     lines = done.stdout.splitlines()
     assert any(line.startswith("NO ANSWER win1: its backups could not be asked for") for line in lines), done.stdout

@@ -44,7 +44,7 @@ def _store(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _bash(cases: dict[str, Any], place: Path) -> dict[str, Any]:
+def bash_answers(cases: dict[str, Any], place: Path) -> dict[str, Any]:
     lines = [f"name {name}" for name, _ in cases["names"]]
     lines += [" ".join(map(str, ["prune", *(case[key] for key in ("tier", "now", "days", "minimum")), *case["dumps"]]))
               for case in cases["prune"]]  # fmt: skip
@@ -76,7 +76,7 @@ def asked() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def bash(asked, tmp_path_factory) -> dict[str, Any]:
-    return _bash(asked, tmp_path_factory.mktemp("bash"))
+    return bash_answers(asked, tmp_path_factory.mktemp("bash"))
 
 
 @pytest.fixture(scope="module")

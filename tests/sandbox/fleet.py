@@ -34,13 +34,23 @@ def read(inventory: Path) -> list[Host]:
 
     Raise SandboxError naming the file and the host when a value is missing, unknown or used twice.
     """
+    return hosts_of(_executed(inventory), inventory)
+
+
+def without(inventory: Path) -> dict[str, str]:
+    """Return the hosts that an inventory goes without on this machine (its `_without`), each with the reason."""
+    left_out = _executed(inventory).get("_without", {})
+    assert isinstance(left_out, dict)
+    return left_out
+
+
+def _executed(inventory: Path) -> dict[str, object]:
     if not inventory.is_file():
         raise SandboxError(f"there is no inventory {inventory}")
     try:
-        names = runpy.run_path(str(inventory))
+        return runpy.run_path(str(inventory))
     except Exception as error:
         raise SandboxError(f"{inventory} cannot be read as Python: {type(error).__name__}: {error}") from error
-    return hosts_of(names, inventory)
 
 
 def hosts_of(names: dict[str, object], inventory: Path) -> list[Host]:

@@ -124,7 +124,8 @@ def _build_bare(release: str, pulls: bool, report: Report) -> None:
 def _build_profile(release: str, profile: str, report: Report) -> None:
     started = time.monotonic()
     report(f"{release}-{profile}: building the image")
-    _run_recipe(tag(release, profile), bare_tag(release), profiles.get(profile).recipe)
+    recipe = profiles.get(profile)
+    _run_recipe(tag(release, profile), bare_tag(release), (*recipe.recipe, *recipe.fetched()))
     report(f"{release}-{profile}: image built ({time.monotonic() - started:.0f} s)")
 
 

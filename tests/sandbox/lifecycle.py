@@ -54,6 +54,8 @@ def up(inventory: Path = paths.DEFAULT_INVENTORY, report: Report = say) -> list[
         _write_ssh_files()
         if problems:
             raise SandboxError("; ".join(problems))
+    for name, reason in fleet.without(inventory).items():
+        report(f"{name}: not booted, {reason}")
     report(
         f"sandbox: {len(wanted)} hosts up ({time.monotonic() - started:.1f} s); "
         f"ssh -F {_short(paths.SSH_CONFIG)} {wanted[0].name}"

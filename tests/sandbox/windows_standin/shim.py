@@ -117,22 +117,16 @@ def paths(machine, request):
     return found
 
 
-def directory(machine, request):
-    path = machine.path(request["path"])
-    path.mkdir(parents=True, exist_ok=True)
-    if request["sddl"]:
-        set_sddl(path, request["sddl"])
-
-
-def empty_file(machine, request):
-    path = machine.path(request["path"])
-    path.unlink(missing_ok=True)
-    path.touch()
-    set_sddl(path, request["sddl"])
-
-
-def access(machine, request):
-    set_sddl(machine.path(request["path"]), request["sddl"])
+def place(machine, request):
+    for entry in request["entries"]:
+        path = machine.path(entry["path"])
+        if entry["kind"] == "directory":
+            path.mkdir(parents=True, exist_ok=True)
+        if entry["kind"] == "file":
+            path.unlink(missing_ok=True)
+            path.touch()
+        if entry["sddl"]:
+            set_sddl(path, entry["sddl"])
 
 
 def accounts(machine, request):
@@ -155,8 +149,6 @@ def tasks(machine, request):
 
 def task_register(machine, request):
     written = as_windows_writes_it(request)
-    if request["validate_only"]:
-        return
     path = machine.task_dir(request["folder"]) / f"{request['name']}.xml"
     refuse_somebody_elses(path, request)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,8 +272,8 @@ def knock(_, request):
 
 
 SCRIPTS = {
-    "host": host, "paths": paths, "directory": directory, "empty-file": empty_file, "access": access,
-    "accounts": accounts, "tasks": tasks, "task-register": task_register, "task-remove": task_remove,
+    "host": host, "paths": paths, "place": place, "accounts": accounts, "tasks": tasks,
+    "task-register": task_register, "task-remove": task_remove,
     "postgres": postgres, "winget": winget, "newest-backup": newest_backup, "run-backup": run_backup,
     "backup-report": backup_report, "knock": knock,
 }  # fmt: skip
