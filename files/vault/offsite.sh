@@ -3,13 +3,15 @@
 #
 #   offsite.sh             encrypt what is new into $outbox, remove what may go
 #   offsite.sh --check     one line for a monitoring system
-#   offsite.sh --due       why a run is needed, a line each: what a deploy asks
+#   offsite.sh --due [KEY...]   why a run is needed, a line each: what a deploy asks, who is about to write
+#                          these keys as the recipients
 #   offsite.sh --help      this text
 #
 # Run as root, which its timer does. Nothing lies in $outbox in plain text but the manifests, which hold
 # names, sizes and sums. Each dump is a few files, TIER/DUMP...age, and last of all TIER/DUMP.manifest.json:
 # what has no manifest is not there yet. A copy goes $outbox_days days after every vault has read it to its
-# end, at the latest with its dump; the newest of each database and tier stays.
+# end, at the latest with its dump; the newest of each database and tier stays, and is made anew when somebody
+# new is to open it: a vault that was added proves it at once.
 #
 # Exit codes: 0 done; 1 at least one dump could not be copied; 2 wrong arguments or set-up; 75 another run
 # is at work. --check: 0 OK, 2 CRITICAL.
@@ -38,6 +40,7 @@ subject=offsite
 action=copy
 work=''
 failures=0
+recipients=()
 
 : "${source_name?}" "${outbox?}" "${outbox_work?}" "${outbox_group?}" "${outbox_days?}"
 : "${recipients_file?}" "${vault_accounts[@]?}"
@@ -46,7 +49,7 @@ read_arguments() {
     case ${1:-} in
         --help) usage; exit 0 ;;
         --check) action=check ;;
-        --due) action=due ;;
+        --due) action=due; recipients=("${@:2}") ;;
         '') ;;
         *) die "unknown argument: $1; --help lists them" "$EXIT_USAGE" ;;
     esac
@@ -179,6 +182,28 @@ publish_copy() { # TIER NAME
     info "$2: an encrypted copy is ready for the vaults"
 }
 
+# Of each database and tier the one that stands last by its name.
+newest_copies() {
+    find "$outbox"/{daily,weekly} -name '*.manifest.json' -printf '%P %h %f\n' | sort |
+        awk '{ name = $3; sub(/_[0-9]{4}-[0-9]{2}-[0-9]{2}_.*/, "", name); last[$2 name] = $2 "/" $3 }
+             END { for (each in last) print last[each] }'
+}
+
+not_open_to_all() {
+    local manifest
+    if (( ${#recipients[@]} == 0 )); then mapfile -t recipients < <(grep '^age1' "$recipients_file"); fi
+    while read -r manifest; do
+        jq --exit-status '$ARGS.positional - .recipients == []' "$manifest" --args "${recipients[@]}" >/dev/null ||
+            printf '%s %s\n' "$(basename "${manifest%/*}")" "$(dump_of "${manifest##*/}")"
+    done < <(newest_copies)
+}
+
+forget_what_somebody_cannot_open() {
+    not_open_to_all >"$outbox_work/.run.closed"
+    grep -vxF --file="$outbox_work/.run.closed" "$outbox_work/published" >"$outbox_work/.run.published" || true
+    mv -- "$outbox_work/.run.published" "$outbox_work/published"
+}
+
 copy_what_is_new() {
     local kind name
     while read -r kind name; do
@@ -239,10 +264,7 @@ remove_what_may_go() {
     local manifest name kind newest
     step=remove
     note_readings
-    # Of each database and tier the one that stands last by its name.
-    newest=$(find "$outbox"/{daily,weekly} -name '*.manifest.json' -printf '%P %h %f\n' | sort |
-        awk '{ name = $3; sub(/_[0-9]{4}-[0-9]{2}-[0-9]{2}_.*/, "", name); last[$2 name] = $2 "/" $3 }
-             END { for (each in last) print last[each] }')
+    newest=$(newest_copies)
     for manifest in "$outbox"/{daily,weekly}/*.manifest.json; do
         [[ -e $manifest ]] || continue
         name=$(dump_of "${manifest##*/}")
@@ -291,13 +313,20 @@ check() {
 }
 
 due() {
-    local newest
+    local newest kind name
+    while read -r kind name; do
+        if is_here "$kind" "$name"; then printf '%s is encrypted to other keys than it should be\n' "$name"; fi
+    done < <(not_open_to_all)
     newest=$(local_dumps | sed -n 1p)
     [[ -n $newest ]] && ! is_copied "$newest" || return 0
     # The timer comes every ten minutes: what it is about to do is no reason to deploy.
     if [[ ! -s $outbox_work/published ]] || (( $(seconds_since "$newest") > 1800 )); then
         printf '%s has no encrypted copy yet\n' "${newest#* }"
     fi
+}
+
+is_here() { # TIER NAME
+    as_owner test -e "$(tier_dir "$1")/$2.json"
 }
 
 is_copied() { # "TIER NAME"
@@ -317,6 +346,7 @@ main() {
     trap clean_up EXIT
     take_lock "$outbox_work/.lock"
     sweep
+    forget_what_somebody_cannot_open
     copy_what_is_new
     remove_what_may_go
     (( failures == 0 )) || die "$failures dump(s) have no copy: see the lines above"

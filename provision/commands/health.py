@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from provision.settings import Settings
 OK, WARNING, CRITICAL, NOT_ASKED = 0, 1, 2, 3
 WORDS = ("ok", "WARNING", "CRITICAL", "NO ANSWER")
 _MESSAGE = 200  # characters of what a host says of its own failure
+_LONGEST_RUN_HOURS = 24 + 14  # a day, and as much as a zone is off
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,42 @@ def _judged(name: str, report: Report, member: Member) -> Iterator[tuple[int, st
     assert report.now is not None
     program = "the backup task" if member.is_windows else "backup-database.sh"
     yield from _of_age(good(name, report), report.now, member.settings.backup_maximum_age_hours, program)
+    yield from _of_weekly(name, report, member.settings.backup_maximum_age_hours)
     for run in own(name, report.last_runs):
-        if run["state"] == "failed":
-            said = shown(str(run.get("message") or run.get("reason") or "no reason was written down"))[:_MESSAGE]
-            yield WARNING, f"the last {_tier(run)}run failed: {said}", f"mend that, and run {program} there"
+        yield from _of_run(run, report.now, program)
     yield from _of_suspects(name, report)
     if not member.is_windows:
         yield from _of_tests(name, report, member.settings.backup_restore_test_maximum_age_days)
+
+
+def _of_run(run: dict[str, Any], now: datetime, program: str) -> Iterator[tuple[int, str, str]]:
+    if run["state"] == "failed":
+        said = shown(str(run.get("message") or run.get("reason") or "no reason was written down"))[:_MESSAGE]
+        yield WARNING, f"the last {_tier(run)}run failed: {said}", f"mend that, and run {program} there"
+    elif run["state"] == "running" and (hours := _hours_since(run.get("started"), now)) >= _LONGEST_RUN_HOURS:
+        yield (
+            WARNING, f"the last {_tier(run)}run began {hours // 24} day(s) ago and has not ended",
+            f"see whether it still is at work; where it was interrupted, run {program} there",
+        )  # fmt: skip
+
+
+def _hours_since(time: object, now: datetime) -> int:
+    """By the host's own clock, whose zone is up to fourteen hours off; 0 for what is no time."""
+    with contextlib.suppress(ValueError):
+        return int((now - datetime.fromisoformat(str(time)).replace(tzinfo=None)).total_seconds() // 3600)
+    return 0
+
+
+def _of_weekly(name: str, report: Report, allowed_hours: int) -> Iterator[tuple[int, str, str]]:
+    """A tier that has runs of its own and makes none is no better than one that fails; as `--check` has it."""
+    assert report.now is not None
+    weekly, daily = (
+        [made for each in own(name, report.manifests.get(tier, ())) if (made := made_at(each["dump"])) is not None]
+        for tier in ("weekly", "daily")
+    )
+    since = max((made for made in weekly if made <= report.now), default=min(daily, default=report.now))
+    if (days := (report.now - since).days) > 7 + allowed_hours // 24:
+        yield WARNING, f"there is no weekly dump for {days} days", "see that cron or the task runs, and its log"
 
 
 def _tier(run: dict[str, Any]) -> str:

@@ -95,21 +95,24 @@ def started(units: Sequence[str], read_anew: Sequence[str]) -> Generator[StringC
 
 
 class Due(Lines):
-    """Given a program, return why it says that a run of it is due, a sentence each; where there is none yet, that."""
+    """Why a program says that a run of it is due, a sentence each; where there is none yet, that.
+
+    `keys`: to whom its copies are to be encrypted from now on.
+    """
 
     @override
-    def command(self, program: str) -> StringCommand:
-        path = QuoteString(program)
-        return asked("if [ -x", path, "]; then", path, "--due 2>/dev/null || true; else echo never ran; fi")
+    def command(self, program: str, keys: Sequence[str]) -> StringCommand:
+        path, words = QuoteString(program), [QuoteString(key) for key in keys]
+        return asked("if [ -x", path, "]; then", path, "--due", *words, "2>/dev/null || true; else echo never ran; fi")
 
 
 @operation()
-def ran(path: str, service: str) -> Generator[StringCommand, None, None]:
+def ran(path: str, service: str, keys: Sequence[str] = ()) -> Generator[StringCommand, None, None]:
     """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it.
 
     A run that ends with an alarm of another kind is monitoring's to tell: what was due is done.
     """
-    due = host.get_fact(Due, program=path)
+    due = host.get_fact(Due, program=path, keys=tuple(keys))
     for reason in due:
         note(host, reason)
     if due:

@@ -77,6 +77,7 @@ def offsite(settings: Settings, source_name: str, readers: Sequence[Vault]) -> N
     vaults.ran(
         name="Encrypt what no vault could fetch yet",
         path=backup.program(settings, "offsite.sh"), service=f"{settings.app_name}-offsite.service",
+        keys=layout.recipients_of(settings, readers),
     )  # fmt: skip
 
 

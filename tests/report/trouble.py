@@ -59,7 +59,8 @@ def run(database: str, state: str, message: str = "") -> dict[str, Any]:
 def report(
     manifests: list[dict[str, Any]], runs: list[dict[str, Any]], tests: list[dict[str, Any]], unread: Mapping[str, int]
 ) -> Report:
-    return Report(NOW, tuple(runs), tuple(tests), {"daily": tuple(manifests), "monthly": tuple(manifests[-1:])}, unread)
+    tiers = {"daily": tuple(manifests), "weekly": tuple(manifests[::7]), "monthly": tuple(manifests[-1:])}
+    return Report(NOW, tuple(runs), tuple(tests), tiers, unread)
 
 
 def done(time: str, what: str, who: str, result: str = "ok", **more: str) -> dict[str, str]:

@@ -147,6 +147,7 @@ def test_month_of_nights_has_the_alarms_that_a_person_would_want(
         assert run.returncode == 0, run.stderr
         if night % 7 == 0:
             assert host.backup("--tier", "weekly", before=clock).returncode == 0
+            assert host.restore_test(before=clock).returncode == 0
         check = host.backup("--check", before=clock)
         if suspicion(host):
             alarms[night] = suspicion(host)

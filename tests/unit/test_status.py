@@ -141,9 +141,19 @@ TROUBLE = [
      " are 26; see that cron or the task runs, run backup-database.sh there, and read its log"]),
     (Report(NOW, last_runs=(RUN,), manifests=GOOD), {}, 1, ["the last weekly run failed: cannot connect; mend that, and"
      " run backup-database.sh there"]),
+    (Report(NOW, last_runs=({**RUN, "state": "running", "started": "2026-06-13T02:00:00Z"},), manifests=GOOD), {}, 1, [
+     "the last weekly run began 2 day(s) ago and has not ended; see whether it still is at work; where it was"
+     " interrupted, run backup-database.sh there"]),
+    (Report(NOW, last_runs=({**RUN, "state": "running", "started": "2026-06-14T23:00:00Z"},), manifests=GOOD), {}, 0,
+     []),
+    (Report(NOW, last_runs=({**RUN, "state": "running", "started": 7},), manifests=GOOD), {}, 0, []),
+    (Report(NOW, manifests={"daily": (manifest("2026-06-15"),), "weekly": (manifest("2026-06-06"),)}), {}, 1, [
+     "there is no weekly dump for 9 days; see that cron or the task runs, and its log"]),
+    (Report(NOW, manifests={"daily": (manifest("2026-06-15"),), "weekly": (manifest("2026-06-07"),)}), {}, 0, []),
     (Report(NOW, restore_tests=(TEST,), manifests=GOOD), {}, 2, ["the restore test failed: no table; run"
      " restore-database.sh --test there"]),
-    (Report(NOW, manifests={"daily": (manifest("2026-06-15"), manifest("2026-05-15"))}), {}, 1, ["no dump was restored"
+    (Report(NOW, manifests={"daily": (manifest("2026-06-15"), manifest("2026-05-15")),
+                            "weekly": (manifest("2026-06-14"),)}), {}, 1, ["no dump was restored"
      " as a test for 31 days, allowed are 15; run restore-database.sh --test there"]),
     (Report(NOW, manifests={"daily": (SUSPECT, manifest("2026-06-14", 1))}, unread={"daily": 2}), {}, 2, [
      "the last good backup is 36 h old, allowed are 26; see that cron or the task runs, run backup-database.sh there,"

@@ -291,7 +291,7 @@ def _nights(machine: Windows, place: Path, count: int, lost: set[int]) -> None:
         for tier, hour in [*([("weekly", 1)] if night % 7 == 0 else []), ("daily", 2)]:
             is_lost = night in lost and tier == "daily"
             pgpass.write_text("" if is_lost else password, encoding="utf-8")
-            # A minute later each night: no dump is of exactly so many days, which would hang on the second it is asked at.
+            # A minute later each night: whether a dump of exactly three days goes would hang on the second.
             at = SUNDAY + timedelta(days=night, hours=hour, minutes=night, seconds=4)
             (ended,) = _due(machine, at, before)
             before, there = at, _stamps(machine, tier)
