@@ -48,10 +48,15 @@ $left_out_sql, member AS (
 # columns that are inherited. An expression that was printed and read again has its casts and brackets in other
 # places, so they are left out of those.
 objects_sql() { # COLUMNS THAT ARE WANTED OF object, line
+    # Before PostgreSQL 15 "public" is his who made the server, whatever he is called there.
+    local rights made_by="CASE WHEN @ = 10 AND oid < 16384 AND current_setting('server_version_num')::int < 150000 \
+THEN 'initdb' ELSE pg_get_userbyid(@)::text END"
+    rights=$(rights_sql nspacl n nspowner)
     cat <<SQL
 WITH RECURSIVE $ours_sql, definition AS (
     SELECT format('schema %I', nspname) AS object,
-           concat_ws(' ', pg_get_userbyid(nspowner), $(rights_sql nspacl n nspowner)) AS line FROM ours
+           concat_ws(' ', ${made_by//@/nspowner}, ${rights//pg_get_userbyid(grantee)/${made_by//@/grantee}}) AS line
+      FROM ours
     UNION ALL
     SELECT format('%s %s', CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
                        WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
