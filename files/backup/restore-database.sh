@@ -148,8 +148,8 @@ clean_up() {
     end_children
     remove_loader
     if [[ -n $scratch ]]; then
-        run_as_maker "DROP DATABASE IF EXISTS $(sql_name "$scratch") WITH (FORCE)" ||
-            warn "the database $scratch is left over: drop it"
+        drop_database "$scratch" ||
+            warn "the database $scratch is left over ($(reason_in "$run_dir/psql.err")): drop it"
     fi
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
     step=end

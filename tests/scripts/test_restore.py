@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -236,23 +237,48 @@ def test_error_in_the_sql_stops_the_restore_and_fails(host: Host) -> None:
     assert 'role "missing_role" does not exist' in logged and logged.endswith("restore end: exit code 1\n")
 
 
+def restore_that_is_half_way(host: Host, asleep: bytes = b"\nSELECT pg_sleep(60);") -> subprocess.Popen[str]:
+    """One that overwrites; behind the rows the server falls asleep."""
+    host.good_backup()
+    dump = host.latest.resolve()
+    dump.write_bytes(
+        gzip.compress(gzip.decompress(dump.read_bytes()).replace(b"\nCREATE INDEX", asleep + b"\nCREATE INDEX", 1))
+    )
+    dump.with_name(f"{dump.name}.json").unlink()  # its sum would tell
+    run = host.popen("restore-database.sh", "--into", host.database, "--overwrite", host.database)
+    sleeps = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'"
+    until(lambda: host.cluster.ask("postgres", sleeps), "the restore is half way")
+    return run
+
+
+@pytest.mark.fault
+def test_stopped_restore_leaves_nothing_while_autovacuum_is_at_work_there(may_create: Host) -> None:
+    host = may_create
+    change_settings(host, "SET autovacuum_naptime = '1s'")
+    slow = b"\nALTER TABLE public.patients SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1);"
+    try:
+        # A session tells of its rows once a second, between two statements.
+        run = restore_that_is_half_way(host, slow + b"\nSELECT pg_sleep(1.5);\nSELECT pg_sleep(60);")
+        at_work = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname LIKE"
+        until(lambda: host.cluster.ask("postgres", f"{at_work} '{host.database}_restored%'"), "autovacuum is at work")
+        send(run, signal.SIGTERM)
+        ended(run)
+    finally:
+        change_settings(host, "RESET autovacuum_naptime")
+    assert not [name for name in databases(host) if name.startswith(f"{host.database}_restored")]
+
+
+def change_settings(host: Host, change: str) -> None:
+    host.cluster.ask("postgres", f"ALTER SYSTEM {change}")
+    host.cluster.ask("postgres", "SELECT pg_reload_conf()")
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_stopped_restore_leaves_production_as_it_was_and_no_process(may_create: Host, number: int) -> None:
     host = may_create
     before = fingerprint(host.cluster, host.database)
-    host.good_backup()
-    # Half-way through the rows the server falls asleep.
-    dump = host.latest.resolve()
-    dump.write_bytes(
-        gzip.compress(
-            gzip.decompress(dump.read_bytes()).replace(b"\nCREATE INDEX", b"\nSELECT pg_sleep(60);\nCREATE INDEX", 1)
-        )
-    )
-    dump.with_name(f"{dump.name}.json").unlink()  # its sum would tell
-    run = host.popen("restore-database.sh", "--into", host.database, "--overwrite", host.database)
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
-    until(lambda: host.cluster.ask("postgres", asleep), "the restore is half way")
+    run = restore_that_is_half_way(host)
     send(run, number)
     done = ended(run)
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr

@@ -47,6 +47,17 @@ run_as_maker() { # SQL
     fi
 }
 
+# Not WITH (FORCE): while autovacuum is at work there it is refused to all but a superuser. Without that, whoever owns
+# the database has autovacuum ended; sessions are ended before, and have some seconds to go.
+drop_database() { # NAME
+    for _ in {1..3}; do
+        run_as_maker "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = $(sql_text "$1") AND usesysid IS NOT NULL AND pg_has_role(usesysid, 'USAGE')" >/dev/null
+        if run_as_maker "DROP DATABASE IF EXISTS $(sql_name "$1")"; then return; fi
+    done
+    return 1
+}
+
 # The administrator makes it for the one who owned it, or who will.
 owner_clause() {
     [[ -z $administrator ]] || printf 'OWNER %s' "$(sql_name "$(future_owner)")"

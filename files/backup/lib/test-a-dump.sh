@@ -157,8 +157,8 @@ use_test_host() {
     server_host=$backup_restore_test_host
     test_database=${app_name}_restore_test
     use_pgpass
-    query postgres "DROP DATABASE IF EXISTS $(sql_name "$test_database") WITH (FORCE)" ||
-        die "cannot drop $test_database on $server_host: see the line above"
+    drop_database "$test_database" ||
+        die "cannot drop $test_database on $server_host: $(reason_in "$run_dir/psql.err")"
     if has_properties; then
         create_database "$test_database"
     else
@@ -176,7 +176,7 @@ end_test() {
     # A test that was stopped has found nothing wanting.
     if (( status > 128 )); then verdict=''; fi
     if [[ -n $backup_restore_test_host && -n $test_database ]]; then
-        query postgres "DROP DATABASE IF EXISTS $(sql_name "$test_database") WITH (FORCE)" ||
+        drop_database "$test_database" ||
             warn "$test_database is left over on $server_host; the next test drops it"
     fi
     if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
