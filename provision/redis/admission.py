@@ -22,7 +22,7 @@ from provision.engine.preflight import PreflightError
 from provision.engine.private import PrivateInput
 from provision.redis import firewall
 from provision.redis.existing import Site
-from provision.redis.facts import Knocks, RedisVisitors, site_of, wall_before, who_visits
+from provision.redis.facts import Knocks, RedisVisitors, firewall_before, site_of, who_visits
 from provision.redis.firewall import Before, Firewall, Knock, Visitors
 from provision.settings import Settings
 
@@ -75,7 +75,7 @@ def admitted(
     if not settings.redis_needs_firewall:
         return None
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
-    known = wall_before(host, settings).hosts
+    known = firewall_before(host, settings).hosts
     asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
     # Side by side: one that has to wait for its answer keeps no other waiting.
     knocking = [
@@ -83,7 +83,7 @@ def admitted(
     ]
     knocked = [_Caller(each, job.get()) for each, job in zip(asked, knocking, strict=True)]
     names = [name for caller in knocked for _, name in caller.knocks]
-    visitors, was = _visitors(host, settings, names), wall_before(host, settings)  # after the knocks
+    visitors, was = _visitors(host, settings, names), firewall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
     unasked = [each for each in others if each not in asked]
     if unknown := _without_address(unasked, was, settings):

@@ -300,7 +300,7 @@ class FirewallBefore(Fact[Before]):
 
     @override
     def read(self, lines: list[str]) -> Before:
-        found: dict[str, list[str]] = {word: [] for word in ("host", "up", "refused", "peer", "inside")}
+        found: dict[str, list[str]] = {word: [] for word in ("host", "up", "allowed", "refused", "peer", "inside")}
         for line in lines:
             word, _, rest = line.strip().partition(" ")
             found[word].append(rest)
@@ -308,12 +308,12 @@ class FirewallBefore(Fact[Before]):
         for name, _, address in (each.partition(" ") for each in found["host"]):
             hosts[name] = (*hosts.get(name, ()), normal(address))
         return Before(
-            hosts, bool(found["up"]), tuple(map(normal, found["refused"])), tuple(map(normal, found["peer"])),
-            tuple(found["inside"]),
+            hosts, bool(found["up"]), tuple(found["allowed"]), tuple(map(normal, found["refused"])),
+            tuple(map(normal, found["peer"])), tuple(found["inside"]),
         )  # fmt: skip
 
 
-def wall_before(host: Host, settings: Settings) -> Before:
+def firewall_before(host: Host, settings: Settings) -> Before:
     """What a Redis host's firewall is as it stands."""
     return host.get_fact(
         FirewallBefore, port=settings.redis_port, file=settings.redis_firewall_file,

@@ -48,15 +48,20 @@ class Visitors:
 class Before:
     """A Redis host as it is: which hosts its file lets in, whether the table is there, whom it has just refused.
 
-    `peers` are connected to the port; `inside` are the networks of Redis' own container, which the port's rules do not
-    concern.
+    `allowed` is what the table lets in as it is loaded, networks or "FIRST-LAST"; `peers` are connected to the port;
+    `inside` are the networks of Redis' own container, which the port's rules do not concern.
     """
 
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_up: bool = False
+    allowed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+
+    def refuses(self, address: str) -> bool:
+        """Whether none of its packets comes through already: a connection from there is one that nobody has ended."""
+        return self.is_up and not any(_is_between(address, each) for each in self.allowed)
 
 
 @dataclass(frozen=True)
@@ -115,12 +120,14 @@ def addresses_of(
 
 
 def cut_off(firewall: Firewall, before: Before, visitors: Visitors, own: frozenset[str]) -> dict[str, list[Client]]:
-    """Who is connected and would not be let in, by address. Whoever is refused on purpose is none of them."""
+    """Who is connected and would not be let in, by address. Whoever is refused already, or on purpose, is not told."""
     found: dict[str, list[Client]] = {}
     behind = [each for each in visitors.clients if not any(_is_within(each.address, net) for net in before.inside)]
     known = {each.address for each in behind}
     for client in (*behind, *(Client(each) for each in before.peers if each not in known)):
         is_own = client.address in own or ipaddress.ip_address(client.address).is_loopback
+        if before.refuses(client.address):
+            continue
         if not is_own and not firewall.lets_in(client.address) and not firewall.refuses_on_purpose(client.address):
             found.setdefault(client.address, []).append(client)
     return found
@@ -152,6 +159,15 @@ def _in_words(clients: Sequence[Client]) -> str:
 def _is_within(address: str, network: str) -> bool:
     found, net = ipaddress.ip_address(address), ipaddress.ip_network(network)
     return found.version == net.version and found in net
+
+
+def _is_between(address: str, network: str) -> bool:
+    """Whether it lies in a network, or in one written as FIRST-LAST."""
+    first, _, last = network.partition("-")
+    if not last:
+        return _is_within(address, network)
+    found, least, most = (ipaddress.ip_address(each) for each in (address, first, last))
+    return found.version == least.version and int(least) <= int(found) <= int(most)
 
 
 def _without(network: Network, refused: Iterable[Network]) -> list[Network]:

@@ -27,9 +27,9 @@ from provision.redis.facts import (
     Redis,
     UnreadUnits,
     compose,
+    firewall_before,
     login,
     question,
-    wall_before,
 )
 from provision.redis.running import Live, config_differences, directives, quoted, user_differences, users
 from provision.redis.running import refusal as meaning_of
@@ -81,7 +81,7 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
         caller = state.inventory.get_host(name)
         if caller.get_fact(Knocks, server=server, port=port, caller="deploy-afterwards").said:
             continue
-        refused = wall_before(host, settings).refused
+        refused = firewall_before(host, settings).refused
         if refused:
             yield refusal(
                 f"{name} does not reach Redis at {server}:{port}: the firewall here lets in its own address, and has"

@@ -64,7 +64,7 @@ def visited(hosts: Fleet, *clients: str, log: tuple[str, ...] = ()) -> None:
     hosts.answers[REDIS]["echo deploy-"] = ["deploy-0123", "OK", *clients, "--8<--", *entries]
 
 
-def walls(hosts: Fleet, *lines: str) -> None:
+def firewall_is(hosts: Fleet, *lines: str) -> None:
     hosts.answers[REDIS] = {"redis/look-at-firewall.sh": list(lines), **{
         key: value for key, value in hosts.answers[REDIS].items() if key != "redis/look-at-firewall.sh"
     }}  # fmt: skip
@@ -78,6 +78,13 @@ def test_a_stranger_who_is_connected_stops_it_with_the_setting(deployed: Fleet, 
     assert '"!10.0.0.99"' in text and f"{ADDRESS} (" not in text
 
 
+def test_a_connection_that_is_refused_already_holds_nobody_up(deployed: Fleet, capsys: Any, caplog: Any):
+    visited(deployed, "id=3 addr=10.0.0.99:4000 user=default")
+    firewall_is(deployed, "up", f"allowed {ADDRESS}")
+    said(deployed, capsys, caplog, "--dry")
+    assert "no host was changed" not in caplog.text
+
+
 @pytest.mark.parametrize("answer", [["app", "10.0.0.99"], ["app", "!10.0.0.99"], ["app", "10.0.0.0/24"]])
 def test_either_answer_of_the_setting_lets_it_go_on(answer: list[str], deployed: Fleet, capsys: Any, caplog: Any):
     visited(deployed, "id=3 addr=10.0.0.99:4000 user=medaction")
@@ -87,7 +94,7 @@ def test_either_answer_of_the_setting_lets_it_go_on(answer: list[str], deployed:
 
 
 def test_a_socket_that_redis_does_not_tell_of_counts_too(deployed: Fleet, refused: Any):
-    walls(deployed, f"peer {ADDRESS}", "peer ::ffff:10.0.0.98")
+    firewall_is(deployed, f"peer {ADDRESS}", "peer ::ffff:10.0.0.98")
     assert 'redis_allow_from = ["app", "10.0.0.98"]' in refused(deployed)
 
 
@@ -128,7 +135,7 @@ def refusing(deployed: Fleet) -> Fleet:
     deployed.answers[REDIS] = {"redis/existing.sh 6379 medaction-redis": listening, **{
         key: value for key, value in answers.items() if "existing.sh" not in key
     }}  # fmt: skip
-    walls(deployed, "up", *(f"host @fake/{app} {ADDRESS}" for app in APPS), "refused 192.0.2.7")
+    firewall_is(deployed, "up", *(f"host @fake/{app} {ADDRESS}" for app in APPS), "refused 192.0.2.7")
     return deployed
 
 

@@ -127,6 +127,23 @@ def test_whoever_is_connected_and_not_let_in_is_named_with_the_setting(settings_
     assert cut_off(allowed, before, visitors, OWN) == {}
 
 
+@pytest.mark.parametrize(
+    ("allowed", "told_of"),
+    [
+        ((), []),
+        (("10.0.0.11", "10.0.0.96-10.0.0.98"), ["10.0.0.98"]),
+        (("10.0.0.0/24", "fd00::/64"), ["10.0.0.99", "fd00::99", "10.0.0.98"]),
+    ],
+)
+def test_a_connection_that_is_refused_already_is_not_told(allowed: tuple[str, ...], told_of: list[str]):
+    """Nobody has ended it: Redis does not learn that the other side is gone."""
+    visitors = Visitors(
+        (Client("10.0.0.11", "medaction"), Client("10.0.0.99", "default"), Client("fd00::99", "default"))
+    )
+    before = Before(is_up=True, allowed=allowed, peers=("10.0.0.98", "10.0.0.11"))
+    assert list(cut_off(letting_in(app1="10.0.0.11"), before, visitors, OWN)) == told_of
+
+
 def test_the_line_to_write_keeps_what_is_set(settings_of: ValidSettings):
     known = settings_of(redis_allow_from=["10.0.7.0/24", "!10.0.7.9"])
     assert setting(known, "10.0.0.9") == 'redis_allow_from = ["10.0.7.0/24", "!10.0.7.9", "10.0.0.9"]'
