@@ -68,6 +68,8 @@ def without_firewall(deployed: Operator) -> Iterator[Operator]:
     """Redis on redis1 as before it had a firewall."""
     deployed.on("redis1", FLUSH)
     yield deployed
+    # Whoever was cut off could not say that it is gone.
+    deployed.redis("redis1", "CLIENT KILL TYPE normal SKIPME yes")
     Operator().deploy("redis1,app1,app2")
 
 
