@@ -1,8 +1,8 @@
 #!/bin/sh
 # What a Redis host lets in, and whom. Usage: look-at-firewall.sh PORT FILE TABLE CONTAINER
-# Prints, a line each: "host NAME ADDRESS" as our file has it; "up" when our table is there; "allowed NETWORK" for what it
-# lets in, which may be FIRST-LAST; "refused ADDRESS" for whom it has refused in the last minute; "peer ADDRESS" for who
-# is connected; "inside NETWORK" for the container's own.
+# Prints, a line each: "host NAME ADDRESS" as our file has it; "up" when our table is there; "allowed NETWORK" for
+# what it lets in, which may be FIRST-LAST; "refused ADDRESS" for whom it has refused in the last minute; "peer ADDRESS"
+# for who is connected; "inside NETWORK" for the container's own.
 port=$1 file=$2 table=$3 container=$4
 sed -n 's/^# host /host /p' "$file" 2>/dev/null
 if nft list table inet "$table" >/dev/null 2>&1; then
