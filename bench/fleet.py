@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Fleet:
             raise BenchError("the deploy failed:\n" + "\n".join((deploy.stdout + deploy.stderr).splitlines()[-30:]))
 
     def remove(self) -> None:
+        shutil.rmtree(self.inventory.parent / "keys", ignore_errors=True)  # of a vault that is no more
         lifecycle.down(self.inventory, report=lambda line: None)
 
 

@@ -23,7 +23,7 @@ FLEET = fleet.Fleet(Path(__file__).resolve().parent)
 # The vault's own key and client, without the vault's program: what a person would type.
 PLAIN = """cd /; . /usr/local/lib/medaction/settings.sh; . /usr/local/lib/medaction/vault-settings.sh
 read -r name address port account <<<"${vault_sources[0]}"; rm -rf /var/tmp/plain; mkdir /var/tmp/plain
-printf 'get "/daily/%s*" /var/tmp/plain/\\n' DUMP | sftp -q -b - -F /dev/null -P "$port" -i "$vault_config_dir/ssh" \
+printf 'get /daily/%s* /var/tmp/plain/\\n' DUMP | sftp -q -b - -F /dev/null -P "$port" -i "$vault_config_dir/ssh" \
     -o UserKnownHostsFile="$vault_config_dir/known_hosts" -o HostKeyAlias="$name" "$account@$address"; sync
 """
 STAMPED = '{ %s 2>&1 || echo FAILED; } | while IFS= read -r line; do echo "$EPOCHREALTIME $line"; done'
