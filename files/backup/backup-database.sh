@@ -48,6 +48,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/store.sh"
 # shellcheck source=lib/leftovers.sh
 . "$here/lib/leftovers.sh"
+# shellcheck source=lib/objects.sh
+. "$here/lib/objects.sh"
 # shellcheck source=lib/contents.sh
 . "$here/lib/contents.sh"
 # shellcheck source=lib/snapshot.sh

@@ -52,6 +52,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/postgres.sh"
 # shellcheck source=lib/store.sh
 . "$here/lib/store.sh"
+# shellcheck source=lib/objects.sh
+. "$here/lib/objects.sh"
 # shellcheck source=lib/contents.sh
 . "$here/lib/contents.sh"
 # shellcheck source=lib/verify.sh

@@ -25,6 +25,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/postgres.sh"
 # shellcheck source=lib/store.sh disable=SC2034  # it knows no tiers: it has one dump
 . "$here/lib/store.sh"
+# shellcheck source=lib/objects.sh
+. "$here/lib/objects.sh"
 # shellcheck source=lib/contents.sh
 . "$here/lib/contents.sh"
 # shellcheck source=lib/verify.sh
@@ -64,8 +66,7 @@ tell_verdict() {
     trap '' HUP INT TERM
     explain_exit "$status"
     if (( status > 128 )); then verdict=''; fi
-    if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
-    end_children
+    end_server
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
     print_verdict
     exit "$status"

@@ -17,7 +17,7 @@ from provision.debian.packages import Packages
 from provision.debian.programs import program
 from provision.debian.users import GroupExists, GroupsOf
 from provision.engine.changes import note, warn
-from provision.engine.facts import Fact, asked
+from provision.engine.facts import Fact, Lines, asked
 from provision.engine.inside import commands_of
 from provision.engine.reach import LONG
 from provision.record import layout, removal
@@ -41,17 +41,12 @@ wanted: Wanted | None = None
 """What this process removes: `remove.py`, which pyinfra runs, has no other way to be told."""
 
 
-class Removable(Fact[list[str]]):
+class Removable(Lines):
     """Given packages of ours, return those that can go, and what apt had installed for their sake alone."""
 
     @override
     def command(self, names: Sequence[str]) -> StringCommand:
         return asked(program("record/removable.sh", *names))
-
-    @staticmethod
-    @override
-    def default() -> list[str]:
-        return []
 
     @override
     def read(self, lines: list[str]) -> list[str]:
@@ -60,17 +55,12 @@ class Removable(Fact[list[str]]):
         return lines
 
 
-class Tables(Fact[list[str]]):
+class Tables(Lines):
     """Return the names of the nftables tables of the family inet."""
 
     @override
     def command(self) -> StringCommand:
         return asked("command -v nft >/dev/null || exit 0; nft list tables inet")
-
-    @staticmethod
-    @override
-    def default() -> list[str]:
-        return []
 
     @override
     def read(self, lines: list[str]) -> list[str]:

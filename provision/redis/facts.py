@@ -10,7 +10,7 @@ from pyinfra.api import Host, QuoteString, StringCommand
 from typing_extensions import override
 
 from provision.debian.programs import program
-from provision.engine.facts import Fact, YesOrNo, asked
+from provision.engine.facts import Fact, Lines, YesOrNo, asked
 from provision.redis.existing import OPERATOR, Listener, Site
 from provision.redis.firewall import Before, Client, Knock, Visitors, normal
 from provision.redis.running import Live, quoted, refusal, users
@@ -329,17 +329,12 @@ class HasFirewall(YesOrNo):
         return asked("[ ! -e", QuoteString(file), "] || echo yes")
 
 
-class FirewallUnlike(Fact[list[str]]):
+class FirewallUnlike(Lines):
     """What of the loaded firewall and of its unit differs from the file: "table", "unit"; nothing where all is well."""
 
     @override
     def command(self, file: str, table: str, unit: str, drop_in: str) -> StringCommand:
         return asked(program("redis/firewall-loaded.sh", file, table, unit, drop_in))
-
-    @staticmethod
-    @override
-    def default() -> list[str]:
-        return []
 
     @override
     def read(self, lines: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ volatile_ones() {
     for name in "${backup_volatile_tables[@]}"; do printf '%s\n' "$name" "public.$name"; done
 }
 
-# shellcheck disable=SC2016,SC2034  # jq's own names
+# shellcheck disable=SC2016,SC2034  # jq's own names; read by who compares, a backup and a vault
 readonly losses_program='
     .content as $was | $now[0] as $is | (($explained | split("\n")) + ($is.left_out // [])) as $volatile
     | ($was.tables // {} | keys - $volatile) as $had

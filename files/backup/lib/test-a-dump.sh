@@ -126,13 +126,14 @@ run_test_server() { # ENCODING LOCALE
     "$pg_bin/initdb" --pgdata="$test_dir/data" --username="$server_user" --auth=trust \
         --encoding="$1" --locale="$2" --no-sync >"$run_dir/initdb.out" 2>&1 ||
         die "initdb failed: $(tail -n 3 "$run_dir/initdb.out")"
-    # What is in it can be lost at any moment, so nothing is ever flushed. JIT is code made as it goes, which the unit
-    # forbids (MemoryDenyWriteExecute): a large table's load would fail by it.
+    # What is in it can be lost at any moment, so nothing is ever flushed. JIT makes code as it goes, which the unit
+    # forbids (MemoryDenyWriteExecute): the load of a large table would fail by it. Without its provider there is none,
+    # whatever a database or a role sets.
     start server /dev/null /dev/null setpriv --pdeathsig INT -- "$pg_bin/postgres" -D "$test_dir/data" \
         -k "$server_host" -p "$server_port" -c listen_addresses= -c fsync=off -c full_page_writes=off \
         "${preload[@]}" \
         -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off \
-        -c maintenance_work_mem=128MB -c jit=off
+        -c maintenance_work_mem=128MB -c jit_provider=none
 }
 
 # Roles as they were; where they were not saved, at least the one that owns the app's data. Tablespaces too,
@@ -168,6 +169,12 @@ use_test_host() {
     fi
 }
 
+# By SIGINT it ends at once; by SIGTERM it would wait for its sessions.
+end_server() {
+    if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
+    end_children
+}
+
 # Whatever happened: the verdict is written down, and everything is taken away again.
 end_test() {
     local status=$?
@@ -180,8 +187,7 @@ end_test() {
         drop_database "$test_database" ||
             warn "$test_database is left over on $server_host; the next test drops it"
     fi
-    if [[ -n ${children[server]:-} ]]; then kill -INT "${children[server]}" 2>/dev/null || true; fi
-    end_children
+    end_server
     if (( status != EXIT_BUSY )); then record_verdict || warn "cannot write the verdict beside $file"; fi
     if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
     if (( status != 0 )); then call_failure_hook "$said_why" "$status"; fi
