@@ -74,7 +74,8 @@ is_asked_for() { # PROGRAM ARGUMENT
         'pg_dumpall --globals-only' | 'pg_dumpall --no-password' | 'pg_dumpall --no-role-passwords') ;;
         'pg_dumpall --database='*) [[ ${2#*=} == "$postgres_database" ]] ;;
         # The dump comes on standard input.
-        'pg_restore --file=/dev/null' | 'pg_restore --file=-' | 'pg_restore --exit-on-error') ;;
+        'pg_restore --file=/dev/null' | 'pg_restore --file=-' | 'pg_restore --exit-on-error' | \
+        'pg_restore --no-tablespaces') ;;
         *) return 1 ;;
     esac
 }

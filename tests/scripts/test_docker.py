@@ -18,7 +18,7 @@ from provision.backup import layout
 
 from .cluster import PASSWORD, ROLE, bin_dir, fingerprint
 from .host import Host
-from .unprivileged import PREFIX
+from .unprivileged import PREFIX, give_to_user
 
 STAND_IN = r"""
 said() { printf '%s\n' "$*" >> "@state@/docker-said"; }
@@ -121,6 +121,27 @@ def test_custom_dump_is_restored_without_owners_through_a_containers_standard_in
     restored = host.restore("--into", target, "--no-owner")
     assert restored.returncode == 0, restored.stderr
     assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_a_containers_server_without_the_dumps_tablespaces_takes_the_dump(host: Host, form: str) -> None:
+    cluster, place = host.cluster, host.directory / "disk"
+    place.mkdir(mode=0o700)
+    give_to_user(place)
+    cluster.ask("postgres", f"CREATE TABLESPACE away LOCATION '{place}'")
+    cluster.ask("postgres", f"GRANT CREATE ON TABLESPACE away TO {ROLE}")
+    try:
+        cluster.ask(host.database, "CREATE TABLE kept TABLESPACE away AS SELECT 1 AS i", user=ROLE)
+        in_docker(host, "container", backup_format=form)
+        assert host.backup().returncode == 0
+        cluster.ask(host.database, "ALTER TABLE kept SET TABLESPACE pg_default")
+    finally:
+        cluster.ask("postgres", f"REVOKE ALL ON TABLESPACE away FROM {ROLE}")
+        cluster.ask("postgres", "DROP TABLESPACE away")
+    target = cluster.new_database(template="template0")
+    restored = host.restore("--into", target)
+    assert restored.returncode == 0 and "lacks the tablespaces away" in restored.stderr, restored.stderr
+    assert cluster.ask(target, "TABLE kept") == "1"
 
 
 @pytest.mark.parametrize("mode", MODES)
