@@ -19,6 +19,7 @@ from typing_extensions import override
 from provision.debian.programs import program
 from provision.engine import run as runs
 from provision.engine.facts import Fact, asked
+from provision.engine.inside import arguments_of
 from provision.engine.inventory import Environment
 from provision.engine.private import PrivateInput
 from provision.record import layout
@@ -113,7 +114,8 @@ def keep(environment: Environment, entries: Mapping[str, Entry]) -> None:
             path = layout.history(members[host.name].settings)
             with ctx_host.use(host):
                 done = host.connected and host.run_shell_command(
-                    program("record/append.sh", path), _stdin=PrivateInput(lines[host.name])
+                    program("record/append.sh", path),
+                    **(arguments_of(host) | {"_stdin": PrivateInput(lines[host.name])}),
                 )
             if not done or not done[0]:
                 print(f"warning: {host.name}: {path} was not written", file=sys.stderr)
