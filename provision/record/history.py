@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import os
 import socket
@@ -89,6 +90,24 @@ def _told(text: str) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
     return told | ({"database": str(whole["database"])[:_LONGEST]} if "database" in whole else {})
+
+
+def here(environment: str, host: str, most: int = 1) -> list[dict[str, str]]:
+    """What this machine has kept of a host, the newest first: of one that keeps no such lines itself (Windows)."""
+    try:
+        lines = file_here(environment).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    # What names the host elsewhere than as the host is parsed, and passed over, too.
+    found = (_told(line) for line in reversed(lines) if json.dumps(host) in line and _host_of(line) == host)
+    return list(itertools.islice((told for told in found if told), most))
+
+
+def _host_of(line: str) -> str:
+    try:
+        return str(json.loads(line)["host"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
 def files_of(settings: Settings) -> tuple[str, ...]:

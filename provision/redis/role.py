@@ -88,7 +88,7 @@ def _from_the_distribution(settings: Settings, system: System, site: Site, acl: 
         unit=f"{service}.service", entries=layout.unit(settings),
     )  # fmt: skip
     _mend(server_of_ours)
-    systemd.service(name="Run Redis, now and after every boot", service=service, running=True, enabled=True)
+    units.run(name="Run Redis, now and after every boot", service=service, package=service)
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,

@@ -339,6 +339,15 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
     assert not [command for command in commands() if "write /opt/medaction/.env" in command]
 
 
+def test_a_service_that_debian_starts_as_it_installs_it_is_promised_once(fleet: Fleets):
+    """Else a first plan says more changes than its deploy makes."""
+    outcome = fleet("production").run("--dry")
+    promised = {step.name: step.changes for step in outcome.steps}
+    assert promised["Redis | Install Redis from the distribution"]
+    assert not promised["Redis | Run Redis, now and after every boot"]
+    assert not promised["Backup | Run cron, now and after every boot"]
+
+
 @pytest.mark.parametrize(
     ("service", "state", "step"),
     [

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from provision.backup.facts import Report
+from provision.windows import layout
+from provision.windows.facts import BackupReport
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows import archives
 from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
@@ -43,6 +46,36 @@ def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
     assert done.returncode == GOOD, done.stderr
     assert fingerprint(cluster, restored) == fingerprint(cluster, host.settings.postgres_database)
     cluster.drop_database(restored)
+
+
+def report_of(host: Host) -> Report:
+    """What `make status` asks a Windows host, asked by the same script."""
+    fact, places = BackupReport(), {"daily": str(host.backups), "weekly": str(host.backups / "weekly")}
+    pattern = layout.dump_pattern(host.settings)
+    asked = fact.command(str(host.backups), places, pattern, host.settings.postgres_database).get_raw_value()
+    argv = [str(archives.pwsh()), "-NoProfile", "-NonInteractive", "-Command", asked]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    return fact.process(done.stdout.splitlines())
+
+
+def test_status_is_told_what_the_manifests_say_and_why_a_run_failed(host: Host):
+    assert host.run("backup-database.ps1").returncode == GOOD
+    (dump,) = host.dumps()
+    manifest = Path(f"{dump}.json")
+    made = json.loads(manifest.read_text())
+    (told,) = report_of(host).manifests["daily"]
+    assert (told["dump"], told["seconds"], told["suspect"]) == (dump.name, made["seconds"], None)
+    manifest.write_text(json.dumps(made | {"seconds": 41, "suspect": "the dump has 1 B"}))
+    (told,) = report_of(host).manifests["daily"]
+    assert (told["seconds"], told["suspect"]) == (41, "the dump has 1 B")
+    for damaged in ("{damaged", "[1, 2]", "", "null", '"text"'):
+        manifest.write_text(damaged)
+        (told,) = report_of(host).manifests["daily"]
+        assert told["bytes"] == dump.stat().st_size and "seconds" not in told and "suspect" not in told, damaged
+    host.write(postgres_port=1)
+    assert host.run("backup-database.ps1").returncode == FAILED
+    (run,) = report_of(host).last_runs
+    assert run["state"] == "failed" and "see that PostgreSQL runs" in run["reason"] and run["tier"] == "daily"
 
 
 @pytest.mark.fault
