@@ -95,9 +95,11 @@ WRITES = (
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
 # No change by themselves: a step that several hosts come to, keys that a stage before has made, what only a host of
-# version 1.0.0 may need, and a look.
+# version 1.0.0 may need, a look, and what Debian starts by itself as it installs it.
 STILL = (
     SEEN,
+    "Redis | Run Redis, now",
+    "Backup | Run cron, now",
     "Have every copy ready before a vault fetches",
     "Vault keys | Make the vault's key pairs, in a stage before",
     "Backup | Keep the user that owns the dumps from Docker",
