@@ -61,20 +61,22 @@ def report_of(host: Host) -> Report:
 def test_status_is_told_what_the_manifests_say_and_why_a_run_failed(host: Host):
     assert host.run("backup-database.ps1").returncode == GOOD
     (dump,) = host.dumps()
-    manifest = Path(f"{dump}.json")
-    made = json.loads(manifest.read_text())
-    (told,) = report_of(host).manifests["daily"]
-    assert (told["dump"], told["seconds"], told["suspect"]) == (dump.name, made["seconds"], None)
-    manifest.write_text(json.dumps(made | {"seconds": 41, "suspect": "the dump has 1 B"}))
-    (told,) = report_of(host).manifests["daily"]
-    assert (told["seconds"], told["suspect"]) == (41, "the dump has 1 B")
-    for damaged in ("{damaged", "[1, 2]", "", "null", '"text"'):
-        manifest.write_text(damaged)
-        (told,) = report_of(host).manifests["daily"]
-        assert told["bytes"] == dump.stat().st_size and "seconds" not in told and "suspect" not in told, damaged
+    made = json.loads(Path(f"{dump}.json").read_text())
+    suspect = json.dumps(made | {"seconds": 41, "suspect": "the dump has 1 B"})
+    for day, manifest in enumerate((suspect, "{damaged", "[1, 2]", "", "null", '"text"'), start=1):
+        older = host.backups / f"medaction_2026-01-0{day}_02-00-00.sql.gz"
+        older.write_bytes(b"older")
+        Path(f"{older}.json").write_text(manifest)
     host.write(postgres_port=1)
     assert host.run("backup-database.ps1").returncode == FAILED
-    (run,) = report_of(host).last_runs
+    report = report_of(host)
+    newest, *damaged, told = report.manifests["daily"]
+    assert (newest["dump"], newest["seconds"], newest["suspect"]) == (dump.name, made["seconds"], None)
+    assert (told["bytes"], told["seconds"], told["suspect"]) == (5, 41, "the dump has 1 B")
+    assert len(damaged) == 5 and all(
+        each["bytes"] == 5 and not {"seconds", "suspect"} & each.keys() for each in damaged
+    )
+    (run,) = report.last_runs
     assert run["state"] == "failed" and "see that PostgreSQL runs" in run["reason"] and run["tier"] == "daily"
 
 
