@@ -221,17 +221,32 @@ def newest_backup(machine, request):
     return {"path": newest, "bytes": len(raw), "age_hours": age, "complete": is_complete(raw)}
 
 
+def noted(file, *names):
+    try:
+        whole = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: whole[name] for name in names if name in whole} if isinstance(whole, dict) else {}
+
+
 def backup_report(machine, request):
     runs, manifests = [], {}
     for tier in request["tiers"]:
         status = machine.path(request["backup_dir"]) / f"status-{tier['name']}.json"
         if status.exists():
             run = json.loads(status.read_text())
-            runs.append({"database": request["database"], "state": run["state"], "written": run["written"]})
+            about = {"database": request["database"], "state": run["state"], "written": run["written"]}
+            runs.append({**noted(status, "reason"), **about, "tier": tier["name"]})
         directory = machine.path(tier["directory"])
         files = [file for file in directory.glob("*") if re.match(request["pattern"], file.name)]
         manifests[tier["name"]] = [
-            {"database": request["database"], "dump": file.name, "bytes": file.stat().st_size} for file in files
+            {
+                **noted(file.with_name(f"{file.name}.json"), "seconds", "suspect"),
+                "database": request["database"],
+                "dump": file.name,
+                "bytes": file.stat().st_size,
+            }
+            for file in files
         ]
     return {"now": time.strftime("%Y-%m-%dT%H:%M:%S"), "last_runs": runs, "manifests": manifests}
 
