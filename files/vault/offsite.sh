@@ -82,14 +82,14 @@ local_dumps() {
 }
 
 # One pass through pipes, however large the file: both sums are taken on the way.
-seal() { # NAME, THE PLAIN STREAM ON STDIN
+seal() { # NAME, PATH
     local sum
     rm -f -- "$work/copy"
     mkfifo "$work/copy"
     sha256sum <"$work/copy" >"$work/plain.sum" &
     sum=$!
-    tee "$work/copy" | age --encrypt --recipients-file "$recipients_file" |
-        tee "$work/$1.age" | sha256sum >"$work/sealed.sum" || return 1
+    plain_stream "$2" 3>"$work/copy" | age --encrypt --recipients-file "$recipients_file" |
+        perl -e "$twice_program" 3>"$work/$1.age" | sha256sum >"$work/sealed.sum" || return 1
     wait "$sum" || return 1
     jq --null-input --arg name "$1.age" --arg plain_name "$1" \
         --arg sha256 "$(cut -d ' ' -f 1 "$work/sealed.sum")" \
@@ -100,13 +100,26 @@ seal() { # NAME, THE PLAIN STREAM ON STDIN
     rm -f -- "$work"/{copy,plain.sum,sealed.sum}
 }
 
+# What a file, or standard input, holds: to standard output and to descriptor 3. tee would take eight times as many
+# calls, and a cat before it would copy all of it once more: together a fifth of what a copy costs.
+# shellcheck disable=SC2016  # Perl's own names
+readonly twice_program='
+    open my $from, "<&=", 0 or die "$!\n";
+    if (@ARGV) { open $from, "<", $ARGV[0] or die "$ARGV[0]: $!\n" }
+    open my $also, ">&=", 3 or die "$!\n";
+    while (1) {
+        my $got = sysread($from, my $part, 65536) // die "read: $!\n";
+        last if !$got;
+        for my $to ($also, *STDOUT) { (syswrite($to, $part) // 0) == $got or die "write: $!\n" }
+    }'
+
 plain_stream() { # PATH
     if as_owner test -d "$1"; then
         # The same files make the same archive, also on the host that they were recovered to.
         as_owner tar --create --sort=name --owner=0 --group=0 --numeric-owner \
-            --directory "${1%/*}" -- "${1##*/}"
+            --directory "${1%/*}" -- "${1##*/}" | perl -e "$twice_program"
     else
-        as_owner cat -- "$1"
+        as_owner perl -e "$twice_program" -- "$1"
     fi
 }
 
@@ -119,11 +132,11 @@ copy_dump() { # TIER NAME
     sealed=$name
     if as_owner test -d "$path"; then sealed=$name.tar; fi
     enough_room "$path" || return 1
-    plain_stream "$path" | seal "$sealed" || return 1
+    seal "$sealed" "$path" || return 1
     is_what_was_dumped "$name" || return 1
     for companion in .globals.gz .properties.json .json; do
         if as_owner test -f "$path$companion"; then
-            as_owner cat -- "$path$companion" | seal "$name$companion" || return 1
+            seal "$name$companion" "$path$companion" || return 1
         fi
     done
     write_outbox_manifest "$kind" "$name" || return 1

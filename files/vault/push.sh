@@ -33,6 +33,7 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/base.sh"
 
 : "${push_from?}" "${push_parts[@]?}" "${push_below?}" "${push_targets[@]?}" "${push_config?}" "${push_state?}"
+: "${push_root_certificate?}"
 : "${push_bandwidth_kbit?}" "${push_maximum_age_hours?}"
 
 readonly push_unit=$app_name-push-rclone
@@ -75,20 +76,23 @@ clean_up() {
 # rclone sees this host read-only, holds no right of root's but to be its files' owner, and ends with its time.
 # What it says goes to the journal; the last words are kept.
 rclone_() { # ARGUMENTS...
+    local -a trust=()
+    if [[ -n $push_root_certificate ]]; then trust=(--ca-cert "$push_root_certificate"); fi
     # By a name of its own: systemd may still know the one that has just ended.
     systemd-run --quiet --pipe --wait --collect --unit="$push_unit-$BASHPID-$RANDOM" --service-type=exec \
         --property=ProtectSystem=strict --property=ProtectHome=yes --property=PrivateTmp=yes \
         --property=PrivateDevices=yes --property=NoNewPrivileges=yes --property=CapabilityBoundingSet= \
         --property=MemoryMax=256M --property=RuntimeMaxSec="$turn_seconds" --property=UMask=0077 \
         --setenv=RCLONE_CONFIG="$push_config" --setenv=HOME=/nonexistent --setenv=GOGC=20 -- \
-        rclone --contimeout 30s --timeout 5m --retries 3 --low-level-retries 5 --transfers 1 --checkers 4 \
-        --buffer-size 0 --use-mmap --s3-upload-concurrency 1 "$@" </dev/null 2>"$work/rclone.err"
+        rclone "${trust[@]}" --contimeout 30s --timeout 5m --retries 3 --low-level-retries 5 --transfers 1 \
+        --checkers 4 --buffer-size 0 --use-mmap --s3-upload-concurrency 1 "$@" </dev/null 2>"$work/rclone.err"
 }
 
 # Its last error, with its cause, which stands in a line of its own.
 said_by_rclone() {
-    awk '/^[0-9\/]+ [0-9:]+ / { text = $0; sub(/^[0-9\/]+ [0-9:]+ +((ERROR|CRITICAL|NOTICE) *: )?/, "", text)
-                                if (text !~ /^Attempt /) said = text; next }
+    awk '/^([0-9\/]+ [0-9:]+|<[0-7]>)/ { text = $0
+                                sub(/^([0-9\/]+ [0-9:]+ +|<[0-7]>)((ERROR|CRITICAL|NOTICE) *: )?/, "", text)
+                                if (text !~ /^Attempt |^ *[0-9.]+ [kMGTP]?i?B \/ /) said = text; next }
          /^caused by: / { said = said " (" $0 ")"; next }
          /./ && said == "" { said = $0 }
          END { print said == "" ? "rclone gave no reason" : said }' "$work/rclone.err" | plain_text | cut -c 1-400
@@ -133,6 +137,7 @@ is_there() {
 # Somebody may have removed at the target what was brought there.
 still_there() {
     local last
+    [[ -e $key.has ]] || return 0    # until all was there once, nothing of it can be gone
     last=$(stat -c %Y "$key.looked" 2>/dev/null || printf 0)
     (( $(date +%s) - last >= look_again_seconds )) || return 0
     cut -f 1 "$key.has" | grep -vE "$may_change" >"$work/files" || return 0
@@ -160,7 +165,6 @@ lost() { # MESSAGE
 push_to() {
     rm -f -- "$key.failed"
     list_here >"$work/here"
-    touch "$key.has"
     step=look
     still_there || { lost "what it has cannot be listed: $(said_by_rclone)"; return 0; }
     new_here >"$work/new"
@@ -235,7 +239,8 @@ check_one() {
     local code=0 word=OK what newest
     newest=$(stat -c %Y "$key.has" 2>/dev/null || printf 0)
     if (( newest == 0 )); then
-        word=CRITICAL code=2 what='nothing was copied there yet'
+        word=CRITICAL code=2 what="it has not had everything yet"
+        if [[ -e $key.failed ]]; then what+=": $(paste --serial --delimiters ';' "$key.failed")"; fi
     elif (( $(date +%s) - newest > push_maximum_age_hours * 3600 )); then
         word=CRITICAL code=2 what="it has had everything last on $(date --date="@$newest" +'%F %H:%M')"
     elif [[ -e $key.failed ]]; then

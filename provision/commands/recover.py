@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from pyinfra.api import Host
@@ -127,8 +128,18 @@ def _vaults(arguments: Namespace, members: dict[str, Member]) -> list[Member]:
 def _recover(
     arguments: Namespace, to: Host, target: Member, copies: recovery.Copies, signers: list[Member], brought: list[str]
 ) -> int:
-    for offer in _chosen(arguments, copies.offers(target.name), copies.name):
-        manifest = recovery.manifest_of(copies, target.name, offer, _sign_keys(arguments.env, signers))
+    sign_keys = _sign_keys(arguments.env, signers)
+
+    def is_genuine(offer: recovery.Offer) -> bool:
+        try:
+            recovery.manifest_of(copies, target.name, offer, sign_keys)
+        except recovery.NotGenuineError as error:
+            print(shown(f"not taken: {error}"), file=sys.stderr)
+            return False
+        return True
+
+    for offer in _chosen(arguments, copies.offers(target.name), copies.name, is_genuine):
+        manifest = recovery.manifest_of(copies, target.name, offer, sign_keys)
         settings = target.settings
         paths = recovery.bring(copies, to, manifest, settings.backup_dir, settings.backup_user)
         ending = next(each for each in (".sql.gz", ".sql.zst", ".dump", ".dir") if offer.dump.endswith(each))
@@ -141,7 +152,9 @@ def _recover(
     return 0
 
 
-def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> list[recovery.Offer]:
+def _chosen(
+    arguments: Namespace, offers: list[recovery.Offer], vault: str, is_genuine: Callable[[recovery.Offer], bool]
+) -> list[recovery.Offer]:
     if arguments.dump:
         named = [each for each in offers if arguments.dump in (each.dump, f"{each.tier}/{each.dump}")]
         if not named:
@@ -149,7 +162,7 @@ def _chosen(arguments: Namespace, offers: list[recovery.Offer], vault: str) -> l
         if doubt := _doubt(named[0]):
             print(shown(f"warning: {named[0].dump}: {doubt}"), file=sys.stderr)
         return named[:1]
-    chosen = recovery.newest(offers)
+    chosen = recovery.newest(offers, is_genuine)
     if not chosen:
         raise transfer.RecoveryError(f"{vault} has no proven dump of {arguments.host}; DUMP= names another")
     for offer in offers:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+import ssl
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pyrage import RecipientError, x25519
 
+from provision.settings.project import PROJECT
 from provision.settings.schedule import WEEKDAYS, TimeOfDay
 
 # Directories that every system has, and that are not for an app to own (Filesystem Hierarchy Standard 3.0, chapter 3).
@@ -145,6 +147,14 @@ def _secret_file(value: Any) -> Any:
     return value
 
 
+def _certificate(value: str) -> str:
+    try:
+        ssl.create_default_context(cafile=str(PROJECT / value))
+    except (OSError, ValueError):
+        raise ValueError("must be a file with a certificate in PEM: -----BEGIN CERTIFICATE-----") from None
+    return value
+
+
 def _remote(value: str) -> str:
     """A place as rclone writes it; a name with a ":" first would be a backend with its options, secrets among them."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. +@-]*:[^\x00-\x1f\x7f:,{}\\*?\[\]]*", value) or ".." in value.split(
@@ -197,6 +207,7 @@ PlainNetwork = Annotated[str, AfterValidator(_plain_network)]
 AllowedFrom = Annotated[str, AfterValidator(_allowed_from)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]
+CertificateFile = Annotated[Line, AfterValidator(_certificate)]
 SecretFile = Annotated[SecretStr | None, BeforeValidator(_secret_file)]
 SecretAddresses = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_addresses)]
 Remote = Annotated[str, AfterValidator(_remote)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import ssl
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from provision.settings.fields import AbsolutePath, EnvironmentValue, Host, Line, Port, Secret
+from provision.settings.fields import AbsolutePath, CertificateFile, EnvironmentValue, Host, Line, Port, Secret
 from provision.settings.project import PROJECT
 
 
@@ -26,16 +25,6 @@ def _key(value: str) -> str:
         text = ""
     if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in text or not text.endswith("\n"):
         raise ValueError("must be a file with an ASCII-armoured public key: gpg --armor --export")
-    return value
-
-
-def _certificate(value: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        ssl.create_default_context(cafile=str(PROJECT / value))
-    except (OSError, ValueError):
-        raise ValueError("must be a file with a certificate in PEM: -----BEGIN CERTIFICATE-----") from None
     return value
 
 
@@ -71,7 +60,7 @@ class PostgresSettings(BaseModel):
         None,
         description="How far connections to PostgreSQL are encrypted and checked, in libpq's words; unset: not said.",
     )
-    postgres_sslrootcert: Annotated[Line, AfterValidator(_certificate)] | None = Field(
+    postgres_sslrootcert: CertificateFile | None = Field(
         None,
         validate_default=True,
         description="The file, on this machine, with the certificate that has signed the server's (PEM).",

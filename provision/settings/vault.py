@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from provision.settings.app import AppSettings
-from provision.settings.fields import AbsolutePath, AgeRecipient, Count, Host, Remote, SecretFile, User
+from provision.settings.fields import AbsolutePath, AgeRecipient, CertificateFile, Count, Host, Remote, SecretFile, User
 
 
 def _sections(text: str) -> list[str]:
@@ -37,6 +37,12 @@ class VaultSettings(AppSettings):
         validate_default=True,
         description="rclone's configuration (rclone.conf) for `backup_offsite`: `file:PATH`, `env:NAME`,"
         " `command:...`. It holds the keys of the storage and lies on this host alone, root's.",
+    )
+    backup_offsite_root_certificate: CertificateFile | None = Field(
+        None,
+        validate_default=True,
+        description="The file, on this machine, with the certificates (PEM) that have signed those of `backup_offsite`,"
+        " for storage with a CA of its own: no other CA is trusted then. Unset: those that the host trusts.",
     )
     backup_offsite_bandwidth_kbit: Annotated[int, Field(strict=True, ge=0)] = Field(
         0, description="How many kbit/s copies to `backup_offsite` may take; 0: no limit."
@@ -85,6 +91,13 @@ class VaultSettings(AppSettings):
             raise ValueError(f"has no section [{lacking[0]}], which backup_offsite names")
         return config
 
+    @field_validator("backup_offsite_root_certificate")
+    @classmethod
+    def _certificate_is_for_a_place(cls, root: str | None, info: ValidationInfo) -> str | None:
+        if root is not None and not info.data.get("backup_offsite"):
+            raise ValueError("has no effect: backup_offsite names no place")
+        return root
+
     @property
     def backup_outbox(self) -> str:
         """Root's: encrypted copies that wait for the vaults, and what stands about them in plain."""
@@ -104,6 +117,11 @@ class VaultSettings(AppSettings):
     def backup_offsite_config_file(self) -> str:
         """Where rclone's configuration lies: root's alone."""
         return f"/etc/{self.app_name}-offsite/rclone.conf"
+
+    @property
+    def backup_offsite_root_certificate_file(self) -> str:
+        """Where `backup_offsite_root_certificate` lies; "" where there is none."""
+        return f"/etc/{self.app_name}-offsite/ca.crt" if self.backup_offsite_root_certificate else ""
 
     @property
     def backup_offsite_state(self) -> str:

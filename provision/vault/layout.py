@@ -9,6 +9,7 @@ from pathlib import Path
 from provision.backup import layout as backup
 from provision.debian.entries import Directory, Entry, File
 from provision.settings import Settings
+from provision.settings.project import PROJECT
 from provision.settings.render import FILES, plain, render
 from provision.vault.sources import Source, Vault
 
@@ -142,7 +143,7 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
             render("vault/vault-settings.sh.j2", settings, sources=sources, account=account),
         ),
         File(f"{there}/vault-metrics.jq", plain("vault/vault-metrics.jq")),
-        File(f"{there}/vault.sh", plain("vault/vault.sh"), mode=0o755),
+        *(File(f"{there}/{name}", plain(f"vault/{name}"), mode=0o755) for name in ("fetch-files.sh", "vault.sh")),
         File(f"{settings.vault_config_dir}/known_hosts", hosts or "# no backup host\n"),
         File(f"{settings.vault_config_dir}/signers", f"vault {sign_key}\n"),
         *units(
@@ -188,6 +189,7 @@ def push_files(settings: Settings, is_vault: bool, host_name: str) -> list[Entry
     config = settings.backup_offsite_config.get_secret_value().rstrip("\n") + "\n"
     return [
         File(settings.backup_offsite_config_file, config, mode=0o600),
+        *_root_certificate(settings),
         File(
             f"{there}/push-settings.sh",
             render("vault/push-settings.sh.j2", settings, source=source, parts=parts, below=below),
@@ -201,12 +203,18 @@ def push_files(settings: Settings, is_vault: bool, host_name: str) -> list[Entry
     ]  # fmt: skip
 
 
+def _root_certificate(settings: Settings) -> list[Entry]:
+    root = settings.backup_offsite_root_certificate
+    return [File(settings.backup_offsite_root_certificate_file, (PROJECT / root).read_text("ascii"))] if root else []
+
+
 def push_paths(settings: Settings) -> list[str]:
     """What `push_files` has made."""
     there, unit = settings.backup_program_dir, f"/etc/systemd/system/{settings.app_name}-push"
     programs = [f"{there}/push-settings.sh", f"{there}/push.sh"]
+    keys = settings.backup_offsite_config_file
     # The keys last: a removal that is cut goes on from there.
-    return [f"{unit}.timer", f"{unit}.service", *programs, settings.backup_offsite_config_file]
+    return [f"{unit}.timer", f"{unit}.service", *programs, f"{posixpath.dirname(keys)}/ca.crt", keys]
 
 
 def sealed_secrets(settings: Settings, environment: str, sealed: str) -> list[Entry]:

@@ -10,7 +10,7 @@ import io
 import json
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,10 @@ class Offer:
     @property
     def manifest(self) -> str:
         return f"{self.tier}/{self.dump}.manifest.json"
+
+
+class NotGenuineError(RecoveryError):
+    """What lies there is not what a vault has signed, or not that of the name that it bears."""
 
 
 class Copies(Protocol):
@@ -115,63 +119,79 @@ class OfDirectory:
 
 
 def _offer(path: Path) -> Offer:
-    """Of a manifest that lies in a directory. Raise RecoveryError when it cannot be read."""
+    """Of a manifest that lies in a directory. Whoever could write there may have put any file beside the others: one
+    that cannot be read is no proven copy, and hides none of the others. Raise RecoveryError."""
     dump = path.name.removesuffix(".manifest.json")
+    manifest = _read(path)
+    proof = _read(path.with_name(f"{dump}.proof.json"), otherwise={})
+    suspect = "what was said of it cannot be read" if proof is None else proof.get("suspect")
+    if path.with_name(f"{dump}.accepted.json").exists():
+        suspect = ""
     try:
-        manifest = _json(path.read_bytes(), str(path))
-        beside = path.with_name(f"{dump}.proof.json")
-        proof = _json(beside.read_bytes(), str(beside)) if beside.exists() else {}
-        accepted = path.with_name(f"{dump}.accepted.json").exists()
         return Offer(
-            tier=path.parent.name, dump=dump, database=str(manifest["database"]), proof=proof.get("verdict") or "",
-            fetched=int(path.stat().st_mtime), signed=path.with_name(f"{path.name}.sig").exists(),
-            suspect="" if accepted else proof.get("suspect") or "",
+            tier=path.parent.name, dump=dump, database=str((manifest or {}).get("database")),
+            proof="its manifest cannot be read" if manifest is None else str((proof or {}).get("verdict") or ""),
+            fetched=int(path.stat().st_mtime), suspect=str(suspect or ""),
+            signed=manifest is not None and path.with_name(f"{path.name}.sig").exists(),
         )  # fmt: skip
-    except (OSError, KeyError) as error:
-        raise RecoveryError(
-            f"{path}: cannot be read ({type(error).__name__}): take another copy of the store"
-        ) from None
+    except OSError as error:
+        raise RecoveryError(f"{path}: cannot be read ({error.strerror}): take another copy of the store") from None
 
 
-def newest(found: list[Offer]) -> list[Offer]:
-    """Of each database the newest signed one that lacks nothing."""
+def _read(path: Path, otherwise: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """The object in a file; None where there is another thing, `otherwise` where there is no file."""
+    try:
+        return _json(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return otherwise
+    except (OSError, RecoveryError):
+        return None
+
+
+def newest(found: list[Offer], is_genuine: Callable[[Offer], bool]) -> list[Offer]:
+    """Of each database the newest one that is signed, lacks nothing, and is what it says."""
     chosen: dict[str, Offer] = {}
     for offer in found:
-        if offer.signed and not offer.suspect:
-            chosen.setdefault(offer.database, offer)
+        if offer.signed and not offer.suspect and offer.database not in chosen and is_genuine(offer):
+            chosen[offer.database] = offer
     return list(chosen.values())
 
 
 def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection[str]) -> dict[str, Any]:
-    """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError."""
+    """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError, of which
+    NotGenuineError is about this copy alone."""
     text = _text(copies, source, offer.manifest)
     manifest = _json(text, offer.dump)
     if offer.signed:
         signature = _text(copies, source, f"{offer.manifest}.sig")
         if not any(is_signed(text, signature, f"{manifest.get('app')}-backup", key) for key in sign_keys):
-            raise RecoveryError(f"{offer.dump}: its signature is not the vault's: take another one, and see the vault")
+            raise NotGenuineError(
+                f"{offer.dump}: its signature is not the vault's: take another one, and see the vault"
+            )
     try:
         _refuse_another(manifest, source, offer)
     except (KeyError, TypeError):
-        raise RecoveryError(f"{offer.dump}: its manifest lacks what each has: take another one") from None
+        raise NotGenuineError(f"{offer.dump}: its manifest lacks what each has: take another one") from None
     return manifest
 
 
 def _refuse_another(manifest: Mapping[str, Any], source: str, offer: Offer) -> None:
     if (manifest["dump"], manifest["tier"], manifest["source"]) != (offer.dump, offer.tier, source):
-        raise RecoveryError(f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault")
+        raise NotGenuineError(
+            f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault"
+        )
     for file in manifest["files"]:  # they become paths: of one that nobody has signed they may be anything
         if file["plain_name"] not in [offer.dump + ending for ending in ENDINGS] or "/" in offer.dump:
-            raise RecoveryError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
+            raise NotGenuineError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
         if file["name"] != f"{file['plain_name']}.age":
-            raise RecoveryError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")
+            raise NotGenuineError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")
 
 
 def _json(text: str | bytes, what: str) -> dict[str, Any]:
     """An object. Raise RecoveryError for anything else, which a copy of a store may well hold."""
     try:
         read = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
         raise RecoveryError(f"{what}: cannot be read as JSON: take another copy")

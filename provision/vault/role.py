@@ -149,7 +149,7 @@ def _push(settings: Settings, *, is_vault: bool, host_name: str) -> None:
     claims.needed("scratch", [settings.backup_offsite_state, posixpath.dirname(settings.backup_offsite_config_file)])
     for sentence in host.get_fact(Warnings, program=backup.program(settings, "push.sh")):
         warn(host, sentence)
-    packages.installed(name="Install rclone", names=["rclone", "jq"])
+    packages.installed(name="Install rclone", names=["rclone", "ca-certificates", "jq"])
     files.placed(name="Make room for what is known of each place", entries=layout.push_directories(settings))
     files.placed(
         name="Write the program that copies there, and its keys",

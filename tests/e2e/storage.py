@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +80,43 @@ def running(directory: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+@contextmanager
+def encrypted(endpoint: str, directory: Path) -> Iterator[str]:
+    """The same server by TLS, whose certificate `directory`/ca.crt has signed."""
+    address, port = endpoint.removeprefix("http://").split(":")
+    for arguments in (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ours -keyout ca.key -out ca.crt",
+        f"req -newkey rsa:2048 -nodes -subj /CN=s3 -addext subjectAltName=IP:{address} -keyout s3.key -out s3.csr",
+        "x509 -req -in s3.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out s3.crt",
+    ):
+        subprocess.run(["openssl", *arguments.split()], cwd=directory, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(directory / "s3.crt", directory / "s3.key")
+    loop = asyncio.new_event_loop()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while part := await reader.read(1 << 16):
+                writer.write(part)
+                await writer.drain()
+        except OSError:
+            pass  # whoever went away has been told by the other side
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, before = await asyncio.open_connection(address, int(port))
+        await asyncio.gather(relay(reader, before), relay(behind, writer))
+
+    listening = loop.run_until_complete(asyncio.start_server(serve, address, 0, ssl=context))
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    try:
+        yield f"https://{address}:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(listening.close)
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _await(server: subprocess.Popen[bytes], address: str, port: int) -> None:

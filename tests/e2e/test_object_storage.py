@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def push(operator: Operator) -> Done:
     return operator.on("vault1", f"{UNTIL_FREE}; until_free {PUSH}", timeout=300)
 
 
-def with_bucket(team: Operator, bucket: Bucket) -> Path:
-    """The vault's setting; the file with the keys, which lies in the safe too."""
+def with_bucket(team: Operator, bucket: Bucket, more: str = "") -> Path:
+    """The vault's settings; the file with the keys, which lies in the safe too."""
     config = team.checkout.parent / f"{bucket.name}.conf"
     config.touch(mode=0o600)
     config.write_text(bucket.rclone_conf)
     (team.checkout / "inventories/group_data/vault.py").write_text(
-        f'backup_offsite = ["{bucket.place}"]\nbackup_offsite_config = "file:{config}"\n'
+        f'backup_offsite = ["{bucket.place}"]\nbackup_offsite_config = "file:{config}"\n{more}'
     )
     return config
 
@@ -142,3 +143,24 @@ def test_bucket_that_cannot_be_reached_is_an_alarm_and_the_vault_goes_on(
     team.deploy(HOSTS)
     assert push(team).returncode == 0
     assert team.on("vault1", f"{PUSH} --check").returncode == 0
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_storage_with_a_certificate_of_the_teams_own_ca_is_checked_by_it(
+    both: Operator, team: Operator, endpoint: str, tmp_path: Path
+) -> None:
+    bucket = storage.bucket(endpoint)
+    with storage.encrypted(endpoint, tmp_path) as https:
+        with_bucket(team, replace(bucket, endpoint=https))
+        done = team.command("deploy", HOSTS)
+        assert done.returncode == 1 and "certificate signed by unknown authority" in done.stdout, done.stdout
+        root = tmp_path / "ca.crt"
+        with_bucket(team, replace(bucket, endpoint=https), f'backup_offsite_root_certificate = "{root}"\n')
+        team.deploy(HOSTS)
+        night(team)
+        assert push(team).returncode == 0
+        assert {name.removeprefix("store/db1/") for name in bucket.objects()} >= {
+            path.removeprefix("./") for path in stored(team)
+        }
+        assert team.plan(HOSTS).returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import time
 
 import pytest
@@ -176,6 +177,46 @@ def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
     assert f"./daily/{dump}.manifest.json.sig" in stored(both)
     # Its timer may be at work: what it has then goes.
     until(lambda: both.read("vault1", "ls /var/lib/medaction/vault/incoming") == "", "no part of it stays")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+@pytest.mark.parametrize("done", ["truncate -s 2M", "chmod 0600", "sh -c 'rm $0; mkdir $0'"])
+def test_manifest_that_cannot_be_read_again_hides_no_change_of_another(both: Operator, done: str) -> None:
+    night(both)
+    night(both)
+    before = stored(both)
+    first, last = sorted(both.read("db1", f"ls {OUTBOX}/daily/*.manifest.json").split())[-2:]
+    both.read("db1", f'cp -a {first} {last} /run/ && sed -i \'s/"database": "/&x/\' {first} && {done} {last}')
+    try:
+        assert visit(both).returncode == 1
+        said = vault(both, "--check")
+        changed, odd = (path.split("/")[-1].removesuffix(".manifest.json") for path in (first, last))
+        if "truncate" in done:  # which ends the client: what comes after it in the list is not compared
+            assert "cannot be read there any more" in said and f"{odd} was changed there" in said, said
+        else:
+            assert f"any more, such as {odd}.manifest.json" in said and f"{changed} was changed there" in said, said
+        assert stored(both) == before
+    finally:
+        both.read("db1", f"cd /run && rm -rf {last} && mv *.manifest.json {OUTBOX}/daily/")
+    assert visit(both).returncode == 0
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_links_that_a_captured_client_leaves_lead_nowhere(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, incoming = newest(both), "/var/lib/medaction/vault/incoming"
+    both.read("db1", f"mv {OUTBOX}/daily/{dump}.json.age /run/")
+    assert visit(both).returncode == 1
+    part = both.read("vault1", f"ls -d {incoming}/db1.daily.{dump}.*").strip()
+    victim = "/var/lib/medaction/vault/victim"
+    both.read("vault1", f"rm -rf {part}; mkdir -m 0755 {victim}; echo kept >{victim}/{dump}.age; ln -s {victim} {part}")
+    both.read("db1", f"mv /run/{dump}.json.age {OUTBOX}/daily/")
+    assert visit(both).returncode == 0
+    assert both.read("vault1", f"stat -c %a {victim}; cat {victim}/*; rm -r {victim}").split() == ["755", "kept"]
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
 
 
 @pytest.mark.prove
@@ -355,3 +396,68 @@ def test_copy_stays_until_each_of_two_vaults_has_read_it(both: Operator, project
     assert "proven, from app2" in project_copy.python("-m", "provision", "recover", *words).stdout
     both.bare("app2")
     both.deploy(HOSTS)
+
+
+@pytest.mark.prove
+def test_dump_with_a_manifest_of_its_own_hand_reaches_no_terminal_and_no_file_of_the_vault(both: Operator) -> None:
+    night(both)
+    dump, work = newest(both), "/run/forged"
+    # Encrypted as the host does it, all sums right: within a dump whoever has captured its host writes what it likes.
+    both.on("db1", f"sh -eu -c {shlex.quote(FORGED)}", PrivateInput(f"{dump}\n"))
+    before = {path: digest for path, digest in stored(both).items()}
+    victims = "/var/lib/medaction/vault/state/victim"
+    both.read("vault1", f"echo kept >{victims}")
+    try:
+        assert visit(both).returncode == 1
+        said = both.on("vault1", "/usr/local/lib/medaction/vault.sh --check").stdout
+        listed = vault(both, "--list db1")
+        assert not set(said + listed) & set("\x1b\x07\x9b\u202e"), said
+        assert "medaction-evil" in said
+        assert both.read("vault1", f"cat {victims}; stat -c %U:%a {victims}").split() == ["kept", "root:644"]
+        assert both.read("vault1", "find /var/lib/medaction/vault/proof -mindepth 1") == ""
+        assert before.items() <= stored(both).items()
+    finally:
+        both.read("vault1", f"rm -f {STORE}/daily/medaction-evil* {victims}")
+        both.read("db1", f"rm -rf {OUTBOX}/daily/medaction-evil* {work}")
+    assert visit(both).returncode == 0
+
+
+# Two dumps, each the newest of a database of its own: a directory's archive with a pipe, links out of it, a hole of a
+# terabyte and a file that root alone should own; and one of plain text whose own manifest speaks to terminals.
+FORGED = """
+read -r model; rm -rf /run/forged; mkdir -m 0700 /run/forged; cd /run/forged
+seal() { age -R /usr/local/lib/medaction/recipients <"$1" >"$1.age"; }
+tell() { # DUMP FILE...
+    dump=$1; shift
+    for file; do
+        seal "$file"
+        jq -n --arg plain_name "$file" --arg sha256 "$(sha256sum <"$file.age" | cut -c 1-64)" \\
+            --arg plain_sha256 "$(sha256sum <"$file" | cut -c 1-64)" --argjson bytes "$(stat -c %s "$file.age")" \\
+            '$ARGS.named | .name = .plain_name + ".age"'
+    done | jq -s --arg dump "$dump" --slurpfile model "/var/lib/medaction/offsite/daily/$model.manifest.json" \\
+        '. as $files | $model[0] | .dump = $dump | .database = "evil" | .files = $files' >"$dump.manifest.json"
+}
+one=medaction-evildir_2026-01-01_00-00-00.dir two=medaction-evil_2026-01-01_00-00-01.sql.gz
+mkdir $one; mkfifo $one/pipe; ln -s ../../state/victim $one/link; ln -s /var/lib/medaction/vault/state $one/way
+truncate -s 1T $one/hole; echo x >$one/root; chmod 6777 $one/root
+tar --create --sparse --file $one.tar $one
+tar --append --file $one.tar --transform "s,^root\\$,$one/way/victim," --directory $one root
+tar --append --file $one.tar --transform 's,^root$,../../state/victim,' -P --directory $one root
+jq -n '{content: {tables: {}, objects: {}}, suspect: "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"}' >$one.json
+tell $one $one.tar $one.json
+cp "/opt/medaction/backups/$model" $two
+jq '.suspect = "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"' "/opt/medaction/backups/$model.json" >$two.json
+tell $two $two $two.json
+chgrp medaction-offsite medaction-evil*.age *.manifest.json; chmod 0640 medaction-evil*.age *.manifest.json
+mv medaction-evil*.age *.manifest.json /var/lib/medaction/offsite/daily/
+"""
+
+
+@pytest.mark.prove
+def test_sizes_that_are_written_as_fractions_are_the_same_sizes(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    manifest = f"{OUTBOX}/daily/{newest(both)}.manifest.json"
+    both.read("db1", f"sed -Ei 's/(\"bytes\": [0-9]+)/\\1.0/' {manifest} && grep -q '[0-9][.]0,' {manifest}")
+    assert visit(both).returncode == 0
+    assert f"./daily/{newest(both)}.manifest.json.sig" in stored(both)

@@ -130,7 +130,27 @@ def test_newest_signed_copy_of_each_database_that_lacks_nothing_is_taken():
         one,
         replace(one, dump="m_1.sql.gz"),
     ]
-    assert recovery.newest([*offers, replace(one, database="crm", signed=False)]) == [one]
+    others = [replace(one, database="crm", signed=False)]
+    assert recovery.newest([*offers, *others], lambda offer: True) == [one]
+    assert recovery.newest([*offers, *others], lambda offer: offer != one) == [offers[-1]]
+
+
+def test_file_that_somebody_has_put_beside_the_copies_hides_none_of_them(tmp_path: Path):
+    stored(tmp_path, [])
+    there = tmp_path / "store/db1/daily"
+    (there / "m_1.sql.gz.manifest.json.sig").write_text("x")
+    for name, text in (("2", "x"), ("3", "[]"), ("4", "{}"), ("5", "[" * 100000)):
+        (there / f"m_{name}.sql.gz.manifest.json").write_text(text)
+        (there / f"m_{name}.sql.gz.manifest.json.sig").write_text(text)
+    (there / "m_6.sql.gz.manifest.json").mkdir()
+    offers = recovery.OfDirectory(tmp_path, tmp_path / "key").offers("db1")
+    assert [each.dump for each in offers if each.database == "m" and each.signed] == ["m_1.sql.gz"]
+    for text in ("x", "[]", "7"):
+        (there / "m_1.sql.gz.proof.json").write_text(text)
+        (mine,) = [
+            each for each in recovery.OfDirectory(tmp_path, tmp_path / "key").offers("db1") if each.database == "m"
+        ]
+        assert mine.suspect == "what was said of it cannot be read"
 
 
 @pytest.fixture

@@ -6,33 +6,39 @@ readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
 # Whoever has captured a source may answer for ever: that host's turn ends, and the next one's begins. What is
 # not through by then goes on in the next run.
-readonly list_seconds=900 file_seconds=7200 turn_seconds=10800
+readonly list_seconds=900 files_seconds=7200 turn_seconds=10800
 
 end_fetch() {
     systemctl stop "$fetch_unit.service" 2>/dev/null || true
     systemctl reset-failed "$fetch_unit.service" 2>/dev/null || true
 }
 
-# Runs sftp's commands from stdin. The other side may be anybody's by now: the client is another user, in a
-# view of this host where only `incoming` can be written, no file of it grows beyond the limit, and none of
-# its processes is left when this returns.
-sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
-    local seconds=$list_seconds
-    if (( $1 > manifest_limit )); then seconds=$file_seconds; fi
-    local -a options=(
-        -b - -F /dev/null -P "$3" -i "$ssh_key" -o IdentitiesOnly=yes -o BatchMode=yes
+# What both of OpenSSH's clients are told: no file, agent or key but ours, and no host but the one that is known.
+ssh_options() { # ADDRESS PORT ACCOUNT, FILLS options
+    options=(
+        -F /dev/null -i "$ssh_key" -o Port="$2" -o IdentitiesOnly=yes -o BatchMode=yes
         -o UserKnownHostsFile="$vault_config_dir/known_hosts" -o GlobalKnownHostsFile=/dev/null
         -o StrictHostKeyChecking=yes -o HostKeyAlias="$source_name" -o HostKeyAlgorithms=ssh-ed25519
         -o UpdateHostKeys=no -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4
-        -o ForwardAgent=no -o ClearAllForwardings=yes
+        -o ForwardAgent=no -o ClearAllForwardings=yes "$3@$1"
     )
-    if (( vault_bandwidth_kbit > 0 )); then options+=(-l "$vault_bandwidth_kbit"); fi
+}
+
+# The other side may be anybody's by now: its client is another user, in a view of this host where only `incoming`
+# can be written, no file of it grows beyond the limit, and none of its processes is left when this returns.
+as_fetcher() { # BYTES AT MOST, SECONDS AT MOST, COMMAND...
     systemd-run --quiet --pipe --wait --collect --unit="$fetch_unit" --service-type=exec \
         --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
         --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
         --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
-        --property=RuntimeMaxSec="$seconds" \
-        --property=UMask=0077 --working-directory="$incoming" -- sftp "${options[@]}" "$4@$2"
+        --property=RuntimeMaxSec="$2" --property=UMask=0077 --working-directory="$incoming" -- "${@:3}"
+}
+
+# Runs sftp's commands from stdin: for what is small.
+sftp_from() { # BYTES AT MOST, ADDRESS, PORT, ACCOUNT
+    local -a options
+    ssh_options "${@:2}"
+    as_fetcher "$1" "$list_seconds" sftp -b - "${options[@]}"
 }
 
 # Whose name is not exactly what we write is passed over, whatever is in it; newlines end a name.
@@ -84,8 +90,9 @@ remove_parts_of_nothing() {
 # anew: then the sums of the encrypted files differ, and those of the dumps do not. Whoever writes the dumps'
 # sums into another manifest gains nothing by it: what is here was fetched, and none of it is replaced.
 compare_what_is_here() { # ADDRESS PORT ACCOUNT
-    local kind name here
+    local kind name here unread=''
     here=$incoming/again
+    : >"$work/sftp.err"
     fresh_directory "$here"
     while IFS=/ read -r kind name; do
         [[ -e $store/$source_name/$kind/$name ]] || continue
@@ -96,10 +103,17 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
     fi
     take_over "$here" "$work/compare"
     while IFS=/ read -r kind name; do
-        [[ -e $store/$source_name/$kind/$name && -e $work/compare/${kind}_$name ]] || continue
+        [[ -e $store/$source_name/$kind/$name ]] || continue
+        if [[ ! -e $work/compare/${kind}_$name ]]; then
+            # One that has gone since it was listed has been read by every vault.
+            grep -qF "\"/$kind/$name\" not found" "$work/sftp.err" || unread=$name
+            continue
+        fi
         tells_the_same "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" "$kind" ||
             alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
     done <"$work/offered"
+    [[ -z $unread ]] || alarm "manifests of copies that were fetched cannot be read there any more, such as $unread: \
+$(why_it_ended): what is here stays"
     rm -rf -- "$work/compare"
     missing_newest
 }
@@ -145,6 +159,7 @@ fresh_directory() { # PATH BELOW incoming
 take_over() { # DIRECTORY, NEW PLACE
     rm -rf -- "$2"
     mv --no-target-directory -- "$1" "$2"
+    if [[ -L $2 || ! -d $2 ]]; then rm -f -- "$2" && mkdir "$2"; fi    # as made by no client of ours, either
     chown --no-dereference root:root "$2"
     chmod 0700 "$2"
     # What is no plain file of one name was made by no client of ours.
@@ -167,13 +182,13 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
     room_for "$into/$name" || return 1
     # Encrypted anew, a dump is another file: a part of what it was is no beginning of it.
     partial=$source_name.$kind.$dump.$(sha256_of_file "$into/$name" | head -c 16)
-    if [[ ! -d $incoming/$partial ]]; then
+    if [[ -L $incoming/$partial || ! -d $incoming/$partial ]]; then
         rm -rf -- "$incoming/$source_name.$kind.$dump".*
         fresh_directory "$incoming/$partial"
     fi
-    while read -r file bytes sum; do
-        fetch_file "$kind" "$file" "$bytes" "$partial" "$@" || { not_fetched "$file"; return 1; }
-    done < <(jq --raw-output '.files[] | "\(.name) \(.bytes) \(.sha256)"' "$into/$name")
+    # A number may be written as 5e2, which is none to bash: floor writes it as digits.
+    jq --raw-output '.files[] | "\(.name) \(.bytes | floor) \(.sha256)"' "$into/$name" >"$work/wanted"
+    fetch_files "$kind" "$partial" "$@" || { not_fetched "$(first_unfinished "$partial")"; return 1; }
     take_over "$incoming/$partial" "$work/files"
     while read -r file bytes sum; do
         if [[ ! -f $work/files/$file || $(stat -c %s "$work/files/$file") != "$bytes" ||
@@ -182,7 +197,7 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
             rm -rf -- "$work/files"
             return 1
         fi
-    done < <(jq --raw-output '.files[] | "\(.name) \(.bytes) \(.sha256)"' "$into/$name")
+    done <"$work/wanted"
     put_away "$kind" "$name" "$into/$name"
 }
 
@@ -196,15 +211,40 @@ why_it_ended() {
     printf '%s' "${said:-it took too long, or the connection was cut}"
 }
 
+# Those that are not there yet as long as they should be, in one connection.
+fetch_files() { # TIER PARTIAL ADDRESS PORT ACCOUNT
+    local largest
+    local -a options
+    left_to_fetch "$1" "$2" >"$work/left"
+    [[ -s $work/left ]] || return 0
+    ssh_options "${@:3}"
+    largest=$(cut -d ' ' -f 2 "$work/left" | sort --numeric-sort | tail -n 1)
+    as_fetcher "$largest" "$files_seconds" "$here/fetch-files.sh" "$vault_bandwidth_kbit" "${options[@]}" \
+        <"$work/left" >/dev/null 2>"$work/sftp.err"
+}
+
 # A part that is there already is added to. One that is as long as it should be waits for its sum.
-fetch_file() { # TIER FILE BYTES PARTIAL ADDRESS PORT ACCOUNT
-    local have how=get
-    have=$(stat -c %s -- "$incoming/$4/$2" 2>/dev/null || printf 0)
-    if (( have == $3 )); then return 0; fi
-    if (( have > $3 )); then rm -f -- "$incoming/$4/$2"; elif (( have > 0 )); then how=reget; fi
-    info "fetching $2, $(human_size "$3")"
-    printf '%s "/%s/%s" "%s/%s"\n' "$how" "$1" "$2" "$4" "$2" |
-        sftp_from "$3" "${@:5}" >/dev/null 2>"$work/sftp.err"
+left_to_fetch() { # TIER PARTIAL
+    local file bytes sum have how
+    while read -r file bytes sum; do
+        have=$(size_here "$2/$file") how=get
+        if (( have == bytes )); then continue; fi
+        if (( have > bytes )); then rm -f -- "$incoming/$2/$file"; elif (( have > 0 )); then how=reget; fi
+        info "fetching $file, $(human_size "$bytes")"
+        printf '%s %s /%s/%s %s/%s\n' "$how" "$bytes" "$1" "$file" "$2" "$file"
+    done <"$work/wanted"
+}
+
+size_here() { # PATH BELOW incoming
+    stat -c %s -- "$incoming/$1" 2>/dev/null || printf 0
+}
+
+first_unfinished() { # PARTIAL
+    local file bytes sum
+    while read -r file bytes sum; do
+        if (( $(size_here "$1/$file") != bytes )); then break; fi
+    done <"$work/wanted"
+    printf '%s' "$file"
 }
 
 # Every member is what it should be and nothing else is asked for: names above all, which become paths here.

@@ -191,9 +191,11 @@ sign() { # MANIFEST
     info "$(basename "${1%.manifest.json}") restores, and is signed"
 }
 
+# What its host says of it is shown to people, and a terminal obeys.
 note_verdict() { # MANIFEST VERDICT
+    doubt=$(plain_text <<<"${doubt:0:2000}")
     jq --null-input --arg dump "$(basename "${1%.manifest.json}")" --arg verdict "$2" \
-        --arg message "$said_of_proof" --arg suspect "${doubt:0:2000}" --arg tested "$(utc_now)" \
+        --arg message "$(plain_text <<<"$said_of_proof")" --arg suspect "$doubt" --arg tested "$(utc_now)" \
         "$named_values" >"$work/proof.json"
     sync "$work/proof.json"
     mv -- "$work/proof.json" "${1%.manifest.json}.proof.json"
