@@ -309,7 +309,7 @@ def test_a_status_that_cannot_be_written_stops_no_dump_and_is_told_by_log_and_ex
     (host.backups / "status-daily.json").mkdir()
     done = host.run("backup-database.ps1")
     assert done.returncode == LEFT_UNDONE and len(host.dumps()) == 1
-    assert "the status could not be written" in (host.place / "logs" / "backup.log").read_text()
+    assert "status-daily.json could not be written" in (host.place / "logs" / "backup.log").read_text()
 
 
 def test_no_secret_is_said(host: Host):

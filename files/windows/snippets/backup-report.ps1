@@ -7,7 +7,7 @@ function Test-Name([string]$Name) {
 }
 
 $runs = @()
-$manifests = @{}
+$manifests = [ordered]@{}  # a plain table would lose the order of the tiers
 foreach ($tier in $request.tiers) {
     $status = Join-Path $request.backup_dir "status-$($tier.name).json"
     if (Test-Path -LiteralPath $status) {
