@@ -19,6 +19,7 @@ REDIS1, DOCKER1 = (
     pytest.param("docker1", marks=pytest.mark.docker1, id="docker1"),
 )
 COMPOSE = '"redis_mode": "compose",'
+LISTENS = "timeout 20 sh -c 'until ss -Hltn sport = :{} | grep -q .; do sleep 0.05; done'"
 COMPOSE_UP = "cd /opt/medaction && docker compose --profile cache up -d redis"
 # The directory of the data belongs to redis-tools, which stays.
 PURGE = "apt-get -qq -y purge redis-server >/dev/null; rm -rf /etc/redis /var/lib/redis/*"
@@ -81,7 +82,7 @@ def test_the_handbooks_own_line_is_what_the_deploy_did(deployed: Operator, count
     for command in ("docker compose", "docker-compose"):
         deployed.read("docker1", f"cd /opt/medaction && {command} --profile cache up -d redis")
     assert deployed.read("docker1", running) == before
-    deployed.read("docker1", "cd /opt/medaction && docker compose --profile cache down && sleep 1")
+    deployed.read("docker1", "cd /opt/medaction && docker compose --profile cache down")
     assert deployed.plan("docker1").returncode == 2
     deployed.read("docker1", COMPOSE_UP)
     until_it_answers(deployed, "docker1")
@@ -271,7 +272,8 @@ def test_a_counter_a_second_old_survives_a_crash(deployed: Operator, counter: st
 def test_what_else_holds_the_port_is_told_with_its_owner(project_copy: Operator) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
     listen = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 6400, Listen => 1, ReuseAddr => 1); sleep"
-    project_copy.read("docker1", f"systemd-run -q --unit=e2e-stranger --uid=nobody perl -e '{listen}'; sleep 0.5")
+    started = f"systemd-run -q --unit=e2e-stranger --uid=nobody perl -e '{listen}'"
+    project_copy.read("docker1", f"{started}; {LISTENS.format(6400)}")
     try:
         pid = project_copy.read("docker1", "systemctl show -P MainPID e2e-stranger").strip()
         said = f"docker1: redis_port = 6400 is held by perl (pid {pid}, user nobody, e2e-stranger.service)"
@@ -295,7 +297,7 @@ def test_another_container_on_the_port_is_told_by_its_name(project_copy: Operato
 def test_another_redis_on_the_port_is_not_taken_for_ours(project_copy: Operator) -> None:
     settings_of(project_copy, "redis_port = 6400")
     server = "redis-server --port 6400 --save '' --dir /tmp"
-    project_copy.read("redis1", f"systemd-run -q --unit=e2e-redis --uid=nobody {server}; sleep 0.5")
+    project_copy.read("redis1", f"systemd-run -q --unit=e2e-redis --uid=nobody {server}; {LISTENS.format(6400)}")
     try:
         assert_refused(
             project_copy.command("deploy", "redis1"), "6400 is held by redis-server (pid", "e2e-redis.service"
@@ -418,7 +420,8 @@ def test_an_external_redis_over_tls(project_copy: Operator, tmp_path: Path) -> N
     files = {"key": key.read_text(), "ca.crt": certificate.read_text(), "conf": config}
     for name, text in files.items():
         project_copy.on("redis1", f"mkdir -p /run/e2e-tls; cat > /run/e2e-tls/{name}", PrivateInput(text))
-    project_copy.read("redis1", "systemd-run -q --unit=e2e-tls redis-server /run/e2e-tls/conf; sleep 0.5")
+    server = "redis-server /run/e2e-tls/conf"
+    project_copy.read("redis1", f"systemd-run -q --unit=e2e-tls {server}; {LISTENS.format(6500)}")
     edit(project_copy, "sandbox.py", "redis = [", "_redis = [")
     settings_of(project_copy, 'redis_mode = "external"', 'redis_user = "default"', "redis_port = 6500")
     try:
@@ -478,7 +481,8 @@ def test_valkey_in_place_of_redis_on_a_new_host(project_copy: Operator) -> None:
         project_copy.read(
             "app2",
             "systemctl stop valkey-server; cd /var/lib/valkey/appendonlydir &&"
-            ' head -c 100 /dev/zero >> "$(ls -- *.incr.aof | tail -n 1)"; systemctl start valkey-server; sleep 1; true',
+            ' head -c 100 /dev/zero >> "$(ls -- *.incr.aof | tail -n 1)"; systemctl start valkey-server;'
+            " timeout 60 sh -c 'until systemctl is-failed -q valkey-server; do sleep 0.1; done'",
         )
         assert "append-only file is damaged" in project_copy.plan("app2").stdout
         project_copy.deploy("app2")
