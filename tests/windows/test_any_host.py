@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,7 +233,12 @@ def test_a_junction_and_a_foreign_owner_are_refused(target: Target):
     if target.wine:  # which shows a symbolic link as one of Windows', and makes none
         target.wine.file(junction).symlink_to(f"{run.ROOT}/C:/PyinfraWinsshTest/real")
     else:
-        target.done(f"$null = New-Item -ItemType Junction -Path {powershell.quote(junction)} -Value '{real}'")
+        code, said = target.run(
+            f"$null = New-Item -ItemType Junction -Path {powershell.quote(junction)} -Value '{real}'"
+        )
+        if "not supported" in said:
+            pytest.skip("not run: wine's Windows makes no junction")
+        assert code == GOOD, said
     for path, told in ((junction, "is a link or junction"), (real, "is owned by")):
         entries = [operations.Directory(path, Private(directory=True))]
         result = deploy(target.data, lambda entries=entries: operations.placed(name="Place", entries=entries), dry=True)
@@ -354,7 +360,7 @@ def test_a_part_of_the_scripts_that_is_gone_is_named_by_the_script_and_by_verifi
 def test_the_free_space_is_that_of_the_directorys_own_volume(impatient: Target):
     path = f"{impatient.settings.windows_script_dir}\\lib\\settings.ps1"
     before = impatient.read(path)
-    full = before.replace("$ReserveBytes = 1 *", "$ReserveBytes = 100000000 *").replace("= 1024 *", "= 100000000 *")
+    full = re.sub(r"\$ReserveBytes = \d+", "$ReserveBytes = 100000000", before)
     impatient.host.put_file(io.BytesIO(powershell.file_bytes(full)), path)
     try:
         code, said = impatient.script("backup-database")

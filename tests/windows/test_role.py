@@ -55,8 +55,12 @@ def test_a_deploy_gives_a_windows_host_its_backups_and_a_second_changes_nothing(
     assert PASSWORD.replace("\\", "\\\\").replace(":", "\\:") in win.file(found.windows_pgpass_file).read_text()
     assert win.file(f"{found.windows_script_dir}\\backup-database.ps1").read_bytes().startswith(b"\xef\xbb\xbf")
     assert win.task(found.windows_task_folder, "MedAction Backup Weekly").exists()
-    again = deploy(win.data, _role(found))
+    before = len(win.sent())
+    again = deploy(win.data, _role(found), dry=True)
     assert (again.failed, again.changes, again.told) == (False, 0, [])
+    # Each takes a second: one for the connector, and what lies there is asked for once.
+    asked = [sent["script"] for sent in win.sent()[before:]]
+    assert sorted(asked) == ["host", "newest-backup", "paths", "postgres", "tasks"]
 
 
 def _listed(win: WindowsHost, found: Settings) -> dict[str, list[str]]:

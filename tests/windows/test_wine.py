@@ -137,7 +137,7 @@ def test_each_of_our_files_held_by_another_program_for_a_whole_run_costs_no_dump
     model, manifest = (path.read_bytes() for path in (_dumps(host)[-1], Path(f"{_dumps(host)[-1]}.json")))
     cases = [(name, share) for name in MAY_BE_HELD for share in ("Read", "ReadWrite", "None")]
     codes: list[int] = []
-    for number, (name, share) in enumerate([*cases, *((name, "None") for name in IS_NEEDED)]):
+    for number, (name, share) in enumerate([*((name, "None") for name in IS_NEEDED), *cases]):
         _lay_history(host, model, manifest)
         before = {dump: dump.read_bytes() for dump in _dumps(host)}
         path = name.replace("NEWEST", max(before).name).replace("OLDEST", min(before).name)
@@ -146,7 +146,11 @@ def test_each_of_our_files_held_by_another_program_for_a_whole_run_costs_no_dump
         told = (path, share, done.code, done.errors)
         new = set(_dumps(host)) - set(before)
         assert bool(new) == (done.code in (GOOD, LEFT_UNDONE)) == (name in MAY_BE_HELD), told
-        assert done.code == GOOD or Path(path.replace("\\", "/")).name.removesuffix(".part") in done.errors, told
+        # `latest` is another name of the newest, so whoever holds the one holds the other.
+        shown = LATEST if name.endswith("NEWEST") else path.removesuffix(".part")
+        assert (
+            done.code == GOOD or f"C:\\MedAction\\{shown}" in done.errors or f"C:\\MedAction\\{path}" in done.errors
+        ), told
         codes.append(done.code)
         _is_whole(host, before, told)
         done = host.script("backup-database")
