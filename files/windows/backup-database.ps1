@@ -125,12 +125,19 @@ function Save-Status([string]$State, [string]$Reason, [int]$Seconds = $HeldSecon
     return Save-Text $StatusFile (ConvertTo-Json -InputObject $status) $Seconds
 }
 
+# Whether it is the manifest of a dump that is gone.
+function Test-Alone([string]$Path) {
+    $dump = $Path -replace '\.json$'
+    return $dump -cne $Path -and (Get-StampTime (Split-Path -Leaf $dump)) -and -not (Test-Path -LiteralPath $dump)
+}
+
 # Left behind by runs that were killed. The lock is ours, so nobody is writing them.
 function Remove-Stale {
     $left = @(Get-ChildItem -LiteralPath $BackupDir -Force -Recurse -ErrorAction SilentlyContinue | Where-Object {
         $_.Name -like '.run-*' -or
         ($_.Name -like '.restore-*' -and $_.LastWriteTime -lt (Get-Date).AddDays(-2)) -or
-        ($_.Name -like "${AppName}_*.part") -or ($_.Name -like "${AppName}_*.part.json")
+        ($_.Name -like "${AppName}_*.part") -or ($_.Name -like "${AppName}_*.part.json") -or
+        (Test-Alone $_.FullName)
     })
     foreach ($item in $left) {
         if (-not (Test-Path -LiteralPath $item.FullName)) { continue }
@@ -307,11 +314,13 @@ function Remove-Old([int]$Days) {
 # Whether a dump and its manifest are gone.
 function Remove-Dump([string]$Path) {
     $wrong = Invoke-Patiently 2 {
-        Remove-Item -LiteralPath $Path -Force
-        if (Test-Path -LiteralPath "$Path.json") { Remove-Item -LiteralPath "$Path.json" -Force }
+        # The manifest last: of a dump without one nobody knows that it is ours. Alone the next run takes it away.
+        foreach ($each in $Path, "$Path.json") {
+            if (Test-Path -LiteralPath $each) { Remove-Item -LiteralPath $each -Force }
+        }
     }
     if ($wrong) {
-        Write-Undone "the dump is good, but $Path could not be removed: $wrong"
+        Write-Undone "the dump is good, but $Path could not be removed with its manifest: $wrong"
         return $false
     }
     Write-Log 'INFO' "removed $(Split-Path -Leaf $Path)"

@@ -208,6 +208,19 @@ def elevated() -> Generator[StringCommand, None, None]:
 
 
 @operation()
+def scripts_allowed() -> Generator[StringCommand, None, None]:
+    """No group policy keeps our scripts from running. Raise OperationError otherwise; nothing is ever changed."""
+    policy = host.connector_data[ANSWERED].get("policy", "")
+    if policy.lower() in ("allsigned", "restricted"):
+        _refuse(
+            f"a group policy there ({policy}) keeps scripts that are not signed from running, and wins over"
+            " -ExecutionPolicy Bypass: no backup would ever run. Exempt the host from it, or have 'Turn on Script"
+            " Execution' allow local scripts (RemoteSigned)"
+        )
+    yield from ()
+
+
+@operation()
 def postgres_client(pg_dump: str, winget_package: str | None) -> Generator[StringCommand, None, None]:
     """The host has a pg_dump.exe: where PostgreSQL is installed, or where `pg_dump` says; else winget brings it.
 

@@ -221,6 +221,19 @@ def test_without_rights_nothing_is_changed_and_it_is_said(win: WindowsHost):
     assert not win.file("C:\\MedAction").exists()
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("value", ["'ExecutionPolicy', 'AllSigned'", "'EnableScripts', 0"])
+def test_a_policy_that_forbids_scripts_is_told_before_anything_is_changed(win: WindowsHost, value: str):
+    policy = r"SOFTWARE\Policies\Microsoft\Windows\PowerShell"
+    assert win.machine
+    win.machine.at_once(f"[Microsoft.Win32.Registry]::SetValue('HKEY_LOCAL_MACHINE\\{policy}', {value})")
+    try:
+        result = deploy(win.data, lambda: windows_backup(default_settings()), dry=True)
+    finally:
+        win.machine.at_once(f"[Microsoft.Win32.Registry]::LocalMachine.DeleteSubKeyTree('{policy}')")
+    assert result.failed and any("no backup would ever run" in told for told in result.told)
+
+
 def test_a_pg_dump_that_is_not_where_the_setting_says_is_an_error(win: WindowsHost):
     result = deploy(win.data, lambda: windows_backup(settings(windows_pg_dump="C:\\nowhere\\pg_dump.exe")))
     assert result.failed and any("windows_pg_dump" in told for told in result.told)

@@ -312,6 +312,18 @@ def test_a_status_that_cannot_be_written_stops_no_dump_and_is_told_by_log_and_ex
     assert "status-daily.json could not be written" in (host.place / "logs" / "backup.log").read_text()
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("instead", ["nothing", "a directory"])
+@pytest.mark.parametrize("name", ["backup-database.ps1", "restore-database.ps1"])
+def test_a_password_file_that_is_gone_is_named(host: Host, name: str, instead: str):
+    path = host.place / "pgpass.conf"
+    path.unlink()
+    if instead == "a directory":
+        path.mkdir()
+    done = host.run(name, *(["-Into", "x"] if name.startswith("restore") else []))
+    assert done.returncode == USAGE and f"the password file {path} is missing: deploy again" in done.stderr
+
+
 def test_no_secret_is_said(host: Host):
     done = host.run("backup-database.ps1")
     said = done.stdout + done.stderr + (host.place / "logs" / "backup.log").read_text()

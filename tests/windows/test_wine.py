@@ -25,7 +25,7 @@ from provision.windows import checks, layout
 from provision.winssh import powershell
 from tests.rules.test_rules import bash_answers
 from tests.sandbox import docker
-from tests.windows.settings import settings
+from tests.windows.settings import PASSWORD, settings
 from tests.windows.wine import PG_DUMP, Windows, ask, new_database
 
 GOOD, LEFT_UNDONE = 0, 3
@@ -130,37 +130,82 @@ IS_NEEDED = [
 ]
 
 
+@pytest.mark.fault
+def test_a_runtime_library_that_is_missing_is_told_with_what_to_install(host: Windows):
+    there = host.file(PG_DUMP).with_name("libpq.dll")
+    there.rename(there.with_name("away.dll"))
+    try:
+        done = host.script("backup-database")
+    finally:
+        there.with_name("away.dll").rename(there)
+    assert done.code == 1 and "-1073741515: a DLL is missing: install the Microsoft Visual C++" in done.errors
+
+
+def test_what_powershell_records_of_a_run_holds_no_secret(host: Windows):
+    policy = "HKLM\\Software\\Policies\\Microsoft\\PowerShellCore"
+    for value in (["EnableTranscripting", "/t", "REG_DWORD", "/d", "1"], ["OutputDirectory", "/d", "C:\\written"]):
+        _reg(host, "add", f"{policy}\\Transcription", "/v", *value)
+    try:
+        assert host.script("backup-database").code == GOOD
+    finally:
+        _reg(host, "delete", policy)
+    (record,) = (path.read_text(errors="replace") for path in host.file("C:\\written").rglob("*.txt"))
+    assert "backup-database.ps1" in record
+    assert not [word for word in (PASSWORD, PASSWORD.replace("\\", "\\\\"), "p@ss") if word in record]
+
+
+def _reg(machine: Windows, *arguments: str) -> None:
+    docker.run("exec", machine.container, "wine", "reg", *arguments, "/f")
+
+
+@pytest.fixture
+def made(host: Windows) -> tuple[bytes, bytes]:
+    """A dump that the machine has made, and its manifest."""
+    assert host.script("backup-database").code == GOOD
+    (dump,) = _dumps(host)
+    return dump.read_bytes(), Path(f"{dump}.json").read_bytes()
+
+
+@pytest.mark.fault
+def test_a_manifest_that_is_held_keeps_no_other_old_dump_and_goes_with_the_next_run(host: Windows, made):
+    assert _one_run_held(host, made, "backups\\OLDEST.json", "None", "Read") == LEFT_UNDONE
+
+
 @pytest.mark.prove
 @pytest.mark.fault
-def test_each_of_our_files_held_by_another_program_for_a_whole_run_costs_no_dump(host: Windows, proved):
-    assert host.script("backup-database").code == GOOD
-    model, manifest = (path.read_bytes() for path in (_dumps(host)[-1], Path(f"{_dumps(host)[-1]}.json")))
+def test_each_of_our_files_held_by_another_program_for_a_whole_run_costs_no_dump(host: Windows, made, proved):
     cases = [(name, share) for name in MAY_BE_HELD for share in ("Read", "ReadWrite", "None")]
-    codes: list[int] = []
-    for number, (name, share) in enumerate([*((name, "None") for name in IS_NEEDED), *cases]):
-        _lay_history(host, model, manifest)
-        before = {dump: dump.read_bytes() for dump in _dumps(host)}
-        path = name.replace("NEWEST", max(before).name).replace("OLDEST", min(before).name)
-        with _held(host, f"C:\\MedAction\\{path}", share, "ReadWrite" if number % 2 else "Read"):
-            done = host.script("backup-database")
-        told = (path, share, done.code, done.errors)
-        new = set(_dumps(host)) - set(before)
-        assert bool(new) == (done.code in (GOOD, LEFT_UNDONE)) == (name in MAY_BE_HELD), told
-        # `latest` is another name of the newest, so whoever holds the one holds the other.
-        shown = LATEST if name.endswith("NEWEST") else path.removesuffix(".part")
-        assert (
-            done.code == GOOD or f"C:\\MedAction\\{shown}" in done.errors or f"C:\\MedAction\\{path}" in done.errors
-        ), told
-        codes.append(done.code)
-        _is_whole(host, before, told)
-        done = host.script("backup-database")
-        assert done.code == GOOD and _status(host)["state"] == "ok", (*told, done.errors)
-        _is_whole(host, before, told)
-        assert host.file(LATEST).read_bytes() == _dumps(host)[-1].read_bytes(), told
-        assert len(_dumps(host)) == len(before) + (2 if new else 1) - 2, told  # the two oldest are pruned
-        assert not [path for path in host.file("backups").glob("**/*") if path.name.endswith(".part")], told
+    codes = [
+        _one_run_held(host, made, name, share, "ReadWrite" if number % 2 else "Read")
+        for number, (name, share) in enumerate([*((name, "None") for name in IS_NEEDED), *cases])
+    ]
     proved(f"{len(codes)} runs: {codes.count(GOOD)} good, {codes.count(LEFT_UNDONE)} told what was left undone,"
            f" {len(IS_NEEDED)} without what no dump can be without")  # fmt: skip
+
+
+def _one_run_held(host: Windows, made: tuple[bytes, bytes], name: str, share: str, access: str) -> int:
+    """A run while another program holds that file, and one after it: no dump is lost or half, and all is mended."""
+    _lay_history(host, *made)
+    before = {dump: dump.read_bytes() for dump in _dumps(host)}
+    path = name.replace("NEWEST", max(before).name).replace("OLDEST", min(before).name)
+    with _held(host, f"C:\\MedAction\\{path}", share, access):
+        done = host.script("backup-database")
+    told = (path, share, done.code, done.errors)
+    new = set(_dumps(host)) - set(before)
+    assert bool(new) == (done.code in (GOOD, LEFT_UNDONE)) == (name in MAY_BE_HELD), told
+    # `latest` is another name of the newest, so whoever holds the one holds the other.
+    shown = LATEST if name.endswith("NEWEST") else path.removesuffix(".part").removesuffix(".gz.json")
+    assert done.code == GOOD or f"C:\\MedAction\\{shown}" in done.errors, told
+    _is_whole(host, before, told)
+    after = host.script("backup-database")
+    assert after.code == GOOD and _status(host)["state"] == "ok", (*told, after.errors)
+    _is_whole(host, before, told)
+    assert host.file(LATEST).read_bytes() == _dumps(host)[-1].read_bytes(), told
+    assert len(_dumps(host)) == len(before) + (2 if new else 1) - 2, told  # the two oldest are pruned
+    lying = {path.name for path in host.file("backups").glob("**/*")}
+    assert not [name for name in lying if name.endswith(".part")], told
+    assert not [name for name in lying if name.endswith(".gz.json") and name.removesuffix(".json") not in lying], told
+    return done.code
 
 
 def _lay_history(machine: Windows, dump: bytes, manifest: bytes) -> None:

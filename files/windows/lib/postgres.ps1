@@ -26,12 +26,15 @@ function Write-Services([string]$Directory, [string]$OtherDatabase, [string]$Dat
 
 # libpq passes over a password file that it cannot read, without a word.
 function Assert-PgPass {
+    if (-not (Test-Path -LiteralPath $PgPassFile -PathType Leaf)) {
+        Stop-Run "the password file $PgPassFile is missing: deploy again" $ExitUsage
+    }
     $wrong = Invoke-Patiently $HeldSeconds {
         $share = [IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete
         [IO.File]::Open($PgPassFile, 'Open', 'Read', $share).Dispose()
     }
     if ($wrong) {
-        Stop-Run "the password file $PgPassFile cannot be read: ${wrong}: end what holds it, or deploy again, then run this again"
+        Stop-Run "the password file $PgPassFile cannot be read: ${wrong}: end what holds it, then run this again"
     }
 }
 
