@@ -4,7 +4,6 @@ Scripts go to a PowerShell for Windows that runs already (warm.ps1), SFTP to Deb
 C:\\dir is /C:/dir. DIRECTORY/machine.json says where both are; DIRECTORY/faults.json makes it fail on demand:
 
     deny               names of snippets that are refused, as Windows does for want of rights
-    constrained        PowerShell is held in ConstrainedLanguage
     code_page          the encoding of everything it says, such as cp850 or cp1252
     no_sftp            SFTP ends at once
     cut_upload_after   SFTP's connection is cut after that many bytes
@@ -36,10 +35,10 @@ def script_of(command):
     return base64.b64decode(match[1]).decode("utf-16-le")
 
 
-def powershell(address, port, script, constrained=False):
+def powershell(address, port, script):
     """The code, the output and the errors of a script that warm.ps1 runs."""
     with socket.create_connection((address, port)) as way:
-        way.sendall((json.dumps({"script": script, "constrained": constrained}) + "\n").encode())
+        way.sendall((json.dumps({"script": script}) + "\n").encode())
         answered = json.loads(way.makefile("rb").readline())
     return answered["code"], answered["output"], answered["errors"]
 
@@ -62,7 +61,7 @@ def run(directory, faults, script):
         journal.write(json.dumps({"script": name, "text": text}) + "\n")
     if name in faults.get("deny", []):
         return 1, "", ACCESS_DENIED + "\n"
-    return powershell(machine["address"], machine["port"], script, faults.get("constrained", False))
+    return powershell(machine["address"], machine["port"], script)
 
 
 def serve_sftp(directory, faults):

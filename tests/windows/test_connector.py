@@ -203,10 +203,21 @@ def test_powershell_on_linux_is_not_windows(sshd_program: Path, tmp_path: Path):
             pass
 
 
-def test_constrained_powershell_is_one_sentence(win: WindowsHost):
-    win.fail(constrained=True)
-    with pytest.raises(PyinfraError, match="ConstrainedLanguage"), connected(win.data):
-        pass
+CONSTRAINED = """#!/bin/sh
+for encoded; do :; done
+script=$(printf %%s "$encoded" | base64 -d | iconv -f UTF-16LE -t UTF-8)
+exec %s -NoProfile -Command "\\$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'
+$script"
+"""
+
+
+@pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
+def test_constrained_powershell_is_one_sentence(sshd_program: Path, tmp_path: Path):
+    (tmp_path / "powershell").write_text(CONSTRAINED % archives.pwsh())
+    (tmp_path / "powershell").chmod(0o755)
+    for held in serve(sshd_program, tmp_path, f'ForceCommand PATH={tmp_path}:$PATH sh -c "$SSH_ORIGINAL_COMMAND"'):
+        with pytest.raises(PyinfraError, match="ConstrainedLanguage"), connected(held.data):
+            pass
 
 
 @pytest.mark.parametrize("argument", ["_sudo", "_su_user", "_doas"])

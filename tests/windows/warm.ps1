@@ -1,5 +1,5 @@
 # A PowerShell for Windows that runs one script after another, each as if it had been started for it: under wine a start
-# takes seconds. A line of JSON comes, `{"script": ..., "constrained": false}`, and one goes: code, output, errors.
+# takes seconds. A line of JSON comes, `{"script": ...}`, and one goes: code, output, errors.
 param([int]$Port)
 
 $file = "$env:TEMP\warm.ps1"
@@ -18,27 +18,11 @@ function Invoke-AsProcess([string]$Script) {
     }
 }
 
-# As AppLocker or WDAC have it run.
-function Invoke-Constrained([string]$Script) {
-    $state = [Management.Automation.Runspaces.InitialSessionState]::CreateDefault()
-    $state.LanguageMode = 'ConstrainedLanguage'
-    $shell = [PowerShell]::Create($state)
-    try {
-        foreach ($line in @($shell.AddScript($Script).Invoke())) { [Console]::Out.WriteLine([string]$line) }
-        return 0
-    } catch {
-        [Console]::Error.WriteLine($_.Exception.Message)
-        return 1
-    } finally {
-        $shell.Dispose()
-    }
-}
-
 function Get-Reply($Request) {
     $output, $errors = [IO.StringWriter]::new(), [IO.StringWriter]::new()
     [Console]::SetOut($output)
     [Console]::SetError($errors)
-    $code = if ($Request.constrained) { Invoke-Constrained $Request.script } else { Invoke-AsProcess $Request.script }
+    $code = Invoke-AsProcess $Request.script
     return @{ code = $code; output = $output.ToString(); errors = $errors.ToString() }
 }
 
