@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 
-MEASUREMENTS = ("deploy", "limiter", "backup", "offsite")
+MEASUREMENTS = ("deploy", "limiter", "backup", "offsite", "scale")
 
 
 def main() -> int:

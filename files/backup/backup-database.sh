@@ -91,6 +91,7 @@ began=$SECONDS
 began_utc=$(utc_now)
 began_clock=$(wall_clock)
 database_bytes=0
+database_encoding=''
 dump_bytes=0
 sum=''
 sequences_before='{}'
@@ -195,6 +196,8 @@ make_dump() {
     ask 'SELECT pg_database_size(current_database());'
     hear database_bytes
     database_bytes=$(digits "$database_bytes")
+    ask 'SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database();'
+    hear database_encoding
     check_space "$directory"
     ask "$sequences_sql;"
     hear sequences_before

@@ -65,6 +65,7 @@ is_asked_for() { # PROGRAM ARGUMENT
         # psql takes one that begins with a backslash for a command of its own, any other for SQL.
         'psql --command='*) [[ $2 != --command=\\* ]] ;;
         'pg_dump --no-password' | 'pg_dump --format=plain' | 'pg_dump --format=custom') ;;
+        'pg_dump --encoding='*) [[ $2 =~ ^--encoding=[A-Z0-9_]{1,30}$ ]] ;;
         'pg_dump --snapshot='*) [[ $2 =~ ^--snapshot=[0-9A-F-]{1,60}$ ]] ;;
         'pg_dump --lock-wait-timeout='*) [[ $2 =~ ^--lock-wait-timeout=[0-9]{1,9}s$ ]] ;;
         # backup_exclude: names in quotes, which are no patterns.

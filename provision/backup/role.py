@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
-from pyinfra.operations import systemd
 
 from provision.backup import layout
 from provision.backup import operations as backups
 from provision.backup.facts import DumpRoleReason, RoomForTests
-from provision.debian import files, packages, users
+from provision.debian import files, packages, units, users
 from provision.engine import claims
 from provision.engine.changes import warn
 from provision.postgres.operations import dump_role_made
@@ -59,7 +58,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     )  # fmt: skip
     # Version 1.0.0 put it there. Whoever may talk to Docker is root.
     users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
-    systemd.service(name="Run cron, now and after every boot", service="cron", running=True, enabled=True)
+    units.run(name="Run cron, now and after every boot", service="cron", package="cron")
     if not settings.backup_restore_test_host:
         _tell_where_a_test_has_no_room(settings)
     backups.made(name="Make a backup where there is no fresh one", settings=settings)

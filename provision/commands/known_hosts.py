@@ -28,9 +28,10 @@ def run(arguments: Namespace) -> int:
     members = [each for each in inventory.read(arguments.env, arguments.limit, arguments.skip) if each.name != _LOCAL]
     files = {member.name: _file(member, arguments.env) for member in members}
     silent = [member.name for member in members if not _pin(member, files[member.name])]
-    for file in sorted(set(files.values())):
-        print(f"{file} is pinned: a host with another key is not connected to. Commit it.")
-    print("Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on the hosts' own consoles.")
+    if pinned := sorted({file for file in files.values() if hostkeys.is_pinned(file)}):
+        for file in pinned:
+            print(f"{file} is pinned: a host with another key is not connected to. Commit it.")
+        print("Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on the hosts' own consoles.")
     if silent:
         print(f"no key from: {', '.join(silent)} (what was pinned of them stays)", file=sys.stderr)
     return 1 if silent else 0
@@ -51,7 +52,9 @@ def _file(member: Member, environment: str) -> Path:
 def _pin(member: Member, file: Path) -> bool:
     """Ask a host for its keys, show them, and put them in the place of those in the file; whether it gave any."""
     address, port = _address(member)
-    found = _scanned(address, port)
+    found = _scanned(member.name, address, port)
+    if not found and not hostkeys.is_pinned(file):
+        return False  # an empty file would refuse every host
     names = sorted({_name(address, port), _name(member.name, port)})
     kept = [line for line in _lines(file) if not set(names) & set(line.split(" ")[0].split(","))]
     known = {line for line in _lines(file) if line not in kept}
@@ -76,7 +79,7 @@ def _address(member: Member) -> tuple[str, int]:
     return found.get("hostname", address), int(str(member.data.get("ssh_port") or found.get("port", 22)))
 
 
-def _scanned(address: str, port: int) -> list[tuple[str, str]]:
+def _scanned(name: str, address: str, port: int) -> list[tuple[str, str]]:
     """The kinds and keys that a host offers. Its words are looked at before they are used."""
     argv = ["ssh-keyscan", "-T", str(SECONDS), "-p", str(port), "--", address]
     try:
@@ -88,9 +91,17 @@ def _scanned(address: str, port: int) -> list[tuple[str, str]]:
     lines = [_LINE.fullmatch(line) for line in done.stdout.decode(errors="replace").splitlines()]
     found = sorted({(line[1], line[2]) for line in lines if line and _is_base64(line[2])})
     if not found:
-        why = shown(done.stderr.decode(errors="replace").strip()[-200:])
-        print(f"{address}:{port} gives no key: {why or 'no answer'} (behind a jump host: add its line by hand)")
+        why = shown(done.stderr.decode(errors="replace").strip().rpartition("\n")[2].strip()[-200:])
+        print(f"{name}: {address}:{port} gives no key: {why or 'no answer'} ({_hint(why, name)})")
     return found
+
+
+def _hint(why: str, name: str) -> str:
+    if "getaddrinfo" in why:
+        return (
+            f'no name server knows it: give its address, ("{name}", {{"ssh_hostname": "192.0.2.7"}}) in the inventory'
+        )
+    return "behind a jump host: add its line by hand"
 
 
 def _is_base64(text: str) -> bool:

@@ -73,6 +73,8 @@ def files_of(member: inventory.Member) -> list[File]:
     if "redis" in member.groups:
         entries += [*redis.files(settings, app_is_here="app" in member.groups), redis.kernel(settings)]
         entries += [redis.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        if settings.redis_exporter_bind:
+            entries += [*redis.no_exporter_of_the_package(settings), *redis.exporter(settings)]
     if "app" in member.groups:
         entries += app.files(settings)
         lines = "".join(f"{name}={value}\n" for name, value in app.variables(settings).items())

@@ -75,8 +75,12 @@ def fleet(arguments: Namespace, lines: int = 1) -> list[Health]:
         pairs = list(zip(hosts, members, strict=True))
         asked = Pool(_AT_ONCE).map(lambda pair: health_of(*pair, lines), pairs)
         vaults = [vault for vault in Pool(_AT_ONCE).map(lambda pair: _proven(*pair), pairs) if vault]
-    # No vault fetches from a Windows host yet.
-    healths = [each if each.member.is_windows else replace(each, vaults=tuple(vaults)) for each in asked]
+    healths = [
+        # No vault fetches from a Windows host yet, and none keeps lines of what was done to it.
+        replace(each, done=history.here(environment.name, each.member.name, lines)) if each.member.is_windows
+        else replace(each, vaults=tuple(vaults))
+        for each in asked
+    ]  # fmt: skip
     return sorted(healths, key=lambda health: -health.severity)
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from paramiko import SSHException
+from paramiko import ChannelException, SSHException
 from pyinfra.api import Host
 
 from provision.engine.inside import is_this_machine, transport_of
@@ -35,17 +35,25 @@ def connect(host: Host, address: str, port: int) -> socket.socket:
     assert transport is not None, "an operation runs on a host that is connected"
     try:
         channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=TIMEOUT_SECONDS)
+    except ChannelException as error:
+        raise TunnelError(f"{address}:{port} cannot be reached from there: {_why(error)}") from None
     except (SSHException, EOFError) as error:
-        raise TunnelError(
-            f"{address}:{port} cannot be reached from there ({error}); if its sshd forbids"
-            " forwarding, allow it for this user (AllowTcpForwarding local in sshd_config)"
-        ) from None
+        raise TunnelError(f"{address}:{port} cannot be reached from there ({error})") from None
     # A real socket in between: TLS needs one, and a channel is none.
     ours, theirs = socket.socketpair()
     ours.settimeout(TIMEOUT_SECONDS)
     for read, write, end in ((theirs.recv, channel.sendall, channel), (channel.recv, theirs.sendall, theirs)):
         threading.Thread(target=_pump, args=(read, write, end), daemon=True).start()
     return ours
+
+
+def _why(error: ChannelException) -> str:
+    """What sshd says of a connection that it does not make (RFC 4254, section 5.1), and what to do."""
+    if error.code == 1:
+        return "its sshd forbids forwarding: allow it for this user (AllowTcpForwarding local in sshd_config)"
+    if error.code == 2:
+        return "nothing answers there. Does the server listen on that address (ss -ltn), and does a firewall refuse?"
+    return f"its sshd says {error}"
 
 
 def _pump(read: Callable[[int], bytes], write: Callable[[bytes], Any], end: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from paramiko import Transport
 from pyinfra.api import Host, StringCommand
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.arguments_typed import PyinfraOperation
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
@@ -36,6 +36,12 @@ def output_of(host: Host, command: StringCommand) -> list[str]:
     arguments: Any = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
     _, output = host.run_shell_command(command, **arguments)
     return output.stdout_lines
+
+
+def arguments_of(host: Host) -> dict[str, Any]:
+    """How the host's inventory has a command run there (`_sudo`, ...): what facts and operations have by themselves."""
+    given, _ = pop_global_arguments(host.state, host, {})
+    return {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
 
 
 def is_this_machine(host: Host) -> bool:

@@ -14,11 +14,11 @@ import gevent
 from gevent.subprocess import PIPE, Popen
 from paramiko import SSHException
 from pyinfra.api import Host, StringCommand
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import extract_control_arguments, make_unix_command_for_host
 
+from provision.engine.inside import arguments_of
 from provision.engine.reach import limits_of
 
 _LINES, _LONGEST_LINE = 1000, 4096  # a login banner comes before the answer
@@ -62,8 +62,7 @@ class Kept:
 
 def start(host: Host, command: StringCommand, beat_seconds: float) -> Kept | None:
     """Start a command that gets a line every so often. None for a host that no command can be kept running on."""
-    given, _ = pop_global_arguments(host.state, host, {})
-    arguments: Any = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    arguments: Any = arguments_of(host)
     extract_control_arguments(arguments)
     with gevent.Timeout(limits_of(host).deploy_silence_seconds, TimeoutError("no answer")):
         raw = make_unix_command_for_host(host.state, host, command, **arguments).get_raw_value()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from typing_extensions import override
 from provision.debian.programs import program
 from provision.engine import run as runs
 from provision.engine.facts import Fact, asked
+from provision.engine.inside import arguments_of
 from provision.engine.inventory import Environment
 from provision.engine.private import PrivateInput
 from provision.record import layout
@@ -90,6 +92,24 @@ def _told(text: str) -> dict[str, str]:
     return told | ({"database": str(whole["database"])[:_LONGEST]} if "database" in whole else {})
 
 
+def here(environment: str, host: str, most: int = 1) -> list[dict[str, str]]:
+    """What this machine has kept of a host, the newest first: of one that keeps no such lines itself (Windows)."""
+    try:
+        lines = file_here(environment).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    # What names the host elsewhere than as the host is parsed, and passed over, too.
+    found = (_told(line) for line in reversed(lines) if json.dumps(host) in line and _host_of(line) == host)
+    return list(itertools.islice((told for told in found if told), most))
+
+
+def _host_of(line: str) -> str:
+    try:
+        return str(json.loads(line)["host"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
 def files_of(settings: Settings) -> tuple[str, ...]:
     """Where a host has such lines: root's of deploys and removals, the backup user's of restores."""
     return layout.history(settings), f"{settings.backup_state_dir}/history.jsonl"
@@ -113,7 +133,8 @@ def keep(environment: Environment, entries: Mapping[str, Entry]) -> None:
             path = layout.history(members[host.name].settings)
             with ctx_host.use(host):
                 done = host.connected and host.run_shell_command(
-                    program("record/append.sh", path), _stdin=PrivateInput(lines[host.name])
+                    program("record/append.sh", path),
+                    **(arguments_of(host) | {"_stdin": PrivateInput(lines[host.name])}),
                 )
             if not done or not done[0]:
                 print(f"warning: {host.name}: {path} was not written", file=sys.stderr)

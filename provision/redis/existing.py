@@ -14,6 +14,7 @@ from provision.settings import Settings
 
 OPERATOR = "operator"  # our own user of each Redis of ours
 SAMPLER = "sampler"  # and who keeps when a script was last run, where one may be
+EXPORTER = "exporter"  # and who tells Prometheus of it, where that is wanted
 DEBIANS_PORT = 6379  # where the package of Debian listens until somebody changes it
 OLDEST_COMPOSE = (2, 20)  # the first whose files can include others
 
@@ -157,7 +158,7 @@ def is_of_another_app(site: Site, settings: Settings) -> bool:
 
 
 def _other_users(site: Site, settings: Settings) -> frozenset[str]:
-    return site.users - {"default", OPERATOR, SAMPLER, settings.redis_user}
+    return site.users - {"default", OPERATOR, SAMPLER, EXPORTER, settings.redis_user}
 
 
 def _of_another_app(site: Site, found: Holder, settings: Settings) -> str | None:

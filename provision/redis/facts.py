@@ -321,6 +321,20 @@ def firewall_before(host: Host, settings: Settings) -> Before:
     )  # fmt: skip
 
 
+class ExporterUnlike(Lines):
+    """What of redis_exporter's unit is not as its files say: "stopped", "disabled", "unread", "old"."""
+
+    @override
+    def command(self, unit: str, files: Sequence[str]) -> StringCommand:
+        return asked(program("redis/exporter-runs.sh", unit, *files))
+
+    @override
+    def read(self, lines: list[str]) -> list[str]:
+        if unknown := set(lines) - {"stopped", "disabled", "unread", "old"}:
+            raise ValueError(f"{len(unknown)} unknown words")
+        return lines
+
+
 class HasFirewall(YesOrNo):
     """Whether a host has a firewall of ours for Redis, of this deploy or an earlier one."""
 

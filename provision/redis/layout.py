@@ -10,6 +10,8 @@ from provision.redis.firewall import Firewall
 from provision.settings import Settings
 from provision.settings.render import plain, render
 
+EXPORTER = "prometheus-redis-exporter"  # Debian's package, and its unit
+
 
 def of_the_package(settings: Settings) -> Directory:
     """Debian's package gives its directory to its user."""
@@ -95,6 +97,31 @@ def script_watch(settings: Settings) -> list[Entry]:
         ),
         File(f"{unit}.timer", render("redis/count-scripts.timer.j2", settings)),
     ]
+
+
+def exporter(settings: Settings) -> list[Entry]:
+    """What tells Prometheus of Redis: how it logs in, and its unit."""
+    return [
+        Directory(posixpath.dirname(settings.redis_exporter_login), "root", settings.redis_exporter_user, 0o750),
+        File(
+            settings.redis_exporter_login,
+            render("redis/exporter.login.j2", settings),
+            "root",
+            settings.redis_exporter_user,
+            0o640,
+        ),
+        File(
+            f"/etc/systemd/system/{settings.redis_exporter_unit}",
+            render("redis/exporter.service.j2", settings, writable=[], capabilities=""),
+        ),
+    ]
+
+
+def no_exporter_of_the_package(settings: Settings) -> list[Entry]:
+    """What keeps the unit of Debian's package from starting."""
+    directory = f"/etc/systemd/system/{EXPORTER}.service.d"
+    text = render("redis/exporter-package.conf.j2", settings)
+    return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
 
 
 def script_timer(settings: Settings) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+import gevent
 from pydantic import SecretStr
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host, state
@@ -22,6 +23,7 @@ from provision.engine.reach import LONG
 from provision.redis.facts import (
     BrokenAof,
     Container,
+    ExporterUnlike,
     FirewallUnlike,
     Knocks,
     Redis,
@@ -77,11 +79,9 @@ def firewall_removed(paths: Sequence[str], table: str, unit: str) -> Generator[S
 @operation()
 def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generator[StringCommand, None, None]:
     """The firewall lets in these app hosts, whose addresses Redis had not yet seen when it was made."""
-    for name, (server, port) in doors.items():
-        caller = state.inventory.get_host(name)
-        if caller.get_fact(Knocks, server=server, port=port, caller="deploy-afterwards").said:
-            continue
-        refused = firewall_before(host, settings).refused
+    silent = _silent(doors)
+    refused = firewall_before(host, settings).refused if silent else ()
+    for name, (server, port) in silent.items():
         if refused:
             yield refusal(
                 f"{name} does not reach Redis at {server}:{port}: the firewall here lets in its own address, and has"
@@ -90,6 +90,50 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
             return
         if state.is_executing:
             warn(host, f"{name} does not reach Redis at {server}:{port}; no firewall of ours did that")
+
+
+def _silent(doors: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+    """Those that get no answer there, all asked side by side: each silence takes seconds."""
+    asked = {
+        name: gevent.spawn(
+            state.inventory.get_host(name).get_fact, Knocks, server=server, port=port, caller="deploy-afterwards"
+        )
+        for name, (server, port) in doors.items()
+    }
+    return {name: door for name, door in doors.items() if not asked[name].get().said}
+
+
+@operation()
+def exporter_run(unit: str, entries: Sequence[Entry], address: str, port: int) -> Generator[StringCommand, None, None]:
+    """redis_exporter runs as its files say, now and after every boot, and reaches Redis."""
+    files = [entry.path for entry in entries if isinstance(entry, File)]
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    changed = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
+    unlike = host.get_fact(ExporterUnlike, unit=unit, files=tuple(files))
+    if changed or unlike:
+        note(host, f"{unit} does not run as its files say")
+        yield StringCommand(f"systemctl daemon-reload && systemctl enable -q {unit} && systemctl restart {unit}")
+        answers = program("redis/exporter-answers.sh", address, str(port), "15", shell="bash -c")
+        yield StringCommand(
+            "said=$(", answers, '); [ "$said" = yes ] ||',
+            f'{{ echo "redis_exporter: $said; see journalctl -u {unit}" >&2; exit 1; }}',
+        )  # fmt: skip
+
+
+@operation()
+def exporter_removed(
+    unit: str, paths: Sequence[str], package: str, asleep: str
+) -> Generator[StringCommand, None, None]:
+    """Prometheus is told of Redis no more. The package goes where we have kept its unit asleep: it came with us."""
+    note(host, f"redis_exporter is not wanted any more: {unit} goes")
+    yield StringCommand(f"systemctl disable -q --now {unit} || true")
+    if asleep in host.get_fact(Paths, paths=(asleep,)):
+        note(host, f"so does the package {package}")
+        yield StringCommand(
+            f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 remove {package}", _timeout=LONG
+        )
+    yield StringCommand("rm -f --", *(QuoteString(path) for path in (*paths, asleep)))
+    yield StringCommand("systemctl daemon-reload")
 
 
 @operation()

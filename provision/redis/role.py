@@ -35,6 +35,7 @@ def redis_server(
     else:
         _from_the_distribution(settings, system, site, acl, entries)
     _watch_scripts(settings, seen, allow_eval=allow_eval)
+    _exporter(settings)
     if firewall is not None and firewall.unseen:
         redis.reached(name="See the app's hosts reach it", doors=firewall.unseen, settings=settings)
 
@@ -87,7 +88,7 @@ def _from_the_distribution(settings: Settings, system: System, site: Site, acl: 
         unit=f"{service}.service", entries=layout.unit(settings),
     )  # fmt: skip
     _mend(server_of_ours)
-    systemd.service(name="Run Redis, now and after every boot", service=service, running=True, enabled=True)
+    units.run(name="Run Redis, now and after every boot", service=service, package=service)
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,
@@ -171,6 +172,39 @@ def _watch_scripts(settings: Settings, seen: scripts.Scripts, *, allow_eval: boo
             name="Remove what kept when Redis last ran a script", timer=timer,
             paths=[*(entry.path for entry in watch if isinstance(entry, File)), settings.redis_script_state],
         )  # fmt: skip
+
+
+def _exporter(settings: Settings) -> None:
+    """What tells Prometheus of Redis, where it is wanted."""
+    entries, unit = layout.exporter(settings), settings.redis_exporter_unit
+    if settings.redis_exporter_bind:
+        _keep_the_package_asleep(settings)
+        packages.installed(name="Install what tells Prometheus of Redis", names=[layout.EXPORTER])
+        users.service_user(
+            name="Create the user that redis_exporter runs as",
+            user=settings.redis_exporter_user, home=posixpath.dirname(settings.redis_exporter_login),
+        )  # fmt: skip
+        files.placed(name="Write how redis_exporter logs in, and its unit", entries=entries)
+        redis.exporter_run(
+            name="Run redis_exporter, now and after every boot",
+            unit=unit, entries=entries, address=settings.redis_exporter_bind, port=settings.redis_exporter_port,
+        )  # fmt: skip
+        return
+    paths = [entry.path for entry in entries if isinstance(entry, File)]
+    if host.get_fact(files.Paths, paths=tuple(paths)).keys() & set(paths):
+        redis.exporter_removed(
+            name="Remove redis_exporter, which is not wanted any more", unit=unit, paths=paths,
+            package=layout.EXPORTER, asleep=layout.no_exporter_of_the_package(settings)[-1].path,
+        )  # fmt: skip
+
+
+def _keep_the_package_asleep(settings: Settings) -> None:
+    """Its own unit listens to everybody; where somebody had it before us, it is theirs."""
+    entries = layout.no_exporter_of_the_package(settings)
+    status = host.get_fact(packages.Packages, names=(layout.EXPORTER,)).get(layout.EXPORTER)
+    path = entries[-1].path
+    if status != "installed" or path in host.get_fact(files.Paths, paths=(path,)):
+        files.placed(name="Keep the unit of redis_exporter's package from starting", entries=entries)
 
 
 def _kernel(settings: Settings, system: System) -> None:

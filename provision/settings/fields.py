@@ -96,6 +96,23 @@ def _allowed_from(value: str) -> str:
     return mark + (str(network.network_address) if network.num_addresses == 1 else str(network))
 
 
+def _plain_network(value: str) -> str:
+    if value == APP_HOSTS or value.startswith("!"):
+        raise ValueError("must be an IP address or a network such as 10.0.0.0/24")
+    return _allowed_from(value)
+
+
+def _address_or_none(value: str) -> str:
+    if not value:
+        return value
+    address = None
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(value)
+    if address is None or "%" in value or address.is_unspecified or address.is_multicast:
+        raise ValueError("must be one IP address of the host's, such as 127.0.0.1 or 10.0.0.5, or empty")
+    return str(address)
+
+
 def _age_recipient(value: str) -> str:
     if value.upper().startswith("AGE-SECRET-KEY-"):
         raise ValueError("is a private key, which belongs in no inventory: write its public half, age1...")
@@ -175,6 +192,8 @@ Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
 Time = Annotated[str, AfterValidator(_time_of_day)]
 Weekday = Annotated[str, AfterValidator(_weekday)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
+AddressOrNone = Annotated[str, AfterValidator(_address_or_none)]
+PlainNetwork = Annotated[str, AfterValidator(_plain_network)]
 AllowedFrom = Annotated[str, AfterValidator(_allowed_from)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 SecretUrl = Annotated[SecretStr | None, BeforeValidator(_secret), AfterValidator(_web_address)]

@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from provision.settings.app import AppSettings
-from provision.settings.fields import APP_HOSTS, AllowedFrom, BindAddress, Days, Host, Port, Secret, User, matching
+from provision.settings.fields import (
+    APP_HOSTS,
+    AddressOrNone,
+    AllowedFrom,
+    BindAddress,
+    Days,
+    Host,
+    PlainNetwork,
+    Port,
+    Secret,
+    User,
+    matching,
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Image = Annotated[str, matching(r"[\w./:@-]+", "must be the name of an image, such as redis:7.2-alpine")]
@@ -72,6 +84,19 @@ class RedisSettings(AppSettings):
         14,
         description="With `redis_allow_eval = 'auto'`: after how many days without a script the app loses that right.",
     )
+    redis_exporter_bind: AddressOrNone = Field(
+        "",
+        description="Where Prometheus asks about Redis, by Debian's redis_exporter on Redis' host: loopback, or an"
+        " address that Redis listens on; empty: there is none.",
+        examples=["127.0.0.1"],
+    )
+    redis_exporter_port: Port = Field(9121, description="The TCP port of redis_exporter.")
+    redis_exporter_allow_from: list[PlainNetwork] = Field(
+        default_factory=list,
+        validate_default=True,
+        description="Who may reach redis_exporter besides Redis' host itself: Prometheus' addresses, or networks.",
+        examples=[["10.0.0.20"]],
+    )
 
     @property
     def redis_allows_app_hosts(self) -> bool:
@@ -95,6 +120,47 @@ class RedisSettings(AppSettings):
         listens = [ipaddress.ip_address(each.removeprefix("-")) for each in self.redis_listens_on]
         is_open = {"0.0.0.0/0", "::/0"} <= set(self.redis_allow_from) and not self.redis_refused_networks
         return self.redis_mode != "external" and not is_open and not all(each.is_loopback for each in listens)
+
+    @property
+    def redis_exporter_networks(self) -> dict[int, list[Network]]:
+        """Who may reach redis_exporter from elsewhere, by the version of IP, none within another."""
+        named = [ipaddress.ip_network(each) for each in self.redis_exporter_allow_from if self.redis_exporter_is_shared]
+        v4 = [each for each in named if isinstance(each, ipaddress.IPv4Network)]
+        v6 = [each for each in named if isinstance(each, ipaddress.IPv6Network)]
+        return {4: list(ipaddress.collapse_addresses(v4)), 6: list(ipaddress.collapse_addresses(v6))}
+
+    @property
+    def redis_exporter_is_shared(self) -> bool:
+        """Whether redis_exporter listens elsewhere than on loopback."""
+        address = _address(self.redis_exporter_bind)
+        return address is not None and not address.is_loopback
+
+    @property
+    def redis_exporter_listens_on(self) -> str:
+        """Its address and port as it takes them."""
+        address = self.redis_exporter_bind
+        return f"{f'[{address}]' if ':' in address else address}:{self.redis_exporter_port}"
+
+    @property
+    def redis_exporter_unit(self) -> str:
+        """Our own unit: the package's serves one Redis of a host, open to everybody, by no password."""
+        return f"{self.app_name}-redis-exporter.service"
+
+    @property
+    def redis_exporter_user(self) -> str:
+        """The system user that redis_exporter runs as."""
+        return f"{self.app_name}-exporter"
+
+    @property
+    def redis_exporter_login(self) -> str:
+        """How redis_exporter logs in, for root and that user alone."""
+        return f"/etc/{self.app_name}-redis-exporter/login"
+
+    @property
+    def redis_exporter_password(self) -> str:
+        """Of Redis' user `exporter`, who may ask for statistics alone: derived, so that it needs no secret of its
+        own."""
+        return sha256(f"exporter {self.redis_operator_password.get_secret_value()}".encode()).hexdigest()
 
     @property
     def redis_firewall_ports(self) -> list[int]:
@@ -191,11 +257,7 @@ class RedisSettings(AppSettings):
     @property
     def redis_listens_on(self) -> list[str]:
         """The addresses for redis.conf's `bind`; a leading "-" marks one that may be missing (IPv6 may be off)."""
-        if self.redis_bind:
-            return self.redis_bind
-        address = _address(self.redis_host)
-        shared = [] if address is None or self.redis_is_local else [self.redis_host]
-        return ["127.0.0.1", "-::1", *shared]
+        return _listens_on(self.redis_bind, self.redis_host)
 
     @property
     def redis_is_local(self) -> bool:
@@ -257,6 +319,51 @@ class RedisSettings(AppSettings):
         if name in taken:
             raise ValueError("is a user of Redis already; choose another redis_user")
         return name
+
+    @field_validator("redis_exporter_bind")
+    @classmethod
+    def _is_where_redis_is(cls, address: str, values: ValidationInfo) -> str:
+        if not address:
+            return address
+        if values.data.get("redis_mode") == "external":
+            raise ValueError("is for a Redis of this project's: that of redis_mode 'external' has no host here")
+        if len(app_name := values.data.get("app_name", "")) > 23:
+            raise ValueError(f"needs the system user {app_name}-exporter, which is longer than 32: shorten app_name")
+        if values.data.get("redis_user") == "exporter":
+            raise ValueError("needs Redis' user 'exporter', which is the app's here: choose another redis_user")
+        given = {"redis_bind", "redis_host"} <= values.data.keys()
+        listens = _listens_on(values.data["redis_bind"], values.data["redis_host"]) if given else []
+        if not ipaddress.ip_address(address).is_loopback and listens and not _is_among(address, listens):
+            raise ValueError(
+                f"must be loopback or an address that Redis listens on ({', '.join(listens)}): one firewall guards both"
+            )
+        return address
+
+    @field_validator("redis_exporter_port")
+    @classmethod
+    def _is_not_of_redis(cls, port: int, values: ValidationInfo) -> int:
+        if values.data.get("redis_exporter_bind") and port == values.data.get("redis_port"):
+            raise ValueError("is Redis' own port")
+        return port
+
+    @field_validator("redis_exporter_allow_from")
+    @classmethod
+    def _let_somebody_in(cls, networks: list[str], values: ValidationInfo) -> list[str]:
+        address = values.data.get("redis_exporter_bind")
+        if address and not networks and not ipaddress.ip_address(address).is_loopback:
+            raise ValueError(f"is empty, and nobody could ask redis_exporter at {address}: name Prometheus' address")
+        return networks
+
+
+def _listens_on(bind: list[str], redis_host: str) -> list[str]:
+    address = _address(redis_host)
+    shared = [] if address is None or address.is_loopback else [redis_host]
+    return bind or ["127.0.0.1", "-::1", *shared]
+
+
+def _is_among(address: str, listens: list[str]) -> bool:
+    wanted, those = ipaddress.ip_address(address), [ipaddress.ip_address(each.removeprefix("-")) for each in listens]
+    return any(each == wanted or (each.is_unspecified and each.version == wanted.version) for each in those)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

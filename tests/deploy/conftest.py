@@ -10,14 +10,12 @@ from pydantic import SecretStr
 from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.connectors.fake import FakeConnector
-from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from provision.engine import inventory
-from provision.engine.facts import MARK
 from provision.postgres import server as database
 from provision.redis.running import quoted
 from provision.settings import SECRET_SETTINGS, Settings, secrets
-from tests.deploy.fake import STARTED, UNMARKED, Fleet
+from tests.deploy.fake import STARTED, Fleet, marked
 
 SECRETS = {name: f"zq-{name}-p@ss:/?#[]!$&'()*+,;=% \"\\é" for name in SECRET_SETTINGS}
 
@@ -33,17 +31,7 @@ def own_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
 @pytest.fixture(autouse=True)
 def marked_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark that a real shell prints before an answer; an answer that begins with UNMARKED stays as it is."""
-    look_up = FakeConnector._lookup_response
-
-    def answer(self: FakeConnector, command: str) -> tuple[bool, CommandOutput]:
-        success, output = look_up(self, command)
-        lines = output.combined_lines
-        if lines and lines[0].line == UNMARKED:
-            return success, CommandOutput(lines[1:])
-        marks = [OutputLine("stdout", MARK)] if success and command.startswith(f"echo {MARK};") else []
-        return success, CommandOutput([*marks, *lines])
-
-    monkeypatch.setattr(FakeConnector, "_lookup_response", answer)
+    monkeypatch.setattr(FakeConnector, "_lookup_response", marked(FakeConnector._lookup_response))
 
 
 @pytest.fixture(autouse=True)

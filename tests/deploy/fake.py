@@ -9,13 +9,15 @@ from __future__ import annotations
 import posixpath
 import runpy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pyinfra.api import State
 from pyinfra.api.state import StateStage
+from pyinfra.connectors.fake import FakeConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_state
 from pyinfra_cli.util import PYTHON_CODES
 
@@ -25,6 +27,7 @@ from provision.backup import layout as backup_layout
 from provision.debian.entries import Directory, Entry, File
 from provision.engine import claims, inventory
 from provision.engine import run as runs
+from provision.engine.facts import MARK
 from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
 from provision.record import layout as record_layout
@@ -37,6 +40,7 @@ from provision.vault import layout as vault_layout
 from provision.vault import sources
 
 Answers = dict[str, Any]
+LookUp = Callable[[FakeConnector, str], tuple[bool, CommandOutput]]
 UNMARKED = "(unmarked)"
 STARTED = "1764100000.123456"  # PostgreSQL's start: each backup host has it itself
 
@@ -259,6 +263,20 @@ def redis_lines(settings: Settings) -> list[str]:
     pairs = [word for pair in {**config, "hz": "10"}.items() for word in pair]
     return ["OK", "--8<--", *pairs, "--8<--", *redis_layout.users(settings).content.splitlines(),
             "--8<--", "role:master", "--8<--", "library_code", *redis_layout.library().splitlines()]  # fmt: skip
+
+
+def marked(look_up: LookUp) -> LookUp:
+    """How a fake host answers, with the mark that a real shell prints before; what begins with UNMARKED stays so."""
+
+    def answer(self: FakeConnector, command: str) -> tuple[bool, CommandOutput]:
+        success, output = look_up(self, command)
+        lines = output.combined_lines
+        if lines and lines[0].line == UNMARKED:
+            return success, CommandOutput(lines[1:])
+        marks = [OutputLine("stdout", MARK)] if success and command.startswith(f"echo {MARK};") else []
+        return success, CommandOutput([*marks, *lines])
+
+    return answer
 
 
 def stat_lines(entry: Entry) -> list[str]:

@@ -95,9 +95,11 @@ WRITES = (
 RECORD = ["Record | List what on this host came from us"]
 STEPS = {"redis": REDIS, "app": APP, "backup": [*CLIENT, *BACKUP], "vault": VAULT}
 # No change by themselves: a step that several hosts come to, keys that a stage before has made, what only a host of
-# version 1.0.0 may need, and a look.
+# version 1.0.0 may need, a look, and what Debian starts by itself as it installs it.
 STILL = (
     SEEN,
+    "Redis | Run Redis, now",
+    "Backup | Run cron, now",
     "Have every copy ready before a vault fetches",
     "Vault keys | Make the vault's key pairs, in a stage before",
     "Backup | Keep the user that owns the dumps from Docker",
@@ -337,6 +339,15 @@ def test_an_env_that_is_no_text_stops_its_host_alone_and_is_not_overwritten(flee
     outcome = hosts.run("-y")
     assert outcome.failed_hosts == ("@fake/app1.example.com",)
     assert not [command for command in commands() if "write /opt/medaction/.env" in command]
+
+
+def test_a_service_that_debian_starts_as_it_installs_it_is_promised_once(fleet: Fleets):
+    """Else a first plan says more changes than its deploy makes."""
+    outcome = fleet("production").run("--dry")
+    promised = {step.name: step.changes for step in outcome.steps}
+    assert promised["Redis | Install Redis from the distribution"]
+    assert not promised["Redis | Run Redis, now and after every boot"]
+    assert not promised["Backup | Run cron, now and after every boot"]
 
 
 @pytest.mark.parametrize(

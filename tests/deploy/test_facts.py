@@ -63,6 +63,7 @@ ANSWERS = {
     "FirewallBefore": ["host app1 10.0.0.11", "up"],
     "HasFirewall": ["yes"],
     "FirewallUnlike": ["table"],
+    "ExporterUnlike": ["old"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Lists": ["{}", "==journal==", "a line"],
     "LastDone": ['{"time": "2026-11-26T02:10:00Z", "who": "a@b", "what": "deploy", "result": "ok"}'],

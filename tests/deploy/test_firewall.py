@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import pytest
+from pyinfra.connectors.fake import FakeConnector
 
 from provision.redis import admission
 from tests.deploy.fake import ADDRESS, Fleet, began, commands
@@ -105,6 +107,28 @@ def test_an_app_host_behind_nat_is_let_in_as_redis_sees_it(deployed: Fleet):
     deployed.run("-y")
     written = "\n".join(commands())
     assert began() and "firewall.nft" in written
+
+
+def test_app_hosts_that_get_no_answer_are_waited_for_side_by_side(
+    deployed: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
+):
+    """Each takes up to five seconds: of a hundred app hosts that would be minutes."""
+    run, at_work, most = FakeConnector.run_shell_command, 0, 0
+
+    def counted(self: FakeConnector, command: Any, *flags: bool, **arguments: Any) -> Any:
+        nonlocal at_work, most
+        is_knock = "deploy-afterwards" in str(command)
+        at_work += is_knock
+        most = max(most, at_work)
+        gevent.sleep(0.05 if is_knock else 0)
+        at_work -= is_knock
+        return run(self, command, *flags, **arguments)
+
+    monkeypatch.setattr(FakeConnector, "run_shell_command", counted)
+    text = said(deployed, capsys, caplog, "-y")
+    assert most == len(APPS)
+    for app in APPS:
+        assert f"@fake/{app} does not reach Redis at 10.0.0.5:6379; no firewall of ours did that" in text
 
 
 def test_an_app_host_whose_redis_host_leads_elsewhere_stops_it(deployed: Fleet, refused: Any):

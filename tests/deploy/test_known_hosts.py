@@ -92,6 +92,21 @@ def test_a_host_that_gives_no_key_keeps_its_old_one_and_the_others_are_pinned(
     assert hostkey.with_suffix(".pub").read_text().split()[1] in known.read_text()
 
 
+def test_where_nobody_gives_a_key_nothing_is_pinned_and_an_unknown_name_is_told_what_to_add(
+    environment: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """An empty file would refuse every host from then on."""
+    arguments = environment(app1=1)
+    (tmp_path / "test.py").write_text('app = ["no-such-host.invalid"]\n')
+    PYTHON_CODES.clear()
+    assert known_hosts.run(arguments) == 1
+    said = capsys.readouterr()
+    assert not (tmp_path / "keys/known").exists() and "is pinned" not in said.out
+    assert said.out.startswith("no-such-host.invalid: no-such-host.invalid:22 gives no key: getaddrinfo")
+    assert '("no-such-host.invalid", {"ssh_hostname": "192.0.2.7"}) in the inventory' in said.out
+    assert said.out.count("getaddrinfo") == 1 and "no key from: no-such-host.invalid" in said.err
+
+
 def test_an_inventory_that_names_no_file_is_told_which_line_to_add(environment: Any, port: int) -> None:
     with pytest.raises(inventory.InventoryError, match='ssh_known_hosts_file = "inventories/known_hosts/test"'):
         known_hosts.run(environment(named=False, app1=port))

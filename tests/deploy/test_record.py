@@ -8,8 +8,10 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyinfra.connectors.fake import FakeConnector
 
 from provision.__main__ import parser
 from provision.commands import deploy, verify
@@ -90,6 +92,23 @@ def test_a_deploy_that_changes_something_is_a_line_here_and_on_the_host(
     assert entry["who"] == f"{getpass.getuser()}@{socket.gethostname()}"
     (there,) = [each for host in connected_to for each in host.connector.executed_commands]
     assert "record/append.sh /var/lib/medaction-deploy/history.jsonl" in there
+
+
+def test_an_administrator_with_sudo_writes_that_line_as_root(
+    hosts: Fleet, kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, asked_by_root = FakeConnector.run_shell_command, []
+
+    def listening(self: FakeConnector, command: Any, *flags: bool, **arguments: Any) -> Any:
+        if "record/append.sh" in str(command):
+            asked_by_root.append(arguments.get("_sudo"))
+        return run(self, command, *flags, **arguments)
+
+    monkeypatch.setattr(FakeConnector, "run_shell_command", listening)
+    hosts.data["staging.example.com"]["_sudo"] = True
+    hosts.write()
+    assert deploy.run(parser().parse_args(["deploy", "--env", "staging"])) == 0
+    assert asked_by_root == [True] and "was not written" not in capsys.readouterr().err
 
 
 def test_a_deploy_that_changes_nothing_is_no_line(hosts: Fleet, kept) -> None:

@@ -229,9 +229,10 @@ def good(host: Host) -> str:
     host.good_backup()
     said = (host.directory / "state/docker-said").read_text()
     (host.directory / "state/docker-said").unlink()
-    found = re.search(r"--dbname=user='[\w-]+' dbname='\w+' application_name=medaction-backup-\d+([a-z0-9_= ]*)", said)
+    end = r"application_name=medaction-backup-\d+[a-z0-9_= ]*options='[^']*'"
+    found = re.search(rf"--dbname=user='[\w-]+' dbname='\w+' {end}", said)
     assert found
-    return re.sub(r"backup-\d+", "backup-7", found[0]).removesuffix(" ")
+    return re.sub(r"backup-\d+", "backup-7", found[0])
 
 
 def spelt(argument: str, host: Host, good: str) -> str:

@@ -19,6 +19,7 @@ from tests.sandbox import packages
 from .host import Host
 
 RULES = FILES / "backup/prometheus-alerts.yml"
+REDIS_RULES = FILES / "redis/prometheus-alerts.yml"
 
 
 @pytest.fixture(scope="session")
@@ -211,4 +212,62 @@ EXPECTED = [
     ("OffsiteCopySuspect", "35h", False),
     ("OffsiteNotTold", "30h", False),
     ("OffsiteNotTold", "62h", True),
+]
+
+
+def test_alerts_of_redis_fire_and_end(promtool: str, tmp_path: Path) -> None:
+    shutil.copy(REDIS_RULES, tmp_path)
+    series = '{instance="redis1:9121"}'
+    test = f"""
+rule_files: [{REDIS_RULES.name}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    # Down from 1 h to 2 h, nothing told from 3 h to 4 h; full, refusing and unable to write from 5 h to 6 h.
+    input_series:
+      - series: 'redis_up{series}'
+        values: '1x59 0x59 1x59 _x59 1x180'
+      - series: 'redis_memory_max_bytes{series}'
+        values: '100x420'
+      - series: 'redis_memory_used_bytes{series}'
+        values: '80x299 95x59 80x60'
+      - series: 'redis_memory_used_bytes{{instance="unbounded"}}'
+        values: '95x420'
+      - series: 'redis_memory_max_bytes{{instance="unbounded"}}'
+        values: '0x420'
+      - series: 'redis_rejected_connections_total{series}'
+        values: '3x299 3+1x59 63x60'
+      - series: 'redis_aof_last_write_status{series}'
+        values: '1x299 0x59 1x60'
+    promql_expr_test:
+""" + "".join(
+        f"""
+      - expr: count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)
+        eval_time: {at}
+        exp_samples: [{{labels: '{{}}', value: {count}}}]"""
+        for alert, at, count in OF_REDIS
+    )
+    (tmp_path / "test.yml").write_text(test)
+    done = subprocess.run([promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, re.sub(r"exp:.*?got:", "got:", done.stdout + done.stderr)
+    alerts = set(re.findall(r"alert: (\w+)", REDIS_RULES.read_text()))
+    assert alerts == {alert for alert, _, count in OF_REDIS if count}
+
+
+OF_REDIS = [
+    ("RedisDown", "59m", 0),
+    ("RedisDown", "1h30m", 1),
+    ("RedisDown", "2h30m", 0),
+    ("RedisNotTold", "2h30m", 0),
+    ("RedisNotTold", "3h30m", 1),
+    ("RedisNotTold", "4h30m", 0),
+    ("RedisNearlyFull", "4h30m", 0),
+    ("RedisNearlyFull", "5h30m", 1),
+    ("RedisNearlyFull", "6h30m", 0),
+    ("RedisRefusesConnections", "4h30m", 0),
+    ("RedisRefusesConnections", "5h30m", 1),
+    ("RedisRefusesConnections", "6h30m", 0),
+    ("RedisCannotWrite", "4h30m", 0),
+    ("RedisCannotWrite", "5h30m", 1),
+    ("RedisCannotWrite", "6h30m", 0),
 ]

@@ -287,6 +287,7 @@ def test_stopped_restore_leaves_production_as_it_was_and_no_process(may_create: 
     assert f"into {host.database} from the newest dump, in place of what is there" in logged
     assert (f"exit code {128 + number}" in logged) == (number != signal.SIGKILL)
     if number != signal.SIGKILL:
+        assert "left over" not in done.stderr, done.stderr
         assert not [name for name in databases(host) if name.startswith(f"{host.database}_restored")]
     until(lambda: not host.leftovers(), "nothing runs any more")
 

@@ -213,6 +213,45 @@ def test_properties_of_the_database_come_back(host: Host, may_create: Host) -> N
         cluster.ask("postgres", 'DROP TABLESPACE "l\'autre"')
 
 
+@pytest.mark.fault
+def test_what_a_database_sets_for_its_sessions_stops_neither_dump_nor_restore(
+    host: Host,
+    may_create: Host,  # noqa: F811
+) -> None:
+    cluster, mine = host.cluster, host.database
+    cluster.ask(mine, "INSERT INTO patients (nom) VALUES ('Łukasz, 5 €')")
+    was = fingerprint(cluster, mine)
+    for name, value in {
+        "default_transaction_read_only": "on", "statement_timeout": "'1ms'", "client_encoding": "'latin1'",
+        "search_path": "'', \"Éclair\", \"a \"\" b, c\"", "app.line": "'first\nC:\\second, !'",
+    }.items():  # fmt: skip
+        cluster.ask("postgres", f"ALTER DATABASE {mine} SET {name} = {value}")
+    cluster.ask("postgres", f"ALTER DATABASE {mine} IS_TEMPLATE true")
+    told = "SELECT datistemplate, setconfig FROM pg_database d, pg_db_role_setting WHERE setdatabase = d.oid"
+    told += f" AND setrole = 0 AND datname = '{mine}'"
+    had = cluster.ask("postgres", told)
+
+    def dropped() -> None:
+        cluster.ask("postgres", f"ALTER DATABASE {mine} IS_TEMPLATE false")
+        cluster.drop_database(mine)
+
+    try:
+        host.good_backup()
+        tested = host.restore_test()
+        assert tested.returncode == 0, tested.stderr
+        dropped()
+        done = host.restore("--into", mine, "--as-administrator", administrator(host))
+        assert done.returncode == 0 and cluster.ask("postgres", told) == had, done.stderr
+        dropped()
+        done = host.restore("--into", mine)
+        assert done.returncode == 0 and "was set on it: the setting app.line: an adm" in done.stderr, done.stderr
+        assert cluster.ask("postgres", told).startswith("t|")
+    finally:
+        cluster.ask("postgres", f"ALTER DATABASE {mine} IS_TEMPLATE false")
+        cluster.ask("postgres", f"ALTER DATABASE {mine} RESET ALL")
+    assert fingerprint(cluster, mine) == was
+
+
 SPACED = f"""
     CREATE TABLE kept (id int PRIMARY KEY USING INDEX TABLESPACE "my disk") TABLESPACE "my disk";
     INSERT INTO kept VALUES (1); ALTER TABLE kept OWNER TO {ROLE};

@@ -20,7 +20,8 @@ from provision.vault.sources import Vault
 from tests.sandbox import packages
 
 SETTINGS = Settings(
-    app_name="medaction", backup_offsite=["s3:b"], backup_offsite_config=SecretStr("[s3]"),
+    app_name="medaction", redis_exporter_bind="127.0.0.1",
+    backup_offsite=["s3:b"], backup_offsite_config=SecretStr("[s3]"),
     **dict.fromkeys(SECRET_SETTINGS, SecretStr("x")),
 )  # fmt: skip
 ENTRIES: list[Entry] = [
@@ -29,6 +30,7 @@ ENTRIES: list[Entry] = [
     *vault.vault_files(SETTINGS, "medaction-at-vault1", [], "ssh-ed25519 AAAA"),
     *vault.push_files(SETTINGS, is_vault=True, host_name="vault1"),
     *redis.script_watch(SETTINGS),
+    *redis.exporter(SETTINGS),
     File(f"/etc/systemd/system/{SETTINGS.redis_firewall_unit}", render("redis/firewall.service.j2", SETTINGS)),
 ]
 SERVICES = {Path(each.path).name: each for each in ENTRIES if isinstance(each, File) and each.path.endswith(".service")}
@@ -43,11 +45,12 @@ def test_every_service_is_looked_at() -> None:
     templates = {path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.glob("*/*.service.j2")}
     assert templates == {
         "backup/restore-test@.service.j2", "vault/program.service.j2", "redis/count-scripts.service.j2",
-        "redis/firewall.service.j2",
+        "redis/firewall.service.j2", "redis/exporter.service.j2",
     }  # fmt: skip
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
         "medaction-push.service", "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
+        SETTINGS.redis_exporter_unit,
     }  # fmt: skip
 
 

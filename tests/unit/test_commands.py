@@ -243,6 +243,18 @@ def test_render_writes_each_file_of_each_host_for_its_caller_alone(project: Any,
     assert (out / "app1/opt/medaction/.env").is_file() and (out / "db1/etc/cron.d/medaction-backup").is_file()
 
 
+@pytest.mark.parametrize(("bind", "is_there"), [("", False), ("127.0.0.1", True)])
+def test_render_writes_what_tells_prometheus_of_redis_where_that_is_wanted(
+    bind: str, is_there: bool, project: Any, tmp_path: Path
+):
+    project.environment(f'{FLEET}redis = [("redis1", {{"redis_exporter_bind": "{bind}"}})]\n')
+    render.run(arguments(out=str(tmp_path / "out")))
+    redis1 = tmp_path / "out/redis1/etc"
+    assert (redis1 / "systemd/system/medaction-redis-exporter.service").exists() == is_there
+    assert (redis1 / "medaction-redis-exporter/login").exists() == is_there
+    assert ("user exporter on" in (redis1 / "redis/users.acl").read_text()) == is_there
+
+
 def test_what_render_writes_is_not_committed_and_a_directory_of_somebody_elses_is_left_as_it_is(
     project: Any, tmp_path: Path
 ):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.record import layout
+from provision.record import history, layout
 from provision.record.history import LastDone
 from provision.record.layout import Listed, things
 
@@ -68,3 +68,29 @@ def test_what_the_backup_user_puts_where_restores_are_told_holds_nobody_up(plant
     command = str(LastDone().command(files=[str(roots), str(theirs)]))
     done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=20, check=True)
     assert LastDone().process(done.stdout.decode(errors="replace").splitlines()) == [line]
+
+
+def test_what_this_machine_kept_of_a_host_is_told_the_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kept.jsonl"
+    monkeypatch.setattr(history, "file_here", lambda _: file)
+    assert history.here("production", "win1") == []
+
+    def line(day: int, host: str, what: str = "deploy") -> str:
+        return json.dumps(
+            {"time": f"2026-11-{day:02}T02:00:00Z", "who": "a@b", "host": host, "what": what, "result": "ok"}
+        )
+
+    damaged = ["{", '{"host": "win1"}', '["win1"]', line(9, "win1").replace("2026", "soon")]
+    lines = [
+        line(1, "win1"),
+        line(2, "db1", "win1"),
+        line(3, "@winssh/win1"),
+        *damaged,
+        line(4, "win1"),
+        line(5, "win11"),
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    assert [each["time"][8:10] for each in history.here("production", "win1", 5)] == ["04", "01"]
+    assert [each["time"][8:10] for each in history.here("production", "win1")] == ["04"]

@@ -57,7 +57,7 @@ def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
         ("package", ELSEWHERE, 0),
         ("compose", ELSEWHERE, 0),
         ("package", replace(OURS, listeners=(), service_is_on=True), None),
-        ("package", replace(OURS, users=frozenset({"default", "operator", "sampler", "medaction"})), 5),
+        ("package", replace(OURS, users=frozenset({"default", "operator", "sampler", "exporter", "medaction"})), 5),
     ],
 )
 def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, settings_of: ValidSettings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -173,6 +174,89 @@ def test_redis_always_listens_where_the_deploy_asks_it(faults_of: Faults):
 @pytest.mark.parametrize("name", ["operator", "default", "sampler"])
 def test_the_app_cannot_have_the_name_of_redis_own_users(name: str, faults_of: Faults):
     assert "is a user of Redis already" in found(faults_of(redis_user=name), "redis_user")
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "said"),
+    [
+        (
+            {"redis_exporter_bind": "10.0.0.9"},
+            "redis_exporter_bind",
+            "must be loopback or an address that Redis listens",
+        ),
+        ({"redis_exporter_bind": "0.0.0.0"}, "redis_exporter_bind", "must be one IP address"),
+        ({"redis_exporter_bind": "redis1"}, "redis_exporter_bind", "must be one IP address"),
+        ({"redis_exporter_bind": "10.0.0.5:9121"}, "redis_exporter_bind", "must be one IP address"),
+        ({"redis_exporter_bind": "fe80::1%eth0"}, "redis_exporter_bind", "must be one IP address"),
+        (
+            {"redis_exporter_bind": "10.0.0.5"},
+            "redis_exporter_allow_from",
+            "nobody could ask redis_exporter at 10.0.0.5",
+        ),
+        ({"redis_exporter_allow_from": ["app"]}, "redis_exporter_allow_from", "must be an IP address or a network"),
+        (
+            {"redis_exporter_allow_from": ["!10.0.0.1"]},
+            "redis_exporter_allow_from",
+            "must be an IP address or a network",
+        ),
+        (
+            {"redis_exporter_bind": "127.0.0.1", "redis_exporter_port": 6379},
+            "redis_exporter_port",
+            "is Redis' own port",
+        ),
+        (
+            {"redis_exporter_bind": "127.0.0.1", "redis_user": "exporter"},
+            "redis_exporter_bind",
+            "choose another redis_user",
+        ),
+        ({"redis_exporter_bind": "127.0.0.1", "app_name": "a" * 24}, "redis_exporter_bind", "shorten app_name"),
+        ({"redis_exporter_bind": "127.0.0.1", "redis_mode": "external"}, "redis_exporter_bind", "has no host here"),
+    ],
+)
+def test_redis_exporter_listens_where_its_firewall_is(
+    given: dict[str, Any], setting: str, said: str, faults_of: Faults
+):
+    faults = faults_of(redis_host="10.0.0.5", **given)
+    assert said in next(fault.reason for fault in faults if fault.setting.split(".")[0] == setting)
+
+
+@pytest.mark.parametrize(
+    ("given", "listens"),
+    [
+        ({"redis_exporter_bind": "127.0.0.1"}, "127.0.0.1:9121"),
+        ({"redis_exporter_bind": "::1"}, "[::1]:9121"),
+        ({"redis_exporter_bind": "10.0.0.5", "redis_exporter_allow_from": ["10.0.0.20"]}, "10.0.0.5:9121"),
+        (
+            {
+                "redis_bind": ["0.0.0.0"],
+                "redis_exporter_bind": "10.0.0.6",
+                "redis_exporter_allow_from": ["10.1.0.0/16"],
+            },
+            "10.0.0.6:9121",
+        ),
+        (
+            {
+                "redis_bind": ["127.0.0.1", "-fd00::5"],
+                "redis_exporter_bind": "fd00:0::5",
+                "redis_exporter_allow_from": ["::/0"],
+            },
+            "[fd00::5]:9121",
+        ),
+    ],
+)
+def test_redis_exporter_takes_its_address_as_it_writes_it(
+    given: dict[str, Any], listens: str, settings_of: ValidSettings
+):
+    assert settings_of(redis_host="10.0.0.5", **given).redis_exporter_listens_on == listens
+
+
+def test_networks_within_others_are_named_once(settings_of: ValidSettings):
+    """Nft refuses a set whose intervals overlap."""
+    named = ["10.1.0.0/16", "10.1.2.3", "10.0.0.20", "fd00::1"]
+    settings = settings_of(redis_host="10.0.0.5", redis_exporter_bind="10.0.0.5", redis_exporter_allow_from=named)
+    assert [[str(each) for each in of] for of in settings.redis_exporter_networks.values()] == [
+        ["10.0.0.20/32", "10.1.0.0/16"], ["fd00::1/128"],
+    ]  # fmt: skip
 
 
 def test_an_app_named_as_a_redis_user_is_told_which_setting_mends_it(faults_of: Faults):

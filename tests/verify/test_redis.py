@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import socket
 
+import pytest
+
 from provision.settings import Settings
+from provision.settings.render import plain
 from tests.verify.target import Target
 
 
@@ -60,6 +64,17 @@ def test_listens_where_it_should_and_nowhere_else(redis_host: Target) -> None:
     allowed = {ipaddress.ip_address(address.removeprefix("-")) for address in asked}
     shown = ", ".join(map(str, sorted(listening, key=str))) or "nothing"
     redis_host.expect(required <= listening <= allowed, f"Redis listens on {shown}, and should on {', '.join(asked)}")
+
+
+def test_tells_prometheus_that_redis_is_up(redis_host: Target) -> None:
+    settings = redis_host.settings
+    if not settings.redis_exporter_bind:
+        pytest.skip("nobody wants it: redis_exporter_bind is empty")
+    program = shlex.quote(plain("redis/exporter-answers.sh"))
+    said = redis_host.text(f"bash -c {program} ask {settings.redis_exporter_bind} {settings.redis_exporter_port}")
+    redis_host.expect(
+        said == "yes\n", f"redis_exporter: {said.strip()}: see journalctl -u {settings.redis_exporter_unit}"
+    )
 
 
 def test_keeps_its_counters_over_a_crash(redis_host: Target) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from provision.backup.facts import Report
+from provision.windows import layout
+from provision.windows.facts import BackupReport
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows import archives
 from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
@@ -43,6 +46,38 @@ def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
     assert done.returncode == GOOD, done.stderr
     assert fingerprint(cluster, restored) == fingerprint(cluster, host.settings.postgres_database)
     cluster.drop_database(restored)
+
+
+def report_of(host: Host) -> Report:
+    """What `make status` asks a Windows host, asked by the same script."""
+    fact, places = BackupReport(), {"daily": str(host.backups), "weekly": str(host.backups / "weekly")}
+    pattern = layout.dump_pattern(host.settings)
+    asked = fact.command(str(host.backups), places, pattern, host.settings.postgres_database).get_raw_value()
+    argv = [str(archives.pwsh()), "-NoProfile", "-NonInteractive", "-Command", asked]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    return fact.process(done.stdout.splitlines())
+
+
+def test_status_is_told_what_the_manifests_say_and_why_a_run_failed(host: Host):
+    assert host.run("backup-database.ps1").returncode == GOOD
+    (dump,) = host.dumps()
+    made = json.loads(Path(f"{dump}.json").read_text())
+    suspect = json.dumps(made | {"seconds": 41, "suspect": "the dump has 1 B"})
+    for day, manifest in enumerate((suspect, "{damaged", "[1, 2]", "", "null", '"text"'), start=1):
+        older = host.backups / f"medaction_2026-01-0{day}_02-00-00.sql.gz"
+        older.write_bytes(b"older")
+        Path(f"{older}.json").write_text(manifest)
+    host.write(postgres_port=1)
+    assert host.run("backup-database.ps1").returncode == FAILED
+    report = report_of(host)
+    newest, *damaged, told = report.manifests["daily"]
+    assert (newest["dump"], newest["seconds"], newest["suspect"]) == (dump.name, made["seconds"], None)
+    assert (told["bytes"], told["seconds"], told["suspect"]) == (5, 41, "the dump has 1 B")
+    assert len(damaged) == 5 and all(
+        each["bytes"] == 5 and not {"seconds", "suspect"} & each.keys() for each in damaged
+    )
+    (run,) = report.last_runs
+    assert run["state"] == "failed" and "see that PostgreSQL runs" in run["reason"] and run["tier"] == "daily"
 
 
 @pytest.mark.fault

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from provision.commands.health import Health
+from provision.commands.pictures import dumps, of
 from provision.commands.status import NO_ANSWER, ask_backups, rows_of
 from provision.engine.inventory import Member
 from provision.windows.role import windows_backup
@@ -44,6 +45,33 @@ def test_of_two_runs_the_later_is_told(win: WindowsHost):
     failed = {"state": "failed", "written": "2099-01-04T01:00:09+01:00", "reason": "wrong password"}
     win.file(f"{SETTINGS.windows_backup_dir}\\status-weekly.json").write_text(json.dumps(failed))
     assert _row(win)["last run"] == "failed"
+
+
+def test_what_the_manifests_say_of_each_dump_is_told_and_a_damaged_one_says_nothing(win: WindowsHost):
+    deploy(win.data, lambda: windows_backup(SETTINGS))
+    backups = win.file(SETTINGS.windows_backup_dir)
+    said = {
+        "medaction_2026-01-01_02-00-00.sql.gz": '{"seconds": 41, "suspect": null}',
+        "medaction_2026-01-02_02-00-00.sql.gz": '{"seconds": 43, "suspect": "the dump has 1 B"}',
+        "medaction_2026-01-03_02-00-00.sql.gz": "{damaged",
+        "medaction_2026-01-04_02-00-00.sql.gz": "[1, 2]",
+    }
+    for name, manifest in said.items():
+        (backups / name).write_bytes(gzip.compress(b"older"))
+        (backups / f"{name}.json").write_text(manifest)
+    failed = {"state": "failed", "written": "2099-01-04T01:00:09+01:00", "reason": "the disk is full"}
+    (backups / "status-daily.json").write_text(json.dumps(failed))
+    with connected(win.data) as host:
+        health = Health(MEMBER, report=ask_backups(host, MEMBER))
+    assert health.report and health.report.now
+    kept = {
+        each.made.day: (each.seconds, each.is_good)
+        for each in dumps("medaction", health.report)
+        if each.made.year == 2026 and each.made.month == 1
+    }
+    assert kept == {1: (41, True), 2: (43, False), 3: (None, True), 4: (None, True)}
+    assert "Duration" in [picture.name for picture in of(dumps("medaction", health.report), health.report.now, 26, str)]
+    assert "the last daily run failed: the disk is full" in [finding.what for finding in health.findings]
 
 
 def test_host_that_was_never_deployed_has_no_backup(win: WindowsHost):

@@ -28,7 +28,8 @@ as_administrator() { # DATABASE SQL
 administrator_text() { # DATABASE, the SQL on stdin
     use_tool psql
     local place
-    place=$(connect_argument "dbname=$(conninfo_value "$1")")
+    place=$(connect_argument "dbname=$(conninfo_value "$1") \
+options='-c statement_timeout=0 -c default_transaction_read_only=off'")
     { printf '\\connect -reuse-previous=on %s\n%s\nSELECT 1 / (current_database() = %s)::int \\g /dev/null\n' \
         "$place" "$own_names" "$(sql_text "$1")"; cat; } | env -u PGPASSFILE \
         "${administrator_env[@]}" "${tool[@]}" "${psql_options[@]}" --dbname="$administrator"

@@ -67,7 +67,7 @@ dump_to() { # PART SNAPSHOT
     stages=()
     use_tool pg_dump
     local -a pg_dump=(
-        "${gently[@]}" "${tool[@]}" --no-password --snapshot="$2"
+        "${gently[@]}" "${tool[@]}" --no-password --snapshot="$2" --encoding="$database_encoding"
         --lock-wait-timeout="${backup_lock_wait_seconds}s" --dbname="$(conninfo "$database")"
         "${exclude_options[@]}"
     )

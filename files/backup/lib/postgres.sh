@@ -37,6 +37,15 @@ conninfo() { # DATABASE
         "$(conninfo_value "$server_user")" "$(conninfo_value "$1")" "$app_name-backup-$run_id"
     conninfo_tls
     printf ' connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3'
+    printf " options='%s'" "$(session_options)"
+}
+
+# Before whatever a role or a database sets for its sessions. The role that is to write nothing keeps what it has.
+session_options() {
+    printf '%s' '-c statement_timeout=0'
+    if [[ $server_user != "$postgres_backup_user" || $server_user == "$postgres_user" ]]; then
+        printf '%s' ' -c default_transaction_read_only=off'
+    fi
 }
 
 # Over a socket libpq passes over it: the servers of restore tests have no certificate.
@@ -89,7 +98,7 @@ readonly psql_options=(
 # Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
 # runs its owner's function as whoever reads it, and a backslash ends a text.
 readonly own_names="SET search_path = pg_catalog, pg_temp; SET row_security = off; \
-SET standard_conforming_strings = on;"
+SET standard_conforming_strings = on; SET client_encoding = 'UTF8';"
 
 query() { # DATABASE SQL
     use_tool psql
@@ -120,6 +129,9 @@ advice_for() { # ERROR TEXT
             printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
         *'SSL'* | *'certificate'*)
             printf 'see postgres_sslmode and postgres_sslrootcert in the settings, and ssl on the server' ;;
+        *'startup parameter'*)
+            printf 'a pooler such as PgBouncer answers at %s:%s: name the server itself in backup_postgres_host and \
+backup_postgres_port' "$server_host" "$server_port" ;;
         *'does not exist'*)
             printf 'correct the names in the settings, or create what is missing' ;;
         *'permission denied for database'* | *'CONNECT privilege'*)

@@ -39,6 +39,15 @@ place_clause() {
     jq --raw-output "$quoting"'.properties.tablespace // empty | "TABLESPACE " + name' "$file.json"
 }
 
+# A setting's value may be a secret: never in an argument.
+run_text_as_maker() { # the SQL on stdin
+    if [[ -n $administrator ]]; then
+        administrator_text postgres >/dev/null 2>"$run_dir/psql.err"
+    else
+        query_text postgres >/dev/null 2>"$run_dir/psql.err"
+    fi
+}
+
 run_as_maker() { # SQL
     if [[ -n $administrator ]]; then
         as_administrator postgres "$1" >/dev/null 2>"$run_dir/psql.err"
@@ -53,7 +62,8 @@ drop_database() { # NAME
     for _ in {1..3}; do
         run_as_maker "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = $(sql_text "$1") AND usesysid IS NOT NULL AND pg_has_role(usesysid, 'USAGE')" >/dev/null
-        if run_as_maker "DROP DATABASE IF EXISTS $(sql_name "$1")"; then return; fi
+        # In a trap, a plain return gives the exit code from before it.
+        if run_as_maker "DROP DATABASE IF EXISTS $(sql_name "$1")"; then return 0; fi
     done
     return 1
 }
@@ -65,8 +75,11 @@ owner_clause() {
 
 # shellcheck disable=SC2016  # jq's own names
 readonly quoting='
-    def text: "'"'"'" + gsub("'"'"'"; "'"''"'") + "'"'"'";
-    def name: "\"" + gsub("\""; "\"\"") + "\"";'
+    # Of a line with a backslash a container lets psql read none.
+    def quoted($quote): ($quote + gsub($quote; $quote + $quote) + $quote)
+      | if contains("\\") then "U&\(gsub("!"; "!!") | gsub("\\\\"; "!005C")) UESCAPE '"'!'"'" else . end;
+    def text: quoted("'"'"'");
+    def name: quoted("\"");'
 readonly creation_program="$quoting"'
     .properties // empty
     | "ENCODING \(.encoding | text) LC_COLLATE \(.collate | text) LC_CTYPE \(.ctype | text)"
@@ -80,29 +93,26 @@ apply_properties() { # DATABASE
     [[ -e $file.json && -e $file.properties.json ]] || return 0
     tell_other_sorting "$1"
     while IFS= read -r -d '' what && IFS= read -r -d '' sql; do
-        if ! run_as_owner "$1" "$sql"; then failed+="${failed:+, }$what"; fi
+        if ! printf '%s;\n' "$sql" | run_text_as_maker; then failed+="${failed:+, }$what"; fi
     done < <(jq --raw-output --arg database "$1" --slurpfile manifest "$file.json" "$properties_program" \
         "$file.properties.json" | tr '\036' '\000')
     [[ -z $failed ]] || warn "$1 lacks of what was set on it: $failed: an administrator can set that"
 }
 
-run_as_owner() { # DATABASE SQL
-    if [[ -n $administrator ]]; then
-        as_administrator "$1" "$2" >/dev/null 2>"$run_dir/properties.err"
-    else
-        query "$1" "$2" >/dev/null 2>"$run_dir/properties.err"
-    fi
-}
-
-# What is done, and the statements for it. A value never becomes SQL: it is set, and taken from there.
+# What is done, and the statements for it, from another database: what is set on this one would hold for them as well.
+# A list is set element by element, as pg_dumpall does it (variable_is_guc_list_quote in PostgreSQL's dumputils.c).
 # shellcheck disable=SC2016  # jq's own names
 readonly properties_program="$quoting"'
     def pair($what; $sql): $what, "\u001e", $sql, "\u001e";
+    def elements: [scan("\"(?:[^\"]|\"\")*\"|[^,\\s]+")]
+      | map(if startswith("\"") then .[1:-1] | gsub("\"\""; "\"") else . end | text) | join(", ");
+    def set_to: if .name | IN("local_preload_libraries", "search_path", "session_preload_libraries",
+        "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories")
+      then .value | elements else .value | text end;
     ($database | name) as $db | [
       (.settings[] | pair("the setting \(.name)" + (if .role then " of \(.role)" else "" end);
-        "SELECT set_config(\(.name | text), \(.value | text), false); ALTER "
-        + (if .role then "ROLE \(.role | name) IN DATABASE \($db)" else "DATABASE \($db)" end)
-        + " SET \(.name | split(".") | map(name) | join(".")) FROM CURRENT")),
+        "ALTER " + (if .role then "ROLE \(.role | name) IN DATABASE \($db)" else "DATABASE \($db)" end)
+        + " SET \(.name | split(".") | map(name) | join(".")) TO \(set_to)")),
       (.comment // empty | pair("its comment"; "COMMENT ON DATABASE \($db) IS \(text)")),
       (if .grants then pair("the grants on it"; "REVOKE ALL ON DATABASE \($db) FROM PUBLIC"),
         (.grants[] | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "

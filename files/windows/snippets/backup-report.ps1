@@ -6,19 +6,34 @@ function Test-Name([string]$Name) {
     return [datetime]::TryParseExact($Matches[1], 'yyyy-MM-dd_HH-mm-ss', $culture, 'None', [ref]$time)
 }
 
+# What a file of JSON says of these names; of one that is none, or is read by nobody just now, nothing.
+function Read-Noted([string]$Path, [string[]]$Names) {
+    $noted = @{}
+    try { $whole = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($Path)) } catch { return $noted }
+    foreach ($name in $Names) {
+        $found = @($whole | ForEach-Object { $_.PSObject.Properties } | Where-Object { $_.Name -eq $name })
+        if ($found.Count -eq 1) { $noted[$name] = $found[0].Value }
+    }
+    return $noted
+}
+
 $runs = @()
 $manifests = [ordered]@{}  # a plain table would lose the order of the tiers
 foreach ($tier in $request.tiers) {
     $status = Join-Path $request.backup_dir "status-$($tier.name).json"
     if (Test-Path -LiteralPath $status) {
         $run = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($status))
-        $runs += @{ database = $request.database; state = $run.state; written = $run.written }
+        $said = Read-Noted $status @('reason')
+        $runs += $said + @{
+            database = $request.database; state = $run.state; written = $run.written; tier = $tier.name
+        }
     }
     $dumps = @()
     if (Test-Path -LiteralPath $tier.directory) {
         foreach ($file in @(Get-ChildItem -LiteralPath $tier.directory -File)) {
             if (-not (Test-Name $file.Name)) { continue }
-            $dumps += @{ database = $request.database; dump = $file.Name; bytes = $file.Length }
+            $noted = Read-Noted "$($file.FullName).json" @('seconds', 'suspect')
+            $dumps += $noted + @{ database = $request.database; dump = $file.Name; bytes = $file.Length }
         }
     }
     $manifests[$tier.name] = $dumps
