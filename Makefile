@@ -91,7 +91,7 @@ test: .venv/.complete ## everything that proves the project
 	@tools/run-tests
 
 test-windows: .venv/.complete ## the Windows parts on a real Windows host: HOST=Administrator@win1
-	@WINDOWS_HOST='$(HOST)' $(PYTHON_) -m pytest tests/windows/test_real_host.py
+	@WINDOWS_HOST='$(HOST)' $(PYTHON_) -m pytest tests/windows/test_any_host.py
 
 prove: .venv/.complete ## the long proofs, each of which `make test` runs a sample of (WHAT=year: that one alone)
 	@$(PYTHON_) -m pytest tests/scripts tests/limiter tests/windows tests/e2e -m prove -k '$(WHAT)'

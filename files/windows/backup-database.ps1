@@ -36,15 +36,19 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 
 $library = Join-Path $PSScriptRoot 'lib'
-. (Join-Path $library 'settings.ps1')
-. (Join-Path $library 'base.ps1')
-. (Join-Path $library 'postgres.ps1')
-. (Join-Path $library 'rules.ps1')
-. (Join-Path $library 'store.ps1')
-. (Join-Path $library 'properties.ps1')
+foreach ($part in 'settings', 'base', 'postgres', 'rules', 'store', 'properties') {
+    $path = Join-Path $library "$part.ps1"
+    if (-not (Test-Path -LiteralPath $path)) {
+        [Console]::Error.WriteLine("$path is missing: see whether a virus scanner has it in quarantine and have it let" +
+            ' be there, then deploy again')
+        exit 2
+    }
+    . $path
+}
 
 # --- This run -----------------------------------------------------------------------------------------
 
+$StatusFile = Join-Path $BackupDir "status-$Tier.json"
 $script:RunDir = $null
 $script:Part = $null
 $script:Lock = $null
@@ -109,7 +113,7 @@ function Lock-Store {
 
 # Written before the dump starts and after it ends: an interrupted run stays `running`. What is wrong, or nothing:
 # a status that cannot be written stops no dump.
-function Save-Status([string]$State, [string]$Reason) {
+function Save-Status([string]$State, [string]$Reason, [int]$Seconds = $HeldSeconds) {
     $status = [ordered]@{
         state = $State
         tier = $Tier
@@ -118,8 +122,13 @@ function Save-Status([string]$State, [string]$Reason) {
         file = $script:Published
         reason = $Reason
     }
-    $path = Join-Path $BackupDir "status-$Tier.json"
-    return Save-Text $path (ConvertTo-Json -InputObject $status)
+    return Save-Text $StatusFile (ConvertTo-Json -InputObject $status) $Seconds
+}
+
+# Whether it is the manifest of a dump that is gone.
+function Test-Alone([string]$Path) {
+    $dump = $Path -replace '\.json$'
+    return $dump -cne $Path -and (Get-StampTime (Split-Path -Leaf $dump)) -and -not (Test-Path -LiteralPath $dump)
 }
 
 # Left behind by runs that were killed. The lock is ours, so nobody is writing them.
@@ -127,7 +136,8 @@ function Remove-Stale {
     $left = @(Get-ChildItem -LiteralPath $BackupDir -Force -Recurse -ErrorAction SilentlyContinue | Where-Object {
         $_.Name -like '.run-*' -or
         ($_.Name -like '.restore-*' -and $_.LastWriteTime -lt (Get-Date).AddDays(-2)) -or
-        ($_.Name -like "${AppName}_*.part") -or ($_.Name -like "${AppName}_*.part.json")
+        ($_.Name -like "${AppName}_*.part") -or ($_.Name -like "${AppName}_*.part.json") -or
+        (Test-Alone $_.FullName)
     })
     foreach ($item in $left) {
         if (-not (Test-Path -LiteralPath $item.FullName)) { continue }
@@ -254,7 +264,7 @@ function Publish-Dump([string]$Final, [long]$Bytes, [hashtable]$Client) {
 # Symbolic links need a right that not everybody has; hard links need one volume, which these are on.
 function Set-Latest([string]$Final) {
     $aside = "$Latest.part"
-    $wrong = Invoke-Patiently 10 {
+    $wrong = Invoke-Patiently $HeldSeconds {
         if ([IO.File]::Exists($aside)) { [IO.File]::Delete($aside) }
         try {
             $null = New-Item -ItemType HardLink -Path $aside -Value $Final
@@ -304,11 +314,13 @@ function Remove-Old([int]$Days) {
 # Whether a dump and its manifest are gone.
 function Remove-Dump([string]$Path) {
     $wrong = Invoke-Patiently 2 {
-        Remove-Item -LiteralPath $Path -Force
-        if (Test-Path -LiteralPath "$Path.json") { Remove-Item -LiteralPath "$Path.json" -Force }
+        # The manifest last: of a dump without one nobody knows that it is ours. Alone the next run takes it away.
+        foreach ($each in $Path, "$Path.json") {
+            if (Test-Path -LiteralPath $each) { Remove-Item -LiteralPath $each -Force }
+        }
     }
     if ($wrong) {
-        Write-Undone "the dump is good, but $Path could not be removed: $wrong"
+        Write-Undone "the dump is good, but $Path could not be removed with its manifest: $wrong"
         return $false
     }
     Write-Log 'INFO' "removed $(Split-Path -Leaf $Path)"
@@ -354,12 +366,13 @@ function Invoke-Backup([int]$Days) {
     Open-Log
     Lock-Store
     Write-Log 'INFO' "started, keeping $Days days"
-    $wrong = Save-Status 'running' $null
-    if ($wrong) { Write-Log 'WARN' "the status cannot be written yet: $wrong" }
+    $wrong = Save-Status 'running' $null 1
+    if ($wrong) { Write-Log 'WARN' "$StatusFile cannot be written yet: $wrong" }
     Remove-Stale
     $script:RunDir = Join-Path $BackupDir ('.run-' + [Guid]::NewGuid().ToString('N'))
     $null = New-Item -ItemType Directory -Path $script:RunDir
     Write-Services $script:RunDir ''
+    Assert-PgPass
     $client = Select-Client $script:RunDir
     Test-Space $client
     $script:Properties = Read-Properties $client.Psql
@@ -376,7 +389,7 @@ function Complete-Run([string]$Failure) {
         $state = if ($script:Published) { 'ok' } else { 'failed' }
         $reason = (@($Failure) + $script:LeftUndone + @($script:Suspect) | Where-Object { $_ }) -join '; '
         $wrong = Save-Status $state $reason
-        if ($wrong) { Write-Undone "the status could not be written, and is an earlier run's: $wrong" }
+        if ($wrong) { Write-Undone "$StatusFile could not be written, and is an earlier run's: $wrong" }
     }
     $wrong = Add-LogLines 5
     if ($wrong) {

@@ -31,14 +31,15 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 
 $library = Join-Path $PSScriptRoot 'lib'
-. (Join-Path $library 'settings.ps1')
-. (Join-Path $library 'base.ps1')
-. (Join-Path $library 'postgres.ps1')
-. (Join-Path $library 'rules.ps1')
-. (Join-Path $library 'store.ps1')
-. (Join-Path $library 'sift.ps1')
-. (Join-Path $library 'properties.ps1')
-. (Join-Path $library 'target.ps1')
+foreach ($part in 'settings', 'base', 'postgres', 'rules', 'store', 'sift', 'properties', 'target') {
+    $path = Join-Path $library "$part.ps1"
+    if (-not (Test-Path -LiteralPath $path)) {
+        [Console]::Error.WriteLine("$path is missing: see whether a virus scanner has it in quarantine and have it let" +
+            ' be there, then deploy again')
+        exit 2
+    }
+    . $path
+}
 
 # --- This run -----------------------------------------------------------------------------------------
 
@@ -83,18 +84,26 @@ function Show-Dumps {
 # What an earlier -Overwrite has kept, and what one that was ended has left. Where the server does not answer, the dumps
 # are listed all the same.
 function Show-Leftovers {
+    $stamp = '_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$'
     try {
         New-RunDir
         $script:Client = @{ Psql = Get-PsqlBeside (@(Get-PgDump)[0]) }
-        $found = Invoke-Sql $AppName ("SELECT datname FROM pg_database WHERE datname ~" +
-            " '_(before|restored)_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$' ORDER BY 1")
+        $found = Invoke-Sql $AppName ("SELECT CASE WHEN datname ~ '_before$stamp' THEN 'kept' WHEN EXISTS (SELECT" +
+            " FROM pg_stat_activity a WHERE a.datname = d.datname AND usesysid IS NOT NULL) THEN 'at work'" +
+            " ELSE 'cut off' END || '=' || translate(datname, E'\r\n', '  ') FROM pg_database d" +
+            " WHERE datname ~ '_(before|restored)$stamp'" +
+            " OR starts_with(shobj_description(oid, 'pg_database'), $(ConvertTo-SqlText $Unfinished)) ORDER BY datname")
     } catch {
         return
     }
-    foreach ($name in @($found -split '\r?\n' | Where-Object { $_ })) {
-        $isKept = $name -match '_before_[0-9_-]+$'
-        $why = if ($isKept) { 'kept by -Overwrite' } else { 'left by a restore that was cut off' }
-        [Console]::Out.WriteLine("database ${name}: $why; DROP DATABASE $(ConvertTo-SqlName $name) takes it away")
+    foreach ($line in @($found -split '\r?\n' | Where-Object { $_ })) {
+        $state, $name = $line -split '=', 2
+        $why = switch ($state) {
+            'kept' { "kept by -Overwrite; DROP DATABASE $(ConvertTo-SqlName $name) takes it away" }
+            'cut off' { "left by a restore that was cut off; DROP DATABASE $(ConvertTo-SqlName $name) takes it away" }
+            'at work' { 'of a restore that is at work' }
+        }
+        [Console]::Out.WriteLine("database ${name}: $why")
     }
 }
 
@@ -169,6 +178,7 @@ function Import-Dump([string]$Name) {
         if ($done.Errors -match ' 42501: ' -and -not $NoOwner) { $way = "-NoOwner gives all to $PostgresUser; or $way" }
         Stop-Run "the restore into $Name failed: $(Select-Errors $done): $way"
     }
+    if ($script:Scratch) { $null = Invoke-Sql $AppName "COMMENT ON DATABASE $(ConvertTo-SqlName $Name) IS NULL" }
     Set-Properties $Name $script:Properties
 }
 
@@ -213,6 +223,7 @@ function Switch-Names([string]$Old, [string]$New) {
 # What the database holds, and what the dump needs, is known before anything is made.
 function Invoke-Restore {
     New-RunDir
+    Assert-PgPass
     $dump = Select-Dump
     Expand-Dump $dump
     $script:Step = 'restore'

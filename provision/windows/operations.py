@@ -12,7 +12,7 @@ import ntpath
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -208,6 +208,19 @@ def elevated() -> Generator[StringCommand, None, None]:
 
 
 @operation()
+def scripts_allowed() -> Generator[StringCommand, None, None]:
+    """No group policy keeps our scripts from running. Raise OperationError otherwise; nothing is ever changed."""
+    policy = host.connector_data[ANSWERED].get("policy", "")
+    if policy.lower() in ("allsigned", "restricted"):
+        _refuse(
+            f"a group policy there ({policy}) keeps scripts that are not signed from running, and wins over"
+            " -ExecutionPolicy Bypass: no backup would ever run. Exempt the host from it, or have 'Turn on Script"
+            " Execution' allow local scripts (RemoteSigned)"
+        )
+    yield from ()
+
+
+@operation()
 def postgres_client(pg_dump: str, winget_package: str | None) -> Generator[StringCommand, None, None]:
     """The host has a pg_dump.exe: where PostgreSQL is installed, or where `pg_dump` says; else winget brings it.
 
@@ -299,10 +312,24 @@ def _sddl(entry: Entry) -> str | None:
 
 
 def _paths(*names: str) -> dict[str, dict[str, str]]:
-    found = host.get_fact(Paths, paths=names)
-    if found is None:  # not the same as "nothing is there"
-        raise OperationError("the host did not say what lies at its paths")
-    return found
+    """What lies at these paths; while a run is prepared, which changes nothing, each is asked for once.
+
+    The list of what is ours comes first and asks for nearly all: PowerShell takes a second to start.
+    """
+    known: dict[str, dict[str, str] | None] = {} if host.state.is_executing else _prepared("paths")
+    unknown = tuple(name for name in names if name not in known)
+    if unknown:
+        found = host.get_fact(Paths, paths=unknown)
+        if found is None:  # not the same as "nothing is there"
+            raise OperationError("the host did not say what lies at its paths")
+        known.update({name: found.get(name) for name in unknown})
+    return {name: there for name in names if (there := known[name]) is not None}
+
+
+def _prepared(what: str) -> dict[str, Any]:
+    """What the host has said while this run was prepared."""
+    kept: dict[str, Any] = host.connector_data.setdefault(f"windows_{what}", {})
+    return kept
 
 
 def _resolved(entries: Sequence[Entry]) -> list[Entry]:
@@ -313,10 +340,13 @@ def _resolved(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _tasks(folder: str) -> dict[str, dict[str, str]]:
-    found = host.get_fact(ScheduledTasks, folder=folder)
-    if found is None:
-        raise OperationError(f"the host did not say which tasks it has in {folder}")
-    return found
+    known: dict[str, dict[str, dict[str, str]]] = {} if host.state.is_executing else _prepared("tasks")
+    if folder not in known:
+        found = host.get_fact(ScheduledTasks, folder=folder)
+        if found is None:
+            raise OperationError(f"the host did not say which tasks it has in {folder}")
+        known[folder] = found
+    return known[folder]
 
 
 def _register(wanted: task.Task, mark: str) -> StringCommand:

@@ -40,6 +40,7 @@ def windows_backup(settings: Settings) -> None:
         )
     _no_certificate(settings)
     operations.elevated(name="Make sure that we are an administrator")
+    operations.scripts_allowed(name="Make sure that scripts may run")
     operations.postgres_client(
         name="Find pg_dump.exe",
         pg_dump=settings.windows_pg_dump or "",

@@ -1,7 +1,7 @@
 r"""PowerShell as it is sent to a Windows host: quoted, encoded, short enough, framed to answer.
 
-A host is only ever sent a snippet of a file, with its arguments as one JSON literal: they can be read, checked
-without a Windows host, and emulated by the stand-in host of the tests.
+A host is only ever sent a snippet of a file, with its arguments as one JSON literal: they can be read, and checked
+without a Windows host.
 
 What this relies on:
 - `powershell -EncodedCommand` takes base64 of UTF-16LE, and works whatever shell sshd starts

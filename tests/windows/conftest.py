@@ -1,4 +1,4 @@
-"""A stand-in Windows host on this machine: a private sshd on a loopback port, with its own configuration.
+"""A Windows host behind a private sshd on a loopback port, with its own configuration: PowerShell for Windows in wine.
 
 Needs root (sshd, chroot). Where openssh-server is missing it is installed, with no service started.
 """
@@ -21,12 +21,14 @@ import pytest
 
 from tests.sandbox import packages
 from tests.sandbox.errors import SandboxError
-from tests.sandbox.windows_standin import install
 from tests.scripts import conftest as scripts
 from tests.windows import host as deployed
+from tests.windows import relay, wine
+from tests.windows.settings import default_settings, hostile_settings
 
-SHIM = Path(install.__file__).with_name("shim.py")
+RELAY = Path(relay.__file__)
 SSHD = Path("/usr/sbin/sshd")
+SID = "S-1-5-21-0-0-0-1000"  # of WIN1\\root, an account of wine's that is no built-in one
 
 # The same private PostgreSQL server as the Linux scripts are tried on.
 cluster = scripts.cluster
@@ -34,27 +36,57 @@ cluster = scripts.cluster
 host = deployed.host
 
 
+@pytest.fixture(scope="session")
+def machine() -> Iterator[wine.Windows]:
+    """Windows as far as wine goes, for all tests of a run."""
+    try:
+        with wine.running() as machine:
+            yield machine
+    except wine.Missing as missing:
+        pytest.skip(f"not run: {missing}")
+
+
+@pytest.fixture(scope="session")
+def warm(machine: wine.Windows) -> wine.Windows:
+    """The machine with a PowerShell that runs already."""
+    wine.warm(machine)
+    return machine
+
+
+@pytest.fixture(scope="session")
+def postgres(machine: wine.Windows) -> wine.Windows:
+    """The machine with a server on it that has the databases of the tests' settings."""
+    wine.start_postgres(machine)
+    for found in (default_settings(), hostile_settings()):
+        wine.new_database(machine, found.postgres_database, found.postgres_user)
+    return machine
+
+
 @dataclass
-class StandIn:
-    """The running stand-in: where to reach it, and its insides for a test to look at and break."""
+class WindowsHost:
+    """The running host: where to reach it, and its insides for a test to look at and break."""
 
     port: int
     key: Path
-    root: Path
-    config: Path
+    place: Path
+    machine: wine.Windows | None = None
 
     def file(self, windows: str) -> Path:
-        return self.root / windows.replace("\\", "/")
+        assert self.machine
+        return self.machine.file(windows)
 
     def task(self, folder: str, name: str) -> Path:
-        return self.root / "state" / "tasks" / folder.strip("\\") / f"{name}.xml"
+        """Where the Task Scheduler keeps a task: text in UTF-16."""
+        return self.file(f"C:\\Windows\\System32\\Tasks{folder}\\{name}")
 
-    def set(self, name: str, **values: Any) -> None:
-        (self.root / "state" / f"{name}.json").write_text(json.dumps(values))
+    def fail(self, **faults: Any) -> None:
+        """Have the host fail from now on as relay.py says, and not as before."""
+        (self.place / "faults.json").write_text(json.dumps(faults))
 
-    def scripts_run(self) -> list[str]:
-        journal = self.root / "state" / "journal.jsonl"
-        return [json.loads(line)["script"] for line in journal.read_text().splitlines()] if journal.exists() else []
+    def sent(self) -> list[dict[str, str]]:
+        """The scripts that the host was sent: the snippet's name as `script`, and the `text`."""
+        journal = self.place / "journal.jsonl"
+        return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
 
     @property
     def data(self) -> dict[str, Any]:
@@ -63,7 +95,7 @@ class StandIn:
             "ssh_port": self.port,
             "ssh_user": "root",
             "ssh_key": str(self.key),
-            "ssh_known_hosts_file": str(self.config.parent / "known_hosts"),
+            "ssh_known_hosts_file": str(self.place / "known_hosts"),
             "ssh_config_file": "/dev/null",
             "ssh_strict_host_key_checking": "no",
         }
@@ -82,29 +114,32 @@ def sshd_program() -> Path:
 
 
 @pytest.fixture
-def standin(sshd_program: Path, tmp_path: Path) -> Iterator[StandIn]:
-    root = tmp_path / "windows"
-    install.install(root)
-    yield from _serve(sshd_program, tmp_path, root, f"ForceCommand {sys.executable} -I -S {SHIM} {root}")
+def win(sshd_program: Path, warm: wine.Windows, tmp_path: Path) -> Iterator[WindowsHost]:
+    warm.wipe()
+    yield from windows(sshd_program, warm, tmp_path)
 
 
 @pytest.fixture
-def unix_host(sshd_program: Path, tmp_path: Path) -> Iterator[StandIn]:
+def win_without_sftp(sshd_program: Path, warm: wine.Windows, tmp_path: Path) -> Iterator[WindowsHost]:
+    """A host whose sshd_config has no Subsystem line."""
+    yield from windows(sshd_program, warm, tmp_path, subsystem=False)
+
+
+@pytest.fixture
+def unix_host(sshd_program: Path, tmp_path: Path) -> Iterator[WindowsHost]:
     """An sshd that is plain Debian."""
-    yield from _serve(sshd_program, tmp_path, tmp_path, "")
+    yield from serve(sshd_program, tmp_path, "")
 
 
-@pytest.fixture
-def standin_without_sftp(sshd_program: Path, tmp_path: Path) -> Iterator[StandIn]:
-    """A stand-in whose sshd_config has no Subsystem line."""
-    root = tmp_path / "windows"
-    install.install(root)
-    yield from _serve(
-        sshd_program, tmp_path, root, f"ForceCommand {sys.executable} -I -S {SHIM} {root}", subsystem=False
-    )
+def windows(sshd: Path, machine: wine.Windows, place: Path, subsystem: bool = True) -> Iterator[WindowsHost]:
+    reached = {"root": str(machine.drives), "address": machine.address, "port": wine.WARM_PORT}
+    (place / "machine.json").write_text(json.dumps(reached))
+    yield from serve(sshd, place, f"ForceCommand {sys.executable} -I -S {RELAY} {place}", machine, subsystem)
 
 
-def _serve(sshd: Path, place: Path, root: Path, extra: str, subsystem: bool = True) -> Iterator[StandIn]:
+def serve(
+    sshd: Path, place: Path, extra: str, machine: wine.Windows | None = None, subsystem: bool = True
+) -> Iterator[WindowsHost]:
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)], check=True)
     shutil.copy(place / "user_key.pub", place / "authorized_keys")
@@ -123,7 +158,7 @@ def _serve(sshd: Path, place: Path, root: Path, extra: str, subsystem: bool = Tr
         process = subprocess.Popen([str(sshd), "-D", "-e", "-f", str(config)], stderr=log)
         try:
             _wait_for(port, process)
-            yield StandIn(port, place / "user_key", root, config)
+            yield WindowsHost(port, place / "user_key", place, machine)
         finally:
             process.terminate()
             process.wait(10)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -323,6 +325,28 @@ def test_a_name_as_long_as_may_be_is_swapped_and_a_longer_one_refused(host: Host
     assert len([name for name in host.cluster.databases() if "_before_" in name]) == 1
     done = host.run("restore-database.ps1", "-Into", f"{long}x")
     assert done.returncode == USAGE and "63 bytes" in done.stderr
+
+
+def test_a_database_that_a_killed_restore_has_begun_is_listed_whatever_its_name(host: Host):
+    planted = host.place / "slow.sql.gz"
+    planted.write_bytes(gzip.compress(b"SELECT pg_sleep(300);\n-- PostgreSQL database dump complete\n"))
+    argv = host.argv("restore-database.ps1", "-Into", 'l\'été "1"', "-From", str(planted))
+    at_work = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND pid <> pg_backend_pid()"
+    with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.DEVNULL) as restoring:
+        _until(host, at_work, "1")
+        assert 'database l\'été "1": of a restore that is at work' in host.run("restore-database.ps1", "-List").stdout
+        os.killpg(restoring.pid, signal.SIGKILL)
+    host.cluster.ask("postgres", at_work.replace("count(*)", "count(pg_terminate_backend(pid))"))
+    _until(host, at_work, "0")
+    listed = host.run("restore-database.ps1", "-List").stdout
+    assert 'database l\'été "1": left by a restore that was cut off; DROP DATABASE "l\'été ""1""" takes' in listed
+
+
+def _until(host: Host, sql: str, answer: str) -> None:
+    deadline = time.monotonic() + 60
+    while host.cluster.ask("postgres", sql) != answer:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_failure_beside_the_live_database_leaves_it_alone(host: Host):

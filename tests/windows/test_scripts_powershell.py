@@ -344,7 +344,19 @@ def test_a_status_that_cannot_be_written_stops_no_dump_and_is_told_by_log_and_ex
     (host.backups / "status-daily.json").mkdir()
     done = host.run("backup-database.ps1")
     assert done.returncode == LEFT_UNDONE and len(host.dumps()) == 1
-    assert "the status could not be written" in (host.place / "logs" / "backup.log").read_text()
+    assert "status-daily.json could not be written" in (host.place / "logs" / "backup.log").read_text()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("instead", ["nothing", "a directory"])
+@pytest.mark.parametrize("name", ["backup-database.ps1", "restore-database.ps1"])
+def test_a_password_file_that_is_gone_is_named(host: Host, name: str, instead: str):
+    path = host.place / "pgpass.conf"
+    path.unlink()
+    if instead == "a directory":
+        path.mkdir()
+    done = host.run(name, *(["-Into", "x"] if name.startswith("restore") else []))
+    assert done.returncode == USAGE and f"the password file {path} is missing: deploy again" in done.stderr
 
 
 def test_no_secret_is_said(host: Host):

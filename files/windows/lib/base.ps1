@@ -51,6 +51,8 @@ function Format-Size([long]$Bytes) {
 
 # --- Files that others may hold: monitoring, an indexer, a virus scanner, a log shipper ----------------
 
+$HeldSeconds = 10  # for so long a file is tried again
+
 # Does it, and again for so many seconds while another program is in the way. What is wrong then, or nothing.
 function Invoke-Patiently([int]$Seconds, [scriptblock]$Action) {
     $patience = [Diagnostics.Stopwatch]::StartNew()
@@ -67,7 +69,7 @@ function Invoke-Patiently([int]$Seconds, [scriptblock]$Action) {
 
 # Puts a file that is whole under a name that may be taken. When that is refused for so many seconds both stay as they
 # are, and what is wrong is returned.
-function Move-Over([string]$From, [string]$To, [int]$Seconds = 10) {
+function Move-Over([string]$From, [string]$To, [int]$Seconds = $HeldSeconds) {
     return Invoke-Patiently $Seconds {
         if ([IO.File]::Exists($To)) {
             # Ours, whatever somebody has made of it.
@@ -80,13 +82,13 @@ function Move-Over([string]$From, [string]$To, [int]$Seconds = 10) {
 }
 
 # A text file, whole or not at all. What is wrong, or nothing.
-function Save-Text([string]$Path, [string]$Text) {
-    $wrong = Invoke-Patiently 10 { [IO.File]::WriteAllText("$Path.part", $Text, $Utf8) }
+function Save-Text([string]$Path, [string]$Text, [int]$Seconds = $HeldSeconds) {
+    $wrong = Invoke-Patiently $Seconds { [IO.File]::WriteAllText("$Path.part", $Text, $Utf8) }
     if ($wrong) {
         Remove-Item -LiteralPath "$Path.part" -Force -ErrorAction SilentlyContinue
         return $wrong
     }
-    return Move-Over "$Path.part" $Path
+    return Move-Over "$Path.part" $Path $Seconds
 }
 
 # Appends the lines that the log does not have yet. While it cannot be written they wait for the next line; at the

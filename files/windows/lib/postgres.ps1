@@ -24,6 +24,20 @@ function Write-Services([string]$Directory, [string]$OtherDatabase, [string]$Dat
     [IO.File]::WriteAllText((Join-Path $Directory 'service.conf'), $text, $Utf8)
 }
 
+# libpq passes over a password file that it cannot read, without a word.
+function Assert-PgPass {
+    if (-not (Test-Path -LiteralPath $PgPassFile -PathType Leaf)) {
+        Stop-Run "the password file $PgPassFile is missing: deploy again" $ExitUsage
+    }
+    $wrong = Invoke-Patiently $HeldSeconds {
+        $share = [IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete
+        [IO.File]::Open($PgPassFile, 'Open', 'Read', $share).Dispose()
+    }
+    if ($wrong) {
+        Stop-Run "the password file $PgPassFile cannot be read: ${wrong}: end what holds it, then run this again"
+    }
+}
+
 function ConvertTo-SqlName([string]$Text) { return '"' + $Text.Replace('"', '""') + '"' }
 
 function ConvertTo-SqlText([string]$Text) { return "'" + $Text.Replace("'", "''") + "'" }

@@ -61,6 +61,9 @@ function New-Database([string]$Name, $Properties, [string]$Owner) {
         $null = Invoke-Sql $AppName "$make ENCODING $(ConvertTo-SqlText $Properties.encoding)"
     }
     $script:Scratch = $Name
+    $now = (Get-Date).ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", $Invariant)
+    $null = Invoke-Sql $AppName ("COMMENT ON DATABASE $(ConvertTo-SqlName $Name) IS" +
+        " $(ConvertTo-SqlText "$Unfinished$now")")
 }
 
 $script:NotSet = @()

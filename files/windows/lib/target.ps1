@@ -1,6 +1,10 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- What a restore goes into: looked at before anything is made ----------------------------------------
 
+# The comment of a database while it is filled, as on Debian hosts: a restore that is killed cannot take it away, and
+# -List tells of it, whichever host it ran on.
+$Unfinished = 'restore-database.sh began '
+
 function Test-Database([string]$Name) {
     return (Invoke-Sql $AppName "SELECT 1 FROM pg_database WHERE datname = $(ConvertTo-SqlText $Name)") -eq '1'
 }

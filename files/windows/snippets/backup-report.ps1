@@ -18,7 +18,7 @@ function Read-Noted([string]$Path, [string[]]$Names) {
 }
 
 $runs = @()
-$manifests = @{}
+$manifests = [ordered]@{}  # a plain table would lose the order of the tiers
 foreach ($tier in $request.tiers) {
     $status = Join-Path $request.backup_dir "status-$($tier.name).json"
     if (Test-Path -LiteralPath $status) {
