@@ -77,11 +77,7 @@ def admitted(
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
     known = firewall_before(host, settings).hosts
     asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
-    # Side by side: one that has to wait for its answer keeps no other waiting.
-    knocking = [
-        gevent.spawn(_knocks, state.inventory.get_host(each.name), each, settings, from_windows) for each in asked
-    ]
-    knocked = [_Caller(each, job.get()) for each, job in zip(asked, knocking, strict=True)]
+    knocked = _knocked(state, asked, settings, from_windows)
     names = [name for caller in knocked for _, name in caller.knocks]
     visitors, was = _visitors(host, settings, names), firewall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
@@ -117,6 +113,24 @@ def _answers(host: Host, *, ask: bool) -> bool:
     if not host.connected and ask:
         host.connect(reason="to learn the address that Redis sees of it", show_errors=False)
     return host.connected
+
+
+def _knocked(state: State, asked: list[Member], settings: Settings, from_windows: type[Fact[Knock]]) -> list[_Caller]:
+    """Side by side: one that has to wait for its answer keeps no other waiting."""
+
+    def knock(member: Member) -> tuple[tuple[Knock, str], ...] | Exception:
+        try:
+            return _knocks(state.inventory.get_host(member.name), member, settings, from_windows)
+        except Exception as error:  # raised here, gevent would print it with a traceback besides
+            return error
+
+    callers = []
+    for member, job in [(each, gevent.spawn(knock, each)) for each in asked]:
+        found = job.get()
+        if isinstance(found, Exception):
+            raise found
+        callers.append(_Caller(member, found))
+    return callers
 
 
 def _knocks(

@@ -9,6 +9,7 @@ import gevent
 import pytest
 from pyinfra.connectors.fake import FakeConnector
 
+from provision.engine.preflight import PreflightError
 from provision.redis import admission
 from tests.deploy.fake import ADDRESS, Fleet, began, commands
 
@@ -129,6 +130,23 @@ def test_app_hosts_that_get_no_answer_are_waited_for_side_by_side(
     assert most == len(APPS)
     for app in APPS:
         assert f"@fake/{app} does not reach Redis at 10.0.0.5:6379; no firewall of ours did that" in text
+
+
+def test_an_app_host_that_is_lost_as_it_knocks_is_told_without_a_traceback(
+    deployed: Fleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: Any
+):
+    run = FakeConnector.run_shell_command
+
+    def lost(self: FakeConnector, command: Any, *flags: bool, **arguments: Any) -> Any:
+        if "deploy-afterwards" in str(command):
+            raise PreflightError("app1: is gone")
+        return run(self, command, *flags, **arguments)
+
+    monkeypatch.setattr(FakeConnector, "run_shell_command", lost)
+    deployed.run("-y")
+    told = "".join(capfd.readouterr())
+    assert "app1: is gone" in told + caplog.text
+    assert "Traceback" not in told and "Greenlet" not in told, told
 
 
 def test_an_app_host_whose_redis_host_leads_elsewhere_stops_it(deployed: Fleet, refused: Any):
