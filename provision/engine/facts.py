@@ -7,8 +7,10 @@ and whatever goes wrong in reading it is a FactProcessError.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar, final
 
+import gevent
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
@@ -84,3 +86,21 @@ class Lines(Fact[list[str]]):
 def asked(*words: str | QuoteString | StringCommand) -> StringCommand:
     """A fact's command, its answer marked."""
     return StringCommand(f"echo {MARK};", *words)
+
+
+def side_by_side(questions: Iterable[Callable[[], T]]) -> list[T]:
+    """The answers, in order: one that takes its time keeps no other waiting. Raise the first error."""
+
+    def answer(question: Callable[[], T]) -> T | Exception:
+        try:
+            return question()
+        except Exception as error:  # raised in there, gevent would print it with a traceback besides
+            return error
+
+    answers: list[T] = []
+    for job in [gevent.spawn(answer, each) for each in questions]:
+        said = job.get()
+        if isinstance(said, Exception):
+            raise said
+        answers.append(said)
+    return answers

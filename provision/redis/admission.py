@@ -10,13 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
-import gevent
 from pyinfra.api import Host, State
 
 from provision.engine.changes import warn
-from provision.engine.facts import Fact
+from provision.engine.facts import Fact, side_by_side
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.engine.private import PrivateInput
@@ -77,7 +77,10 @@ def admitted(
     others = [each for each in members if each.name != member.name and (has_app(each) or "redis" in each.groups)]
     known = firewall_before(host, settings).hosts
     asked = [each for each in others if _answers(state.inventory.get_host(each.name), ask=each.name not in known)]
-    knocked = _knocked(state, asked, settings, from_windows)
+    knocks = side_by_side(
+        partial(_knocks, state.inventory.get_host(each.name), each, settings, from_windows) for each in asked
+    )
+    knocked = [_Caller(*pair) for pair in zip(asked, knocks, strict=True)]
     names = [name for caller in knocked for _, name in caller.knocks]
     visitors, was = _visitors(host, settings, names), firewall_before(host, settings)  # after the knocks
     callers = [_found(caller, visitors, site) for caller in knocked]
@@ -113,24 +116,6 @@ def _answers(host: Host, *, ask: bool) -> bool:
     if not host.connected and ask:
         host.connect(reason="to learn the address that Redis sees of it", show_errors=False)
     return host.connected
-
-
-def _knocked(state: State, asked: list[Member], settings: Settings, from_windows: type[Fact[Knock]]) -> list[_Caller]:
-    """Side by side: one that has to wait for its answer keeps no other waiting."""
-
-    def knock(member: Member) -> tuple[tuple[Knock, str], ...] | Exception:
-        try:
-            return _knocks(state.inventory.get_host(member.name), member, settings, from_windows)
-        except Exception as error:  # raised here, gevent would print it with a traceback besides
-            return error
-
-    callers = []
-    for member, job in [(each, gevent.spawn(knock, each)) for each in asked]:
-        found = job.get()
-        if isinstance(found, Exception):
-            raise found
-        callers.append(_Caller(member, found))
-    return callers
 
 
 def _knocks(

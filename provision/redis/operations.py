@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import gevent
 from pydantic import SecretStr
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host, state
@@ -18,6 +18,7 @@ from provision.debian.entries import Entry, File, differences
 from provision.debian.files import Paths, refusal
 from provision.debian.programs import program
 from provision.engine.changes import note, warn
+from provision.engine.facts import side_by_side
 from provision.engine.private import PrivateInput
 from provision.engine.reach import LONG
 from provision.redis.facts import (
@@ -94,13 +95,11 @@ def reached(doors: Mapping[str, tuple[str, int]], settings: Settings) -> Generat
 
 def _silent(doors: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
     """Those that get no answer there, all asked side by side: each silence takes seconds."""
-    asked = {
-        name: gevent.spawn(
-            state.inventory.get_host(name).get_fact, Knocks, server=server, port=port, caller="deploy-afterwards"
-        )
+    knocks = side_by_side(
+        partial(state.inventory.get_host(name).get_fact, Knocks, server=server, port=port, caller="deploy-afterwards")
         for name, (server, port) in doors.items()
-    }
-    return {name: door for name, door in doors.items() if not asked[name].get().said}
+    )
+    return {name: door for (name, door), knock in zip(doors.items(), knocks, strict=True) if not knock.said}
 
 
 @operation()
