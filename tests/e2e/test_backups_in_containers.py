@@ -207,6 +207,7 @@ OPTIONS = (
 DATABASE = (
     "{place}user='{user}' dbname='{name}' application_name=medaction-backup-7 connect_timeout=10 keepalives_idle=30"
     " keepalives_interval=10 keepalives_count=3"
+    " options='-c statement_timeout=0 -c default_transaction_read_only=off'"
 )
 
 
