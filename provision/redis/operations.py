@@ -269,7 +269,8 @@ def configured(
         if live.said.startswith("BUSY"):
             yield _command(port, operator_password, "SCRIPT KILL\nFUNCTION KILL")
         elif live.said.startswith("LOADING"):
-            yield StringCommand(program("redis/loaded.sh", str(port)), _timeout=LONG)
+            private = PrivateInput(login(operator_password.get_secret_value()))
+            yield StringCommand(program("redis/loaded.sh", str(port)), _stdin=private, _timeout=LONG)
         else:
             yield StringCommand(server.restart)
     else:

@@ -12,6 +12,7 @@ from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from provision.settings import secrets
 from tests.e2e.operator import Done, Operator
+from tests.limiter.waiting import until
 from tests.sandbox import fleet
 
 REDIS1, DOCKER1 = (
@@ -63,6 +64,8 @@ def until_it_answers(operator: Operator, host: str) -> None:
     operator.read(
         host, "for _ in $(seq 100); do redis-cli PING 2>&1 | grep -q NOAUTH && exit 0; sleep 0.1; done; exit 1"
     )
+    # It says so before it has read its data, too.
+    until(lambda: "LOADING" not in operator.redis(host, "PING"), f"Redis on {host} has read its data")
 
 
 # --- In a container -----------------------------------------------------------------------------------

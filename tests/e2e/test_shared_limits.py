@@ -114,7 +114,7 @@ def test_the_sixth_login_is_refused_by_either_host_and_after_a_crash_too(two_app
     operator, mode = two_apps
 
     def keys() -> set[str]:
-        return set(operator.redis(mode.redis_host, "SCAN 0 MATCH medaction:* COUNT 10000").split()[2:])
+        return set(operator.redis(mode.redis_host, "SCAN 0 MATCH medaction:* COUNT 1000000").split()[2:])
 
     known = keys()
     client = a_client()

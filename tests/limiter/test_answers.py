@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from provision.redis.facts import login
 from provision.settings import Settings
+from provision.settings.render import FILES
 from tests.limiter.deployed import redis_url
 from tests.limiter.node import Node
 from tests.limiter.redis_server import RedisServer, free_port
@@ -122,7 +124,9 @@ def test_behind_the_same_name_the_new_master_is_found(
         )
 
 
-def test_a_redis_that_is_still_loading_is_waited_for(tmp_path: Path, settings: Settings, node: Callable[..., Node]):
+@contextmanager
+def loading(tmp_path: Path, settings: Settings) -> Iterator[RedisServer]:
+    """A Redis that takes two seconds to read its data."""
     server = RedisServer(tmp_path / "redis", settings).start()
     for i in range(50):
         server.app("SET", f"medaction:{i}", secrets.token_hex(1000))
@@ -140,12 +144,26 @@ def test_a_redis_that_is_still_loading_is_waited_for(tmp_path: Path, settings: S
     try:
         server.launch()
         until(lambda: server.operator("DBSIZE").startswith("LOADING"), "Redis loads")
+        yield server
+    finally:
+        server.kill()
+
+
+def test_a_redis_that_is_still_loading_is_waited_for(tmp_path: Path, settings: Settings, node: Callable[..., Node]):
+    with loading(tmp_path, settings):
         app = node(connected=False)
         answer = app.run("return limiter.checkLoginRateLimit('192.0.2.1')")
         assert answer["reason"] == "redis_away_within_limit"
         until_redis_decides(app)
-    finally:
-        server.kill()
+
+
+def test_a_deploy_goes_on_when_redis_has_read_its_data(tmp_path: Path, settings: Settings):
+    with loading(tmp_path, settings) as server:
+        subprocess.run(
+            ["sh", FILES / "redis/loaded.sh", str(settings.redis_port)], check=True, timeout=30, text=True,
+            input=login(settings.redis_operator_password.get_secret_value()),
+        )  # fmt: skip
+        assert server.operator("DBSIZE") == "50"
 
 
 def test_a_cluster_without_slots_counts_nothing(tmp_path: Path, settings: Settings, node: Callable[..., Node]):
