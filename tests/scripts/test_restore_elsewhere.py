@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 from collections.abc import Iterator
 
@@ -250,6 +251,29 @@ def test_what_a_database_sets_for_its_sessions_stops_neither_dump_nor_restore(
         cluster.ask("postgres", f"ALTER DATABASE {mine} IS_TEMPLATE false")
         cluster.ask("postgres", f"ALTER DATABASE {mine} RESET ALL")
     assert fingerprint(cluster, mine) == was
+
+
+@pytest.mark.fault
+def test_no_property_of_a_database_becomes_a_statement_of_its_own(host: Host, may_create: Host) -> None:  # noqa: F811
+    """Its owner chooses the comment, and whoever holds the backup host the manifest: an administrator restores it."""
+    cluster, mine = host.cluster, host.database
+    risen, mark = f"ALTER ROLE {ROLE} SUPERUSER", host.directory / "planted"
+    comment = f"COMMENT ON DATABASE {mine} IS E'a\\x1eb\\x1e{risen}\\x1e\\x1f; -- \\\\! touch {mark}'"
+    cluster.ask("postgres", comment)
+    told = f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{mine}'"
+    was, super_ = cluster.ask("postgres", told), f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ROLE}'"
+    dump = host.good_backup()
+    beside, manifest = (dump.with_name(f"{dump.name}{ending}") for ending in (".properties.json", ".json"))
+    for limit, what in ((None, None), (f"1; {risen}", f"CONNECT ON DATABASE {mine} TO PUBLIC; {risen}; \\! id; --")):
+        if limit:
+            said = json.loads(manifest.read_text())
+            said["properties"]["connection_limit"] = limit
+            manifest.write_text(json.dumps(said))
+            beside.write_text(json.dumps({**json.loads(beside.read_text()), "grants": [{"what": what, "to": None}]}))
+        cluster.drop_database(mine)
+        host.restore("--into", mine, "--as-administrator", administrator(host))
+        assert cluster.ask("postgres", super_) == "f" and not mark.exists()
+        assert cluster.ask("postgres", told) == was
 
 
 SPACED = f"""

@@ -94,16 +94,18 @@ apply_properties() { # DATABASE
     tell_other_sorting "$1"
     while IFS= read -r -d '' what && IFS= read -r -d '' sql; do
         if ! printf '%s;\n' "$sql" | run_text_as_maker; then failed+="${failed:+, }$what"; fi
-    done < <(jq --raw-output --arg database "$1" --slurpfile manifest "$file.json" "$properties_program" \
-        "$file.properties.json" | tr '\036' '\000')
+    done < <(jq --join-output --arg database "$1" --slurpfile manifest "$file.json" "$properties_program" \
+        "$file.properties.json")
     [[ -z $failed ]] || warn "$1 lacks of what was set on it: $failed: an administrator can set that"
 }
 
 # What is done, and the statements for it, from another database: what is set on this one would hold for them as well.
 # A list is set element by element, as pg_dumpall does it (variable_is_guc_list_quote in PostgreSQL's dumputils.c).
+# The database's owner chooses these texts, others may have written the file: each ends with NUL, which no text of
+# PostgreSQL's has, and what is not in quotes is a word or a number.
 # shellcheck disable=SC2016  # jq's own names
 readonly properties_program="$quoting"'
-    def pair($what; $sql): $what, "\u001e", $sql, "\u001e";
+    def pair($what; $sql): ($what, $sql) | gsub("\u0000"; "") + "\u0000";
     def elements: [scan("\"(?:[^\"]|\"\")*\"|[^,\\s]+")]
       | map(if startswith("\"") then .[1:-1] | gsub("\"\""; "\"") else . end | text) | join(", ");
     def set_to: if .name | IN("local_preload_libraries", "search_path", "session_preload_libraries",
@@ -115,12 +117,12 @@ readonly properties_program="$quoting"'
         + " SET \(.name | split(".") | map(name) | join(".")) TO \(set_to)")),
       (.comment // empty | pair("its comment"; "COMMENT ON DATABASE \($db) IS \(text)")),
       (if .grants then pair("the grants on it"; "REVOKE ALL ON DATABASE \($db) FROM PUBLIC"),
-        (.grants[] | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "
+        (.grants[] | select(.what | test("^[A-Z]+$")) | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "
           + (if .to then .to | name else "PUBLIC" end) + (if .again then " WITH GRANT OPTION" else "" end)))
        else empty end),
-      ($manifest[0].properties.connection_limit // -1 | select(. >= 0)
+      ($manifest[0].properties.connection_limit // -1 | numbers | select(. >= 0)
         | pair("its connection limit"; "ALTER DATABASE \($db) CONNECTION LIMIT \(.)")),
-      ($manifest[0].properties.template // false | select(.)
+      ($manifest[0].properties.template // false | select(. == true)
         | pair("being a template"; "ALTER DATABASE \($db) IS_TEMPLATE true"))
     ] | join("")'
 

@@ -8,7 +8,7 @@ make_roles() {
     local missing
     local -a names
     mapfile -t -d $'\x1e' names < <(needed roles; jq --join-output \
-        '.properties.owner // empty | ., "\u001e"' "$file.json")
+        '.properties.owner // empty | select(contains("\u001e") | not) | ., "\u001e"' "$file.json")
     mapfile -t -d $'\x1e' names < <(printf '%s' "$(as_administrator postgres "SELECT string_agg(DISTINCT name, chr(30))
         FROM unnest(ARRAY[$(sql_list "${names[@]}" "$postgres_user")]::text[]) name
         WHERE name IS NOT NULL AND name NOT IN (SELECT rolname FROM pg_roles)")")
@@ -44,7 +44,7 @@ readonly memberships_program='
     my $name = qr/"(?:[^"]|"")*"|[a-z_][a-z0-9_\$]*/;
     my $option = qr/ADMIN OPTION|(?:ADMIN|INHERIT|SET) (?:TRUE|FALSE)/;
     sub plain { my ($text) = @_; return $text =~ /^"(.*)"$/s ? $1 =~ s/""/"/gr : $text }
-    sub say { print join("\x1f", @_), "\x1e" }
+    sub say { print join("\x1f", map { tr/\x1e\x1f/??/r } @_), "\x1e" }
     undef $/;
     $_ = <STDIN>;
     while (/^ALTER ROLE ($name) (WITH|SET) (.*)$/mg) {

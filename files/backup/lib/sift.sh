@@ -196,7 +196,7 @@ read -r -d '' sift_program <<'PERL' || true
             my ($type, $schema, $name) = @$entry;
             my $comes = !$part || ($type =~ /^TABLE/ ? is_here($schema, $name) : $schemas->{$schema})
                 || $type eq "SCHEMA" && $schemas->{$name} || $type eq "SEQUENCE" && $mine{"$schema.$name"};
-            print join("\x1f", @$entry), "\x1e" if $comes;
+            print join("\x1f", map { tr/\x1e\x1f/??/r } @$entry), "\x1e" if $comes;
         }
     }
 
