@@ -117,7 +117,8 @@ readonly properties_program="$quoting"'
         + " SET \(.name | split(".") | map(name) | join(".")) TO \(set_to)")),
       (.comment // empty | pair("its comment"; "COMMENT ON DATABASE \($db) IS \(text)")),
       (if .grants then pair("the grants on it"; "REVOKE ALL ON DATABASE \($db) FROM PUBLIC"),
-        (.grants[] | select(.what | test("^[A-Z]+$")) | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "
+        (.grants[] | select(.what | test("^[A-Z]+$"))
+          | pair("\(.what) for \(.to // "PUBLIC")"; "GRANT \(.what) ON DATABASE \($db) TO "
           + (if .to then .to | name else "PUBLIC" end) + (if .again then " WITH GRANT OPTION" else "" end)))
        else empty end),
       ($manifest[0].properties.connection_limit // -1 | numbers | select(. >= 0)
