@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -274,6 +275,32 @@ def test_no_property_of_a_database_becomes_a_statement_of_its_own(host: Host, ma
         host.restore("--into", mine, "--as-administrator", administrator(host))
         assert cluster.ask("postgres", super_) == "f" and not mark.exists()
         assert cluster.ask("postgres", told) == was
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "way", ["postgres", "dba", "pg_execute_server_program"], ids=["superuser", "member of one", "as good as one"]
+)
+def test_no_owner_that_a_manifest_names_makes_a_superuser_of_the_load(host: Host, may_create: Host, way: str) -> None:  # noqa: F811
+    """Whoever holds the backup host writes the dump and its manifest; an administrator restores it."""
+    cluster, mine, dump = host.cluster, host.database, host.good_backup()
+    rise = f"DO $$BEGIN SET ROLE {way}; ALTER ROLE {ROLE} SUPERUSER; RESET ROLE; END$$;"
+    planted = gzip.decompress(dump.read_bytes()).replace(b"\nCREATE VIEW", f"\n{rise}\n\nCREATE VIEW".encode(), 1)
+    dump.write_bytes(gzip.compress(planted))
+    manifest = dump.with_name(f"{dump.name}.json")
+    said = json.loads(manifest.read_text())
+    said |= {"sha256": hashlib.sha256(dump.read_bytes()).hexdigest(), "bytes": dump.stat().st_size}
+    said["needs"]["owners"].append(way)
+    manifest.write_text(json.dumps(said))
+    cluster.drop_database(mine)
+    cluster.ask("postgres", "CREATE ROLE dba; GRANT postgres TO dba")
+    try:
+        done = host.restore("--into", mine, "--as-administrator", administrator(host))
+        assert done.returncode == 1 and f"{way}, who owns something in the dump" in done.stderr, done.stderr
+        assert cluster.ask("postgres", f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ROLE}'") == "f"
+        assert leftover_roles(host) == "" and mine not in databases(host)
+    finally:
+        cluster.ask("postgres", f"DROP ROLE dba; ALTER ROLE {ROLE} NOSUPERUSER")
 
 
 SPACED = f"""

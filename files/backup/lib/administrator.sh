@@ -90,6 +90,18 @@ schema_of() { # EXTENSION
     jq --raw-output --arg name "$1" '.needs.extensions[$name].schema // empty' "$file.json"
 }
 
+# Of the roles r: through it nobody becomes a superuser, or what can do as much. The manifest may be anybody's by now.
+readonly no_way_up_sql="NOT EXISTS (SELECT FROM pg_roles s WHERE pg_has_role(r.oid, s.oid, 'MEMBER') AND (s.rolsuper
+    OR s.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files')))"
+
+check_is_no_way_up() { # ROLE
+    local found
+    found=$(as_administrator postgres \
+        "SELECT count(*) FROM pg_roles r WHERE rolname = $(sql_text "$1") AND $no_way_up_sql")
+    [[ $found == 1 ]] || die "$1, who owns something in the dump, has a superuser's rights here: --no-owner loads it \
+without, --trust-dump with them"
+}
+
 # A role for this load alone: a member of the owners, and no superuser (with --trust-dump it is one).
 make_loader() { # DATABASE
     local owner password until power=''
@@ -104,6 +116,7 @@ PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
     mapfile -t -d $'\x1e' names < <(needed owners)
     for owner in "${names[@]}" "$(heir_in "$1")"; do
         [[ -n $owner ]] || continue
+        if (( ! trust_dump )); then check_is_no_way_up "$owner"; fi
         as_administrator postgres "GRANT $(sql_name "$owner") TO $(sql_name "$loader")" >/dev/null ||
             die "cannot make $loader a member of $owner: see the line above"
     done
@@ -202,8 +215,8 @@ let_loader_grant() { # DATABASE
         "$run_dir/owners.sql.acl")
     mapfile -t -d $'\x1e' names < <(needed roles)
     administrator_text "$1" >/dev/null <<SQL ||
-SELECT format('GRANT %I TO %I', rolname, $(sql_text "$loader")) FROM pg_roles
- WHERE NOT rolsuper AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}"))
+SELECT format('GRANT %I TO %I', rolname, $(sql_text "$loader")) FROM pg_roles r
+ WHERE $no_way_up_sql AND quote_ident(rolname) IN ($(sql_list "${grantors[@]}"))
    AND rolname IN ($(sql_list "${names[@]}"))
    AND NOT pg_has_role($(sql_text "$loader"), oid, 'MEMBER')
 \gexec
