@@ -299,6 +299,9 @@ def test_no_owner_that_a_manifest_names_makes_a_superuser_of_the_load(host: Host
         assert done.returncode == 1 and f"{way}, who owns something in the dump" in done.stderr, done.stderr
         assert cluster.ask("postgres", f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ROLE}'") == "f"
         assert leftover_roles(host) == "" and mine not in databases(host)
+        done = host.restore("--into", mine, "--as-administrator", administrator(host), "--no-owner")
+        assert done.returncode == 1 and "permission denied to set role" in done.stderr, done.stderr
+        assert cluster.ask("postgres", f"SELECT rolsuper FROM pg_roles WHERE rolname = '{ROLE}'") == "f"
     finally:
         cluster.ask("postgres", f"DROP ROLE dba; ALTER ROLE {ROLE} NOSUPERUSER")
 

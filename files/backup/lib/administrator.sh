@@ -105,7 +105,7 @@ without, --trust-dump with them"
 # A role for this load alone: a member of the owners, and no superuser (with --trust-dump it is one).
 make_loader() { # DATABASE
     local owner password until power=''
-    local -a names
+    local -a names=()
     loader=${app_name}_restore_$$
     password=$(od -A n -N 24 -t x1 /dev/urandom | tr -d ' \n')
     until=$(as_administrator postgres "SELECT now() + interval '2 days'")
@@ -113,7 +113,7 @@ make_loader() { # DATABASE
     as_administrator postgres "CREATE ROLE $(sql_name "$loader") LOGIN $power \
 PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
         die "cannot make the role $loader: see the line above"
-    mapfile -t -d $'\x1e' names < <(needed owners)
+    if [[ $owners == keep ]]; then mapfile -t -d $'\x1e' names < <(needed owners); fi
     for owner in "${names[@]}" "$(heir_in "$1")"; do
         [[ -n $owner ]] || continue
         if (( ! trust_dump )); then check_is_no_way_up "$owner"; fi
