@@ -105,4 +105,4 @@ def measured(count: int, of: str, to_do: str, command: list[str], environ: Mappi
 
 
 if __name__ == "__main__":
-    sys.exit(command.run("scale", "50 fakes and 2 hosts", main, FLEET.remove))
+    sys.exit(command.run("scale", f"{FAKES[0]} fakes and 2 hosts", main, FLEET.remove))
