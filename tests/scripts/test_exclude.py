@@ -114,6 +114,19 @@ def test_what_stays_keeps_what_it_needs_itself(host: Host) -> None:
     assert host.restore_test().returncode == 0
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("sign", ["x1e", "n", "t", "x1f"])
+def test_no_name_of_a_partition_becomes_an_option_of_pg_dump(host: Host, sign: str) -> None:
+    """The app names them; the backup user, who owns every dump, runs pg_dump."""
+    mark = host.backups / "m"
+    made(host, "data:public.events")
+    name = f'U&"e\\{ {"x1e": "001E", "n": "000A", "t": "0009", "x1f": "001F"}[sign] }--file={mark}"'
+    sql = f"CREATE TABLE {name} PARTITION OF events FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')"
+    host.cluster.psql(host.database, "--command", sql, user=ROLE)
+    assert host.backup().returncode == 0 and not mark.exists()
+    assert host.restore_test().returncode == 0
+
+
 def test_entry_that_names_nothing_is_told(host: Host) -> None:
     host.configure(backup_exclude=["table:public.nowhere", "schema:nowhere", "table:public.vide"])
     assert host.backup().returncode == 0

@@ -109,7 +109,8 @@ use_exclusions() {
     fi
     ask "SET backup.left_out = $(sql_text "$(excluded .roots)");"
     ask "SET backup.emptied = $(sql_text "$(excluded '.emptied | tojson')");"
-    mapfile -d $'\036' -t exclude_options < <(excluded '.options | map(. + "\u001e") | join("")' | head -c -1)
+    # Names are the app's to choose: each option ends with NUL, which no name has.
+    mapfile -d '' -t exclude_options < <(jq --join-output '.options[] | ., "\u0000"' "$run_dir/excluded.json")
     info "without $(excluded '.entries | join(", ")')"
 }
 
