@@ -109,6 +109,7 @@ class Host:
     def popen(
         self, script: str, *arguments: str, before: tuple[str, ...] = (), as_root: bool = False, **environment: str
     ) -> subprocess.Popen:
+        forget_dead_clocks()
         argv = [*before, f"./scripts/{script}", *arguments] if as_root else self.argv(script, *arguments, before=before)
         return subprocess.Popen(
             argv, cwd=self.app_dir, text=True,
@@ -238,6 +239,13 @@ def settings_below(directory: Path, **values: object) -> Settings:
     names = ("redis_password", "redis_operator_password", "postgres_backup_password")
     secrets = {name: SecretStr("unused") for name in names}
     return BelowDirectory(**{**secrets, **values})
+
+
+def forget_dead_clocks() -> None:
+    """A faketime that was killed leaves what it shares under its number; the next with that number would not start."""
+    for left in Path("/dev/shm").glob("*faketime_s*_*"):
+        if not Path(f"/proc/{left.name.rpartition('_')[2]}").exists():
+            left.unlink(missing_ok=True)
 
 
 def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:

@@ -94,11 +94,16 @@ schema_of() { # EXTENSION
 readonly no_way_up_sql="NOT EXISTS (SELECT FROM pg_roles s WHERE pg_has_role(r.oid, s.oid, 'MEMBER') AND (s.rolsuper
     OR s.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files')))"
 
-check_is_no_way_up() { # ROLE
+is_no_way_up() { # ROLE
     local found
     found=$(as_administrator postgres \
-        "SELECT count(*) FROM pg_roles r WHERE rolname = $(sql_text "$1") AND $no_way_up_sql")
-    [[ $found == 1 ]] || die "$1, who owns something in the dump, has a superuser's rights here: --no-owner loads it \
+        "SELECT count(*) FROM pg_roles r WHERE rolname = $(sql_text "$1") AND $no_way_up_sql") ||
+        die "cannot ask what $1 may become: see the line above"
+    [[ $found == 1 ]]
+}
+
+check_is_no_way_up() { # ROLE
+    is_no_way_up "$1" || die "$1, who owns something in the dump, has a superuser's rights here: --no-owner loads it \
 without, --trust-dump with them"
 }
 
