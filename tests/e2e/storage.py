@@ -79,7 +79,7 @@ def running(directory: Path) -> Iterator[str]:
         yield f"http://{address}:{port}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)  # it has much in memory
 
 
 @contextmanager
