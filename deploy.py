@@ -68,7 +68,7 @@ with one_host(host, state):
 
     roles = [role for role in ROLES if role in member.groups]
     if system.is_windows:
-        windows_record(settings=settings, roles=roles)
+        windows_record(settings=settings, roles=roles, environment=environment)
         if "redis" in member.groups:
             windows_redis()
         if "app" in member.groups:

@@ -25,7 +25,7 @@ stand above it here (`tests/unit/test_map.py`):
                      backups that run by themselves, and what they say of themselves
     vault        keys sources facts offline transfer recovery storage layout operations preflight role
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
-    windows      acl task snippets lock facts operations layout checks role
+    windows      acl task snippets lock facts removal operations layout checks undo preflight role
                      the same subjects on a Windows host
     commands     table choice hooks verify secrets keys recover deploy plan health status pictures since report unlock
                  render remove known_hosts settings
