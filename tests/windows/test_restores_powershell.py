@@ -168,11 +168,12 @@ MADE = {
     "latin": "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
 }
 SET = [
-    'ALTER DATABASE {db} SET search_path = "$user", public, autre',
+    'ALTER DATABASE {db} SET search_path = "$user", public, \'\', "{e}clair", "a "" b, c"',
+    "ALTER DATABASE {db} SET client_encoding = 'LATIN1'",
     "ALTER DATABASE {db} SET TimeZone = 'Asia/Tokyo'",
     "ALTER DATABASE {db} SET default_transaction_read_only = on",
     "ALTER DATABASE {db} SET standard_conforming_strings = off",
-    f"ALTER ROLE {ROLE} IN DATABASE {{db}} SET statement_timeout = '5min'",
+    f"ALTER ROLE {ROLE} IN DATABASE {{db}} SET statement_timeout = '1ms'",
     "COMMENT ON DATABASE {db} IS '2026-11-26T02:00:00'",
     "ALTER DATABASE {db} CONNECTION LIMIT 7",
     "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
@@ -187,9 +188,12 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
     cluster = host.cluster
     cluster.ask("postgres", f"CREATE DATABASE {name} TEMPLATE template0 OWNER {ROLE} {MADE[name]}")
     try:
-        cluster.ask(name, f"CREATE TABLE t AS SELECT 1 AS i; ALTER TABLE t OWNER TO {ROLE}")
+        row = "Łukasz, 5 €" if name == "french" else "Zoé"
+        cluster.ask(name, f"CREATE TABLE t AS SELECT '{row}'::text AS who; ALTER TABLE t OWNER TO {ROLE}")
+        rows = "SELECT md5(who) FROM public.t"
+        held = cluster.ask(name, rows)
         for sql in SET:
-            cluster.ask("postgres", sql.format(db=name))
+            cluster.ask("postgres", sql.format(db=name, e="É" if name == "french" else "E"))
         was = cluster.ask("postgres", f"{PROPERTIES} '{name}'")
         host.write(postgres_database=name)
         assert host.run("backup-database.ps1").returncode == GOOD
@@ -197,9 +201,10 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
         done = host.run("restore-database.ps1", "-Into", name)
         assert done.returncode == GOOD and "lacks" not in done.stderr, done.stderr
         assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was
+        assert cluster.ask(name, rows) == held
         done = host.run("restore-database.ps1", "-Into", name, "-Overwrite", name)
         assert done.returncode == GOOD, done.stderr
-        assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was
+        assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was and cluster.ask(name, rows) == held
     finally:
         cluster.drop_database(name)
 

@@ -73,8 +73,12 @@ function Set-Property([string]$What, [string]$Sql) {
     try { $null = Invoke-Sql $AppName $Sql } catch { $script:NotSet += $What }
 }
 
-# Before its rows are loaded: a constraint may hang on them, on TimeZone say. A value never becomes SQL: it is set, and
-# taken from there.
+# What pg_dumpall sets element by element (variable_is_guc_list_quote in its dumputils.c).
+$Lists = @('local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries',
+    'temp_tablespaces', 'unix_socket_directories')
+
+# Before its rows are loaded: a constraint may hang on them, on TimeZone say. A list is set, and taken from there; no other
+# setting is, for it would hold for the statement that sets it: a timeout, say.
 function Set-Settings([string]$Database, $Properties) {
     if (-not $Properties) { return }
     foreach ($each in @($Properties.settings)) {
@@ -86,8 +90,12 @@ function Set-Settings([string]$Database, $Properties) {
             $what += " of $($each.role)"
         }
         $quoted = @($name.Split('.') | ForEach-Object { ConvertTo-SqlName $_ }) -join '.'
-        $set = "set_config($(ConvertTo-SqlText $name), $(ConvertTo-SqlText $value), false)"
-        Set-Property $what "BEGIN; SELECT $set; ALTER $place SET $quoted FROM CURRENT; COMMIT"
+        if ($Lists -contains $name) {
+            $set = "set_config($(ConvertTo-SqlText $name), $(ConvertTo-SqlText $value), false)"
+            Set-Property $what "BEGIN; SELECT $set; ALTER $place SET $quoted FROM CURRENT; COMMIT"
+        } else {
+            Set-Property $what "ALTER $place SET $quoted TO $(ConvertTo-SqlText $value)"
+        }
     }
 }
 
