@@ -155,6 +155,7 @@ export async function check(name: LimiterName, identifier: string): Promise<Rate
 /** Several limits at once, such as the address' and the account's: who is refused by one takes nothing from another. */
 export async function checkRateLimits(identifiers: Partial<Record<LimiterName, string>>): Promise<RateLimitResult> {
   const asked = Object.entries(identifiers) as [LimiterName, string][];
+  if (asked.length === 0) throw new TypeError('checkRateLimits: no limit is named, as in { login: address }');
   const results = await Promise.all(asked.map(([name, identifier]) => check(name, identifier)));
   const strictest = results.reduce((a, b) => {
     if (a.allowed !== b.allowed) return a.allowed ? b : a;

@@ -86,6 +86,11 @@ def test_who_is_refused_by_one_of_two_limits_takes_nothing_from_the_other(proces
     assert app.run("return limiter.checkLoginRateLimit('192.0.2.1')")["remaining"] == 1
 
 
+def test_no_limit_at_all_is_a_fault_of_the_caller_and_lets_nobody_in(process: Callable[..., Node]):
+    told = process().run("return limiter.checkRateLimits({}).catch((fault) => fault.message)")
+    assert told == "checkRateLimits: no limit is named, as in { login: address }"
+
+
 def test_names_can_count_without_case_and_blanks(process: Callable[..., Node]):
     app = process(rate_limits_ignore_case=["account"])
     spelled = json.dumps(["Jean@Example.FR", " jean@example.fr", "JEAN\uff20example.fr", "jean@example.fr"])
