@@ -220,6 +220,7 @@ def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -
     """
     access = acl.Private(() if reader is None else (reader,))
     there = paths_now(path).get(path)
+    _content_told(File(path, b"", access), there)  # what is no file, or leads elsewhere, is not even read
     text = _read_text(path) if there else ""
     ending = "\r\n" if "\r\n" in text else "\n"
     plain = text.replace("\r\n", "\n")
@@ -282,7 +283,11 @@ def _sid(account: str) -> str:
 def _read_text(path: str) -> str:
     # Not a fact: pyinfra prints what a fact returns (-vvv), and this holds passwords.
     content = io.BytesIO()
-    if not host.get_file(path, content):
+    try:
+        is_read = host.get_file(path, content)
+    except OSError as error:
+        raise OperationError(f"{path} cannot be read: {error}") from None
+    if not is_read:
         raise OperationError(f"{path} cannot be read")
     try:
         return content.getvalue().decode("utf-8-sig")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -221,6 +224,22 @@ def test_what_the_role_may_not_set_is_named_without_its_value(host: Host):
     host.cluster.ask("postgres", f"ALTER ROLE {ROLE} SUPERUSER")
     assert host.run("restore-database.ps1", "-Into", "there").returncode == GOOD
     assert host.cluster.ask("there", "SHOW app.key") == "it's \\ a secret"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("damage", [{}, {"connection_limit": "many", "encoding": "UTF8"}])
+def test_damaged_properties_are_said_with_their_file_before_anything_is_made(host: Host, damage: dict[str, str]):
+    path = Path(dumped(host))
+    whole = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "properties": damage,
+    }
+    whole["dump_bytes"] = len(gzip.decompress(path.read_bytes()))
+    Path(f"{path}.json").write_text(json.dumps(whole))
+    done = host.run("restore-database.ps1", "-Into", "there", "-NoOwner", "-From", str(path))
+    assert done.returncode == FAILED and f"its manifest {path}.json is damaged" in done.stderr, done.stderr
+    assert "there" not in host.cluster.databases()
 
 
 def test_a_locale_that_the_server_lacks_is_said_and_done_without(host: Host):

@@ -31,8 +31,27 @@ function Read-Properties([string]$Psql) {
 # Of the dump that is restored; nothing where its manifest has none.
 function Get-Properties([string]$Path) {
     $noted = Read-Manifest $Path
-    if (-not (Test-Noted $noted 'properties')) { return $null }
-    return $noted.properties
+    if (-not (Test-Noted $noted 'properties') -or $null -eq $noted.properties) { return $null }
+    if (Test-Properties $noted.properties) { return $noted.properties }
+    Stop-Run ("its manifest $Path.json is damaged, in what was set on the database itself; the dump is as it was made:" +
+        ' remove that file to use the dump without it, or take another dump')
+}
+
+function Test-Properties($Found) {
+    $names = 'encoding', 'collate', 'ctype', 'provider', 'locale', 'connection_limit', 'comment', 'settings', 'grants'
+    if (-not (Test-All @($Found) $names)) { return $false }
+    if ("$($Found.encoding)" -cnotmatch '^\w+$' -or "$($Found.connection_limit)" -notmatch '^-?\d{1,9}$') { return $false }
+    return (Test-All @($Found.settings) ('role', 'setting')) -and (Test-All @($Found.grants) ('what', 'again', 'to'))
+}
+
+# Whether each of these has something of all these names.
+function Test-All($Each, [string[]]$Names) {
+    foreach ($one in $Each) {
+        foreach ($name in $Names) {
+            if ($null -ne $one -and -not (Test-Noted $one $name)) { return $false }
+        }
+    }
+    return $true
 }
 
 # How the dumped database was made.
