@@ -227,13 +227,12 @@ def test_what_the_role_may_not_set_is_named_without_its_value(host: Host):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("damage", [{}, {"connection_limit": "many", "encoding": "UTF8"}])
-def test_damaged_properties_are_said_with_their_file_before_anything_is_made(host: Host, damage: dict[str, str]):
+def test_damaged_properties_are_said_with_their_file_before_anything_is_made(host: Host):
     path = Path(dumped(host))
     whole = {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
-        "properties": damage,
+        "properties": {},
     }
     whole["dump_bytes"] = len(gzip.decompress(path.read_bytes()))
     Path(f"{path}.json").write_text(json.dumps(whole))
