@@ -77,6 +77,9 @@ def main() -> int:
     except (InventoryError, SecretError) as error:
         print(line(f"error: {error}"), file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a directory of somebody else's
+        print(line(f"error: {error.filename or 'what is printed'}: {error.strerror or error}"), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again, it continues from here", file=sys.stderr)
         return 130

@@ -37,6 +37,12 @@ def look_up_no_source() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process at once. Nothing may be left for `atexit` to do."""
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # who reads has seen enough
+    except OSError as error:
+        print(f"error: what is printed: {error.strerror}", file=sys.stderr)
+        code = code or 1
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,7 @@
 """How the hosts are reached: a generated key, known_hosts taken from the hosts themselves, one ssh_config."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,8 +63,8 @@ def config(addresses: dict[str, str], state: Path) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Return a path as ssh_config takes it: in quotes where it holds a space."""
-    return f'"{path}"' if " " in str(path) else str(path)
+    """Return a path as OpenSSH and paramiko take it from an ssh_config: in quotes where it is more than a word."""
+    return str(path) if re.fullmatch(r"[\w./-]+", str(path)) else f'"{path}"'
 
 
 def close_connections(name: str) -> None:

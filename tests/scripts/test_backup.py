@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import PASSWORD, fingerprint
+from .cluster import PASSWORD, bin_dir, fingerprint
 from .host import Host, process_of, processes
 from .test_faults import half_way
 from .unprivileged import AS_ROOT, USER
@@ -88,7 +88,7 @@ def test_dump_is_the_same_whichever_compressor_is_there(host: Host, compressor: 
     for path in os.scandir("/usr/bin"):
         if path.name not in wanted or path.name == compressor:
             (tools / path.name).symlink_to(path.path)
-    dump = host.good_backup(PATH=f"{tools}")
+    dump = host.good_backup(PATH=f"{bin_dir()}:{tools}")
     assert "PostgreSQL database dump complete" in gzip.decompress(dump.read_bytes()).decode()
 
 

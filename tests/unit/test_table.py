@@ -46,3 +46,11 @@ def test_the_console_script_ends_with_the_documented_codes(words: list[str], cod
     script = Path(sys.executable).with_name("provision")
     done = subprocess.run([script, *words], capture_output=True, text=True)
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("command", ["settings", "plan"])
+def test_output_that_nothing_takes_is_told_and_no_traceback(command: str) -> None:
+    script = Path(sys.executable).with_name("provision")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([script, command, "--env", "nope"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr, done.stderr

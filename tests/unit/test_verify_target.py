@@ -10,7 +10,7 @@ import pytest
 
 from provision.engine.inventory import Member
 from provision.settings import Settings
-from tests.verify.target import Target
+from tests.verify.target import Target, ssh_config
 
 ValidSettings = Callable[..., Settings]
 
@@ -69,3 +69,25 @@ def test_host_without_an_answer_fails_one_check_and_the_others_are_not_made(
 def test_what_a_host_says_is_shown_in_the_sentence(here: Target) -> None:
     with pytest.raises(pytest.fail.Exception, match=r"@local: .*\\x1b\[2J\\u202e"):
         here.text("printf '\\033[2J\\342\\200\\256' >&2; exit 1")
+
+
+PLACES = ("plain", "My Documents", "it's mine", 'so "called"', "50% done", "back\\slash", "a[b]*?")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_ssh_reads_every_path_as_it_is_wherever_the_clone_lies(
+    place: str, settings_of: ValidSettings, tmp_path: Path
+) -> None:
+    home = tmp_path / place
+    home.mkdir()
+    (home / "config").write_text("Host *\n  Ciphers aes256-ctr\n")
+    data = {"ssh_hostname": "fe80::1%eth0", "ssh_user": "o'brien", "ssh_port": 2222, "ssh_key": f"{home}/key",
+            "ssh_known_hosts_file": f"{home}/known", "ssh_config_file": f"{home}/config"}  # fmt: skip
+    config = tmp_path / "made"
+    config.write_text(ssh_config([Member("db1", (), settings_of(), data)], home))
+    done = subprocess.run(["ssh", "-G", "-F", config, "db1"], capture_output=True, text=True)
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert said["identityfile"].replace("%%", "%") == f"{home}/key", done.stderr
+    assert said["userknownhostsfile"].replace("%%", "%").replace("\\\\", "\\") == f"{home}/known"
+    assert said["controlpath"].startswith(str(home)) and said["ciphers"] == "aes256-ctr"
+    assert (said["hostname"], said["user"], said["port"]) == ("fe80::1%eth0", "o'brien", "2222")

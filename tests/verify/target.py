@@ -161,14 +161,26 @@ def ssh_config(members: list[Member], directory: Path) -> str:
             # A name that is only the host's own is what ssh_config's HostName may replace.
             if data.get(key) not in (None, "", member.name):
                 value = PROJECT / Path(data[key]).expanduser() if key.endswith(("_key", "_file")) else data[key]
-                lines.append(f"    {option} {value}")
-    lines += ["Host *", "    BatchMode yes", "    ControlMaster auto", f"    ControlPath {directory}/%C"]
+                text = str(value) if option == "User" else str(value).replace("%", "%%")  # elsewhere % begins a token
+                lines.append(f"    {option} {_word(text)}")
+    sockets = str(directory).replace("%", "%%") + "/%C"
+    lines += ["Host *", "    BatchMode yes", "    ControlMaster auto", f"    ControlPath {_word(sockets)}"]
     lines += ["    ControlPersist 60s", "    ConnectTimeout 10", "    ServerAliveCountMax 3"]
     # One file for all: the inventory's own (else the person's, which pyinfra reads too) comes last, because in
     # ssh_config the first value wins.
     named = {member.data.get("ssh_config_file") or "~/.ssh/config" for member in members}
     files = {str(PROJECT / Path(name).expanduser()) for name in named}
-    return "\n".join([*lines, *(f"Include {file}" for file in sorted(files))]) + "\n"
+    return "\n".join([*lines, *(f"Include {_word(_literally(file))}" for file in sorted(files))]) + "\n"
+
+
+def _word(text: str) -> str:
+    """One argument of ssh_config(5), whatever is in it: a clone may lie below `My Documents`, or `it's mine`."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _literally(file: str) -> str:
+    """As glob(7) matches this file alone."""
+    return re.sub(r"([][*?\\])", r"\\\1", file)
 
 
 _OPTIONS = {
