@@ -278,6 +278,28 @@ def test_no_property_of_a_database_becomes_a_statement_of_its_own(host: Host, ma
 
 
 @pytest.mark.fault
+def test_no_setting_that_names_code_is_set_unless_the_dump_is_trusted(host: Host, may_create: Host) -> None:  # noqa: F811
+    """Each session would load it, an administrator's too; and the file lies with the dump, its own user's."""
+    cluster, mine, dump = host.cluster, host.database, host.good_backup()
+    beside = dump.with_name(f"{dump.name}.properties.json")
+    names = ("Dynamic_Library_Path", "dynamic_library_path\0", "session_preload_libraries", "plperl.on_plperl_init")
+    settings = [{"name": name, "value": "/tmp/planted", "role": None} for name in names]
+    settings += [{"name": "session_preload_libraries", "value": "auto_explain", "role": ROLE}]
+    settings += [{"name": "plpgsql.extra_warnings", "value": "none", "role": None}]
+    beside.write_text(json.dumps({**json.loads(beside.read_text()), "settings": settings}))
+    told = "SELECT string_agg(unnest, ' ' ORDER BY unnest) FROM pg_db_role_setting, pg_database d, unnest(setconfig)"
+    told += f" WHERE setdatabase = d.oid AND datname = '{mine}'"
+    for trust, has in (([], 2), (["--trust-dump"], 5)):
+        cluster.drop_database(mine)
+        done = host.restore("--into", mine, "--as-administrator", administrator(host), *trust)
+        found = cluster.ask("postgres", told)
+        assert done.returncode == 0 and found.count("=") == has, (found, done.stderr)
+        assert "session_preload_libraries=auto_explain" in found and "plpgsql.extra_warnings=none" in found
+        assert ("which names code" in done.stderr) is not bool(trust), done.stderr
+    cluster.drop_database(mine)
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "way", ["postgres", "dba", "pg_execute_server_program"], ids=["superuser", "member of one", "as good as one"]
 )

@@ -89,14 +89,17 @@ readonly creation_program="$quoting"'
 
 # What cannot be set by this role is named, one by one. A setting's value goes into no message.
 apply_properties() { # DATABASE
-    local what sql failed=''
+    local what sql failed='' distrusted=''
     [[ -e $file.json && -e $file.properties.json ]] || return 0
     tell_other_sorting "$1"
     while IFS= read -r -d '' what && IFS= read -r -d '' sql; do
-        if ! printf '%s;\n' "$sql" | run_text_as_maker; then failed+="${failed:+, }$what"; fi
-    done < <(jq --join-output --arg database "$1" --slurpfile manifest "$file.json" "$properties_program" \
-        "$file.properties.json")
+        if [[ -z $sql ]]; then distrusted+="${distrusted:+, }$what"
+        elif ! printf '%s;\n' "$sql" | run_text_as_maker; then failed+="${failed:+, }$what"; fi
+    done < <(jq --join-output --arg database "$1" --arg trusted "$trust_dump" --slurpfile manifest "$file.json" \
+        "$properties_program" "$file.properties.json")
     [[ -z $failed ]] || warn "$1 lacks of what was set on it: $failed: an administrator can set that"
+    [[ -z $distrusted ]] || warn "$1 lacks of what was set on it: $distrusted, which names code \
+that its sessions would run: --trust-dump sets it"
 }
 
 # What is done, and the statements for it, from another database: what is set on this one would hold for them as well.
@@ -111,10 +114,15 @@ readonly properties_program="$quoting"'
     def set_to: if .name | IN("local_preload_libraries", "search_path", "session_preload_libraries",
         "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories")
       then .value | elements else .value | text end;
+    # With such a value every session there, an administrator of the server at work in it too, runs code of a file.
+    def names_code: (.name | gsub("\u0000"; "") | ascii_downcase) as $name
+      | ($name | IN("dynamic_library_path", "extension_control_path") or test("^pl(?!pgsql)[^.]*\\."))
+        or ($name | endswith("_preload_libraries")) and (.value | contains("/"));
     ($database | name) as $db | [
       (.settings[] | pair("the setting \(.name)" + (if .role then " of \(.role)" else "" end);
-        "ALTER " + (if .role then "ROLE \(.role | name) IN DATABASE \($db)" else "DATABASE \($db)" end)
-        + " SET \(.name | split(".") | map(name) | join(".")) TO \(set_to)")),
+        if names_code and $trusted == "0" then "" else
+          "ALTER " + (if .role then "ROLE \(.role | name) IN DATABASE \($db)" else "DATABASE \($db)" end)
+          + " SET \(.name | split(".") | map(name) | join(".")) TO \(set_to)" end)),
       (.comment // empty | pair("its comment"; "COMMENT ON DATABASE \($db) IS \(text)")),
       (if .grants then pair("the grants on it"; "REVOKE ALL ON DATABASE \($db) FROM PUBLIC"),
         (.grants[] | select(.what | test("^[A-Z]+$"))
