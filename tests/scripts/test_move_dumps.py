@@ -208,14 +208,17 @@ def test_what_is_no_dump_of_ours_stays_and_is_told(host: Host, moved_to: Callabl
 def test_no_link_is_followed(host: Host, moved_to: Callable[[str], Moving]) -> None:
     secret = host.directory / "somebody-elses"
     secret.write_text("a secret")
+    outside = host.directory / "medaction_2026-06-16_02-00-00.sql.gz"
+    outside.write_text("outside")
+    for path in (secret, outside):  # the backup user's own, or it could do them no harm
+        give_to_user(path)
     plant(host)
     (host.backups / "medaction_2026-06-15_02-00-00.sql.gz").symlink_to(secret)
     shutil.rmtree(host.backups / "weekly")
     (host.backups / "weekly").symlink_to(host.directory)
-    (host.directory / "medaction_2026-06-16_02-00-00.sql.gz").write_text("outside")
     moving = moved_to("here")
     assert moving.run().returncode == 3
-    assert secret.read_text() == "a secret" and (host.directory / "medaction_2026-06-16_02-00-00.sql.gz").exists()
+    assert (secret.read_text(), outside.read_text()) == ("a secret", "outside")
     assert not [name for name in ("15", "16") if [*moving.new.rglob(f"medaction_2026-06-{name}*")]]
 
 
