@@ -5,6 +5,7 @@ The server is a process of its own that speaks SSH: it can be paused as a host c
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -72,6 +73,47 @@ def test_what_a_host_says_comes_as_it_always_did(connect: Callable[[], Host]) ->
     host = connect()
     assert said(host, "echo out; echo err >&2; exit 3")[0] is False
     assert said(host, "echo out") == (True, "out") and host.get_fact(Greeting) == "hello"
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_a_byte_that_is_no_text_ends_no_output(where: str, connect: Callable[[], Host], capsys) -> None:
+    assert said(connect(), f"printf 'before\\n\\377 caf\\303\\251\\nafter\\n'{where}") == (
+        True, "before\n\ufffd café\nafter"
+    )  # fmt: skip
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stage", "end"), [(StateStage.Prepare, "raised"), (StateStage.Execute, "failed")], ids=["before", "after"]
+)
+def test_a_sudo_that_wants_a_password_is_one_sentence(
+    stage: StateStage, end: str, connect: Callable[[], Host], tmp_path: Path, capsys
+) -> None:
+    host = connect()
+    host.state.current_stage = stage
+    wants = StringCommand("echo 'sudo: a password is required' >&2; exit 1")
+    sentence = r"app1: .*: sudo wants a password there: let the user do without \(NOPASSWD"
+    if end == "raised":
+        with pytest.raises(reach.HostLostError, match=sentence):
+            host.run_shell_command(wants)
+    else:
+        status, output = host.run_shell_command(wants)
+        assert not status and re.match(sentence, output.output)
+    assert reach.why_lost(host) == reach.SUDO, "status says so, too"
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["there is none", "no key"])
+def test_a_key_file_that_cannot_be_used_is_one_sentence(
+    kind: str, connect: Callable[[], Host], tmp_path: Path, capsys, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "key").unlink()
+    if kind == "no key":
+        (tmp_path / "key").write_text("rubbish")
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        connect()
+    assert f"{tmp_path}/key" in caplog.text + capsys.readouterr().err
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_paused_host_is_given_up_and_asked_no_more(connect: Callable[[], Host], port) -> None:
