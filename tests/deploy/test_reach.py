@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyinfra
 import pytest
 from paramiko import SSHException
 from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand
@@ -108,16 +109,17 @@ def test_a_sudo_that_wants_a_password_is_one_sentence(
     [
         ({"ssh_key": "/nowhere/key"}, "No such private key file: /nowhere/key"),
         ({"ssh_key": "rubbish"}, "Invalid private key file: .*/rubbish"),
-        ({"ssh_key": "locked"}, "Private key file (.*) is encrypted, set ssh_key_password to use this key"),
+        ({"ssh_key": "locked"}, "/locked is encrypted: give ssh_key_password"),
         ({"ssh_key": "", "ssh_password": "zq-wrong"}, "Authentication error .username=root"),
         ({"ssh_port": 1}, "Unable to connect to port 1 on 127.0.0.1"),
     ],
     ids=["no key", "rubbish", "locked key", "password", "port"],
 )
 def test_a_way_in_that_there_is_not_is_one_sentence(
-    changed: dict[str, object], told: str, connect: Callable[..., Host], tmp_path: Path,
+    changed: dict[str, object], told: str, connect: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
+    monkeypatch.setattr(pyinfra, "is_cli", True)  # as in a run of ours: it would ask for a password
     (tmp_path / "rubbish").write_text("rubbish")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "locked", "-f", tmp_path / "locked"], check=True)
     if (tmp_path / str(changed.get("ssh_key"))).is_file():
