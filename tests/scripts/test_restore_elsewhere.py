@@ -287,9 +287,9 @@ def test_no_property_of_a_database_becomes_a_statement_of_its_own(host: Host, ma
             manifest.write_text(json.dumps(said))
             beside.write_text(json.dumps({**json.loads(beside.read_text()), "grants": [{"what": what, "to": None}]}))
         cluster.drop_database(mine)
-        host.restore("--into", mine, "--as-administrator", administrator(host))
+        done = host.restore("--into", mine, "--as-administrator", administrator(host))
         assert cluster.ask("postgres", super_) == "f" and not mark.exists()
-        assert cluster.ask("postgres", told) == was
+        assert cluster.ask("postgres", told) == was, done.stderr
 
 
 @pytest.mark.fault
