@@ -8,8 +8,8 @@ Host            facts and operations reach a host by `connect`, `run_shell_comma
 SSHClient       the SSH connector makes its client by this name of its module
 read_buffer     reads a command's output, by this name of `connectors.util`, and decodes it strictly: one byte that is
                 no UTF-8 ends the output there, in a traceback, and the command has succeeded
-getpass         asks by this name of `connectors.util` for the password that sudo wants, by that of `connectors.ssh_util`
-                for the one that a private key wants, and fails without a terminal
+getpass         asks by this name of `connectors.util` for the password that sudo wants, by that of
+                `connectors.ssh_util` for the one that a private key wants, and fails without a terminal
 transport       a command's output comes by `recv` and `recv_stderr` of a channel of `open_session`; whoever reads or
                 waits is woken when the transport closes. sshd answers a global request that it does not know, and a
                 paused host's kernel acknowledges every packet: only an answer tells that somebody is there
@@ -216,9 +216,7 @@ def _connecting(connect: Callable[..., None]) -> Callable[..., None]:
             return
         except PasswordWantedError:
             key = shown(str(host.data.get("ssh_key")))
-            logger.error(
-                f"{host.print_prefix}cannot be connected to: {key} is encrypted: give ssh_key_password, or an agent"
-            )
+            logger.error(f"{host.print_prefix}cannot be connected to: {key} is encrypted: give ssh_key_password")
             return
         if connected is not _LATE:
             _take_line(host)

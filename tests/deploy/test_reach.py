@@ -116,8 +116,8 @@ def test_a_sudo_that_wants_a_password_is_one_sentence(
     ids=["no key", "rubbish", "locked key", "password", "port"],
 )
 def test_a_way_in_that_there_is_not_is_one_sentence(
-    changed: dict[str, object], told: str, connect: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+    changed: dict[str, object], told: str, connect: Callable[..., Host], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(pyinfra, "is_cli", True)  # as in a run of ours: it would ask for a password
     (tmp_path / "rubbish").write_text("rubbish")
