@@ -76,8 +76,7 @@ def watched() -> None:
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     ssh.SSHClient = Client  # type: ignore[misc]
     util.read_buffer = _leniently(util.read_buffer)
-    for module in (util, ssh_util):
-        module.getpass = _at_a_terminal(module.getpass)
+    util.getpass, ssh_util.getpass = _at_a_terminal(util.getpass), _at_a_terminal(ssh_util.getpass)
     Host.connect = _connecting(Host.connect)  # type: ignore[method-assign]
     Host.get_fact = _asking(Host.get_fact)  # type: ignore[method-assign]
     for name in ("run_shell_command", "put_file", "get_file"):
