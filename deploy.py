@@ -30,13 +30,17 @@ from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors, require_recipients
 from provision.vault.role import first_fetch, offsite, push_outbox, push_store, vault, vault_keys
 from provision.windows.facts import Knocks as WindowsKnocks
+from provision.windows.lock import locked as windows_locked
 from provision.windows.role import windows_app, windows_backup, windows_record, windows_redis
 
 with one_host(host, state):
     member = member_of(host, state)
     settings = member.settings
     system = platform(host)
-    locked(host)
+    if system.is_windows:
+        windows_locked(host)
+    else:
+        locked(host)
     environment, members = inventory.environment_of(host.groups), all_members()
     if not system.is_windows:
         others = neighbours(host, settings, environment, member.groups)
@@ -64,7 +68,7 @@ with one_host(host, state):
 
     roles = [role for role in ROLES if role in member.groups]
     if system.is_windows:
-        windows_record(settings=settings, roles=roles)
+        windows_record(settings=settings, roles=roles, environment=environment)
         if "redis" in member.groups:
             windows_redis()
         if "app" in member.groups:

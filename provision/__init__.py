@@ -9,7 +9,7 @@ stand above it here (`tests/unit/test_map.py`):
                  backup vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
     engine       interrupt private inside speed shown hostkeys reach kept facts changes claims inventory
-                 run preflight
+                 run preflight lock
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users units system tunnel lock preflight
                      what every Debian host has; knows no subject
@@ -25,7 +25,7 @@ stand above it here (`tests/unit/test_map.py`):
                      backups that run by themselves, and what they say of themselves
     vault        keys sources facts offline transfer recovery storage layout operations preflight role
                      copies that outlive the backup host: encrypted there, fetched, proven and signed elsewhere
-    windows      acl task snippets facts operations layout checks role
+    windows      acl task snippets lock facts removal operations layout checks undo preflight role
                      the same subjects on a Windows host
     commands     table choice hooks verify secrets keys recover deploy plan health status pictures since report unlock
                  render remove known_hosts settings

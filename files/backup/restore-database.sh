@@ -294,6 +294,7 @@ tell_what_was_left_out() {
 prepare_target() { # DATABASE, or none where it is yet to be made
     step=check
     if [[ -n $administrator ]]; then check_administrator; fi
+    tell_older_server "${1:-postgres}"
     if (( with_roles )); then make_roles; fi
     check_target "$1"
     step=restore

@@ -202,6 +202,8 @@ function Get-DumpArguments {
     return @(
         '--no-password', '--format=plain', "--lock-wait-timeout=${LockWaitSeconds}s", '--file=dump.sql',
         "--dbname=service=$AppName"
+        # Not in what a role or the database sets for its sessions, which may lack a letter that is stored.
+        if ($script:Properties) { "--encoding=$($script:Properties.encoding)" }
     )
 }
 

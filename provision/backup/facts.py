@@ -32,9 +32,11 @@ class BackupsDue(Fact[dict[str, str]]):
 
     @override
     def command(self, script: str, backup_dir: str) -> StringCommand:
-        # One that somebody has broken says nothing, which must not keep a deploy from mending it.
+        # One that somebody has broken says nothing, which must not keep a deploy from mending it. Before a deploy that
+        # changes backup_dir it speaks of the former one.
         return asked(
-            "if [ -x", QuoteString(script), "]; then", QuoteString(script), "--overdue 2>/dev/null || true;",
+            "if [ -x", QuoteString(script), "] && find", QuoteString(backup_dir), "-maxdepth 2 -name '*_[0-9]*'",
+            "2>/dev/null | grep -q .; then", QuoteString(script), "--overdue 2>/dev/null || true;",
             "else printf '%s\\t%s\\n' daily", QuoteString(f"{backup_dir} holds no backup yet"), "; fi",
         )  # fmt: skip
 
@@ -96,6 +98,31 @@ class RoomForTests(Fact[dict[str, tuple[int, int]]]):
     def read(self, lines: list[str]) -> dict[str, tuple[int, int]]:
         told = (line.split(" ", 2) for line in lines)
         return {name: (int(free), int(needed)) for free, needed, name in told}
+
+
+class DumpsIn(Fact[tuple[int, int]]):
+    """Given a directory of dumps and the app's name, return how many dumps lie there, in all tiers, and their bytes."""
+
+    @override
+    def command(self, directory: str, app_name: str) -> StringCommand:
+        stamp = "[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}"
+        names = rf".*/{re.escape(app_name)}(-[^/]+)?_{stamp}\.(sql\.gz|sql\.zst|dump|dir)"
+        # A dump of two tiers has two names.
+        return asked(
+            "find", QuoteString(directory), "-maxdepth 2 -regextype posix-extended -regex", QuoteString(names),
+            "-printf '%f\\n' 2>/dev/null | sort -u | wc -l; du -s -B1 --", QuoteString(directory),
+            "2>/dev/null | cut -f 1; true",
+        )  # fmt: skip
+
+    @staticmethod
+    @override
+    def default() -> tuple[int, int]:
+        return 0, 0
+
+    @override
+    def read(self, lines: list[str]) -> tuple[int, int]:
+        dumps, used = [*lines, "0", "0"][:2]
+        return int(dumps), int(used)
 
 
 @dataclass(frozen=True)

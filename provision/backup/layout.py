@@ -10,7 +10,7 @@ from provision.settings.render import FILES, plain, render
 
 # The handbook's names, and what a person finds behind them.
 _HANDBOOKS = ("backup-database.sh", "restore-database.sh", "setup-cron.sh")
-_PROGRAMS = (*_HANDBOOKS, "restore-test.sh")
+_PROGRAMS = (*_HANDBOOKS, "restore-test.sh", "move-dumps.sh")
 _FOR_CONTAINERS = ("call-test-container.sh", "postgres-in-container.sh", "serve-test-container.sh")
 
 

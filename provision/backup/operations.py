@@ -9,9 +9,12 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
 
 from provision.backup import layout
-from provision.backup.facts import BackupsDue, OtherBackups
+from provision.backup.facts import BackupsDue, DumpsIn, OtherBackups
 from provision.engine.changes import note, warn
+from provision.engine.claims import claims
 from provision.engine.reach import LONG
+from provision.record import layout as record
+from provision.record.operations import former_data
 from provision.settings import Settings
 
 
@@ -19,6 +22,35 @@ def tell_of_others(settings: Settings) -> None:
     """Whoever comes from the handbook has its lines in a crontab, which would go on beside ours: theirs to take out."""
     for other in host.get_fact(OtherBackups, app_name=settings.app_name):
         warn(host, other.sentence)
+
+
+def tell_of_former_directory(settings: Settings) -> None:
+    """Dumps that lie where `backup_dir` was before are moved by one command, of a program that a deploy puts there."""
+    for directory in former_data("backup", path=record.path(settings), journal=record.journal(settings)):
+        dumps, used = host.get_fact(DumpsIn, directory=directory, app_name=settings.app_name)
+        if dumps:
+            claims().explained.add(directory)
+            place, program = shlex.quote(directory), layout.program(settings, "move-dumps.sh")
+            warn(
+                host,
+                f"{directory} was backup_dir before, and {dumps} dump(s) lie there ({used / 1e9:.1f} GB) which nothing"
+                f" looks at any more. After the deploy, as root of this host: `{program} {place} &&"
+                f" rmdir {place}` moves them to {settings.backup_dir}",
+            )
+
+
+def tell_of_tiers_turned_off(settings: Settings) -> None:
+    """What a tier that is kept no more has left is removed by nobody: no run prunes it."""
+    days = {"monthly": settings.backup_monthly_retention_days, "yearly": settings.backup_yearly_retention_days}
+    for tier in (tier for tier, kept in days.items() if not kept):
+        directory = f"{settings.backup_dir}/{tier}"
+        dumps, _ = host.get_fact(DumpsIn, directory=directory, app_name=settings.app_name)
+        if dumps:
+            warn(
+                host,
+                f"{directory}: {dumps} dump(s) stay there, though backup_{tier}_retention_days = 0 keeps none: nothing"
+                " removes them; delete them when nobody needs them",
+            )
 
 
 @operation()

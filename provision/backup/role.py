@@ -22,6 +22,8 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     backups.tell_of_others(settings)
     claims.needed("data", layout.data(settings))
     claims.needed("scratch", layout.scratch(settings))
+    backups.tell_of_former_directory(settings)
+    backups.tell_of_tiers_turned_off(settings)
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     in_container = settings.postgres_mode != "direct"
     packages.installed(

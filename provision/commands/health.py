@@ -56,6 +56,7 @@ class Health:
     vaults: tuple[Vault, ...] = ()
     done: Sequence[Mapping[str, str]] = ()  # who did what, and when, the newest first
     redis_info: Mapping[str, str] = field(default_factory=dict)  # what Redis says of itself (INFO)
+    exporter: str = ""  # why redis_exporter tells Prometheus nothing; empty where it does, or is not wanted
 
     @property
     def asked(self) -> bool:
@@ -82,7 +83,7 @@ class Health:
         for vault in self.vaults:
             if vault.name == self.member.name and vault.proven is None:
                 yield Finding(NOT_ASKED, "", "gave no answer of its copies", "run vault.sh --report there")
-        yield from _of_redis(self.redis, self.member)
+        yield from _of_redis(self.redis, self.exporter, self.member)
         if self.report is not None and self.report.now is None:
             yield Finding(NOT_ASKED, "", "its backups could not be asked for", "the reason stands above")
         elif self.report is not None:
@@ -117,12 +118,14 @@ def suspicion(manifest: dict[str, Any], report: Report) -> str:
     return "" if manifest["dump"] in report.accepted else str(manifest.get("suspect") or "")
 
 
-def _of_redis(words: str, member: Member) -> Iterator[Finding]:
-    if words in ("", "up"):
-        return
-    what = "Redis is down" if words == "DOWN" else f"Redis: {words}"
-    do = f"`make deploy` with LIMIT={member.name} mends what it can; else look at Redis' log there"
-    yield Finding(CRITICAL, "", what, do)
+def _of_redis(words: str, exporter: str, member: Member) -> Iterator[Finding]:
+    mends = f"`make deploy` with LIMIT={member.name} mends what it can; else"
+    if words not in ("", "up"):
+        what = "Redis is down" if words == "DOWN" else f"Redis: {words}"
+        yield Finding(CRITICAL, "", what, f"{mends} look at Redis' log there")
+    elif exporter:  # of a Redis that is down it can tell nothing
+        what = f"redis_exporter tells Prometheus nothing of Redis: {shown(exporter)[:_MESSAGE]}"
+        yield Finding(WARNING, "", what, f"{mends} see journalctl -u {member.settings.redis_exporter_unit} there")
 
 
 def _of_unread(report: Report) -> Iterator[Finding]:

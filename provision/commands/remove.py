@@ -20,7 +20,6 @@ def run(arguments: Namespace) -> int:
     """Remove, and say what stays and why. Exit 1 where something could not be taken away, or a host does not answer."""
     environment = inventory.Environment(arguments.env)
     chosen = choice.hosts(environment, _checked(arguments))
-    _refuse_windows(chosen.members)
     with_data = _told_twice(arguments, chosen.members)
     apps = {arguments.app or member.settings.app_name for member in chosen.members}
     if len(apps) > 1:
@@ -44,15 +43,6 @@ def _checked(arguments: Namespace) -> Namespace:
     if not re.fullmatch(r"[a-z][a-z0-9-]*", arguments.app or "app"):
         raise InventoryError(f"APP={arguments.app} is no app_name: small letters, digits and hyphens")
     return arguments
-
-
-def _refuse_windows(members: list[Member]) -> None:
-    names = ", ".join(member.name for member in members if member.is_windows)
-    if names:
-        raise InventoryError(
-            f"{names}: roles cannot be removed from a Windows host yet; what a deploy has put there stands in"
-            r" C:\ProgramData\<app_name>-deploy\host.json. SKIP= them"
-        )
 
 
 def _told_twice(arguments: Namespace, members: list[Member]) -> bool:

@@ -23,7 +23,7 @@ from provision.engine import run as runs
 from provision.engine.private import PrivateInput
 from provision.engine.shown import shown
 from provision.record import history
-from provision.redis.facts import Redis, question
+from provision.redis.facts import ExporterSilence, Redis, question
 from provision.redis.running import in_words
 from provision.settings import Settings
 from provision.vault.facts import VaultReport
@@ -119,11 +119,16 @@ def health_of(host: Host, member: inventory.Member, lines: int = 1) -> Health:
         return Health(member, "it could not be connected to, why not stands above")
     settings = member.settings
     with ctx_host.use(host):
-        redis, info, report = "", dict[str, str](), None
+        redis, exporter, info, report = "", "", dict[str, str](), None
         if "redis" in member.groups and not member.is_windows:
             password = PrivateInput(question(settings.redis_operator_password.get_secret_value()))
             live = host.get_fact(Redis, port=settings.redis_port, _stdin=password, _ignore_errors=True)
             redis, info = in_words(live), live.info
+            if settings.redis_exporter_bind:
+                exporter = host.get_fact(
+                    ExporterSilence, address=settings.redis_exporter_bind, port=settings.redis_exporter_port,
+                    _ignore_errors=True,
+                )  # fmt: skip
         if "backup" in member.groups:
             report = ask_backups(host, member)
         done: list[dict[str, str]] = []
@@ -131,7 +136,9 @@ def health_of(host: Host, member: inventory.Member, lines: int = 1) -> Health:
             files = history.files_of(settings)
             done = host.get_fact(history.LastDone, files=files, most=lines, _ignore_errors=True)
     lost = reach.why_lost(host)
-    return Health(member, lost) if lost else Health(member, redis=redis, report=report, done=done, redis_info=info)
+    if lost:
+        return Health(member, lost)
+    return Health(member, redis=redis, exporter=exporter, report=report, done=done, redis_info=info)
 
 
 def _proven(host: Host, member: inventory.Member) -> Vault | None:

@@ -35,6 +35,7 @@ class Claims:
     began: bool = False  # whether this run has put anything into the journal
     of: dict[str, dict[str, set[str]]] = field(default_factory=dict)  # by role and kind what it needs, whosever
     sums: dict[str, str] = field(default_factory=dict)  # what we write into files, as SHA-256
+    explained: set[str] = field(default_factory=set)  # what was left behind, and its role has said what to do with
 
 
 _of_hosts: WeakKeyDictionary[Host, Claims] = WeakKeyDictionary()

@@ -2,7 +2,7 @@
 
 pyinfra has no such thing. This goes beside its connectors: `exec_command` of the SSH connector's client, a process of
 our own for the machine itself; both with the shell, sudo and the like that pyinfra's own commands have
-(`tests/deploy/test_reach.py`).
+(`tests/deploy/test_reach.py`), on Windows with PowerShell.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pyinfra.connectors.util import extract_control_arguments, make_unix_command
 
 from provision.engine.inside import arguments_of
 from provision.engine.reach import limits_of
+from provision.winssh import powershell
+from provision.winssh.connector import is_windows
 
 _LINES, _LONGEST_LINE = 1000, 4096  # a login banner comes before the answer
 _END_SECONDS = 5
@@ -65,7 +67,7 @@ def start(host: Host, command: StringCommand, beat_seconds: float) -> Kept | Non
     arguments: Any = arguments_of(host)
     extract_control_arguments(arguments)
     with gevent.Timeout(limits_of(host).deploy_silence_seconds, TimeoutError("no answer")):
-        raw = make_unix_command_for_host(host.state, host, command, **arguments).get_raw_value()
+        raw = _line(host, command, arguments)
         if isinstance(host.connector, LocalConnector):
             process = Popen(raw, shell=True, stdin=PIPE, stdout=PIPE)
             return Kept(process.stdin, process.stdout, beat_seconds)
@@ -73,6 +75,12 @@ def start(host: Host, command: StringCommand, beat_seconds: float) -> Kept | Non
             stdin, stdout, _ = host.connector.client.exec_command(raw)
             return Kept(stdin, stdout, beat_seconds)
     return None
+
+
+def _line(host: Host, command: StringCommand, arguments: Any) -> str:
+    if is_windows(host):
+        return powershell.command_that_reads(command.get_raw_value())
+    return str(make_unix_command_for_host(host.state, host, command, **arguments).get_raw_value())
 
 
 def end_all() -> None:

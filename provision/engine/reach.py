@@ -6,6 +6,10 @@ Host            facts and operations reach a host by `connect`, `run_shell_comma
                 class and by nothing else, with a step's `_timeout` among the arguments; pyinfra itself waits for ever
                 where there is none, and for the end of a command also where there is one
 SSHClient       the SSH connector makes its client by this name of its module
+read_buffer     reads a command's output, by this name of `connectors.util`, and decodes it strictly: one byte that is
+                no UTF-8 ends the output there, in a traceback, and the command has succeeded
+getpass         asks by this name of `connectors.util` for the password that sudo wants, by that of
+                `connectors.ssh_util` for the one that a private key wants, and fails without a terminal
 transport       a command's output comes by `recv` and `recv_stderr` of a channel of `open_session`; whoever reads or
                 waits is woken when the transport closes. sshd answers a global request that it does not know, and a
                 paused host's kernel acknowledges every packet: only an answer tells that somebody is there
@@ -16,17 +20,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
 from paramiko import BadHostKeyException, Channel, MissingHostKeyPolicy, SSHException, Transport
+from paramiko.file import BufferedFile
 from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.state import StateStage
-from pyinfra.connectors import ssh
+from pyinfra.connectors import ssh, ssh_util, util
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
@@ -39,12 +45,20 @@ from provision.settings.deploy import DeploySettings
 
 CONNECT_SECONDS = 120  # all of it: a name, TCP, keys, authentication, a Windows host's first PowerShell
 OUTPUT_MB, OUTPUT_LINES = 8, 200_000  # of one command; a fleet's year of manifests is a tenth of it
+SUDO = (
+    "sudo wants a password there: let the user do without (NOPASSWD in a file of /etc/sudoers.d), or give the host"
+    " _sudo_password; where it was given, its /tmp runs no program: give _temp_dir, too"
+)
 LONG = 10**9
 """As the `_timeout` of a step: what the host's settings allow a long one."""
 
 
 class HostLostError(PyinfraError):
     """A host was lost before the first change on any; the run ends, and nothing was changed."""
+
+
+class PasswordWantedError(Exception):
+    """sudo or a private key wants a password, and nobody is there to be asked for it."""
 
 
 _LATE = object()  # in place of what did not come in time
@@ -61,6 +75,8 @@ def watched() -> None:
     # With nobody to take them Python prints paramiko's tracebacks and a host's words; what matters is told by us.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     ssh.SSHClient = Client  # type: ignore[misc]
+    util.read_buffer = _leniently(util.read_buffer)
+    util.getpass, ssh_util.getpass = _at_a_terminal(util.getpass), _at_a_terminal(ssh_util.getpass)
     Host.connect = _connecting(Host.connect)  # type: ignore[method-assign]
     Host.get_fact = _asking(Host.get_fact)  # type: ignore[method-assign]
     for name in ("run_shell_command", "put_file", "get_file"):
@@ -82,6 +98,27 @@ def why_lost(host: Host) -> str:
     """Why a connected host is asked no more; empty while it can be."""
     line = _lines.get(host)
     return (line.why_cut or "the connection ended") if line and line.is_cut else ""
+
+
+def _leniently(read: Callable[..., None]) -> Callable[..., None]:
+    """A byte that is no UTF-8 is shown as such: whoever has written it ends nobody's output."""
+
+    def reading(name: str, io: Iterable[Any], *args: Any, **kwargs: Any) -> None:
+        if isinstance(io, BufferedFile):
+            io._flags |= BufferedFile.FLAG_BINARY  # type: ignore[attr-defined]
+        lines = (each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in io)
+        read(name, lines, *args, **kwargs)
+
+    return reading
+
+
+def _at_a_terminal(ask: Callable[..., str]) -> Callable[..., str]:
+    def asking(prompt: str) -> str:
+        if not sys.stdin or not sys.stdin.isatty():
+            raise PasswordWantedError
+        return ask(prompt)
+
+    return asking
 
 
 class Client(SSHClient):
@@ -169,7 +206,18 @@ class Line:
 def _connecting(connect: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(connect)
     def connecting(host: Host, *args: Any, **kwargs: Any) -> None:
-        if gevent.with_timeout(CONNECT_SECONDS, connect, host, *args, **kwargs, timeout_value=_LATE) is not _LATE:
+        try:
+            connected = gevent.with_timeout(CONNECT_SECONDS, connect, host, *args, **kwargs, timeout_value=_LATE)
+        except PyinfraError as error:  # a key file that is not there, or that nobody can read
+            if isinstance(error, ConnectError):
+                raise
+            logger.error(f"{host.print_prefix}cannot be connected to: {shown(str(error))}")
+            return
+        except PasswordWantedError:
+            key = shown(str(host.data.get("ssh_key")))
+            logger.error(f"{host.print_prefix}cannot be connected to: {key} is encrypted: give ssh_key_password")
+            return
+        if connected is not _LATE:
             _take_line(host)
             return
         if isinstance(host.connector, SSHConnector) and host.connector.client is not None:
@@ -214,6 +262,8 @@ def _limited(work: Callable[..., Any]) -> Callable[..., Any]:
             if error is not over:
                 raise
             return _lost(host, work, f"takes longer than {over.seconds:g} s")
+        except PasswordWantedError:
+            return _lost(host, work, SUDO)
         except (OSError, EOFError, SSHException) as error:
             if not line or not line.is_cut:
                 raise

@@ -115,6 +115,15 @@ def _former(earlier: layout.Listed, role: str) -> layout.Things:
     return layout.things({"data": there, "directories": there & earlier.ours["directories"]})
 
 
+def former_data(role: str, path: str, journal: str) -> list[str]:
+    """Where the role at hand, which has said where its data is, kept it before, as the app's list on the host says."""
+    answer = host.get_fact(Lists, path=path, journal=journal)
+    try:
+        return sorted(_former(layout.read(answer.text, answer.journal), role)["data"])
+    except ValueError:
+        return []  # `listed` says what is wrong with it
+
+
 def _less(found: Mapping[str, set[str]], gone: set[str]) -> layout.Things:
     return {kind: names - gone if kind in ("files", "directories") else set(names) for kind, names in found.items()}
 
@@ -122,7 +131,7 @@ def _less(found: Mapping[str, set[str]], gone: set[str]) -> layout.Things:
 def _tell_of_leftovers(now: layout.Listed, roles: Sequence[str], environment: str) -> None:
     """What no deploy takes away by itself, with the command that does."""
     for role in roles:
-        for path in sorted(now.left.get(role, {}).get("data", ())):
+        for path in sorted(now.left.get(role, {}).get("data", set()) - claims().explained):
             warn(
                 host,
                 f"{path} is where {role} had its data before a setting named another place: what lies there stays, and"

@@ -335,6 +335,24 @@ class ExporterUnlike(Lines):
         return lines
 
 
+class ExporterSilence(Fact[str]):
+    """Why Prometheus is told nothing of Redis by the redis_exporter of an address; "" where it is told."""
+
+    @override
+    def command(self, address: str, port: int) -> StringCommand:
+        return asked(program("redis/exporter-answers.sh", address, str(port), shell="bash -c"))
+
+    @staticmethod
+    @override
+    def default() -> str:
+        return "it could not be asked"
+
+    @override
+    def read(self, lines: list[str]) -> str:
+        (said,) = lines
+        return "" if said == "yes" else said
+
+
 class HasFirewall(YesOrNo):
     """Whether a host has a firewall of ours for Redis, of this deploy or an earlier one."""
 

@@ -65,6 +65,15 @@ class Paths(_Script[dict[str, dict[str, str]]]):
         return self._ask(paths=list(paths))
 
 
+class Remains(_Script[dict[str, dict[str, int]]]):
+    """Of each path that exists: how many `entries` lie in it, how many of all are `files`, and their `bytes`."""
+
+    script_name = "remains"
+
+    def command(self, paths: Sequence[str]) -> StringCommand:
+        return self._ask(paths=list(paths))
+
+
 class Accounts(_Script[dict[str, str | None]]):
     """The SID of each named account, None for one that the host does not know."""
 

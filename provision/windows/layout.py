@@ -5,12 +5,15 @@ Pure, as the layouts of the other rooms are for Debian hosts. Scripts are UTF-8 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from provision.settings import Settings
 from provision.settings.render import plain, render
 from provision.settings.schedule import Schedule
 from provision.windows import snippets
 from provision.windows.acl import Private, Shared
 from provision.windows.operations import Directory, Entry, File
+from provision.windows.removal import Things, things
 from provision.windows.task import Action, Task, Trigger
 from provision.winssh import powershell
 
@@ -31,7 +34,11 @@ def mark(settings: Settings) -> str:
 
 def record(settings: Settings) -> str:
     """The list of what of the host comes from us. Not in the app's directory, where the app may write."""
-    return rf"C:\ProgramData\{settings.windows_name}-deploy\host.json"
+    return record_of(settings.windows_name)
+
+
+def record_of(windows_name: str) -> str:
+    return rf"C:\ProgramData\{windows_name}-deploy\host.json"
 
 
 def directories(settings: Settings) -> list[Entry]:
@@ -124,6 +131,26 @@ def tasks(settings: Settings) -> list[Task]:
             f" -Tier weekly -RetentionDays {days} -WaitMinutes 60",
         ),
     ]  # fmt: skip
+
+
+def needs(settings: Settings, roles: Collection[str]) -> dict[str, Things]:
+    """By role, what it needs on a host, whosever that is, and what of it is data, or worth nothing without the role."""
+    of = {}
+    if "app" in roles:
+        env = {settings.windows_env_file}
+        of["app"] = things({"files": env, "directories": {settings.windows_app_dir}, "data": env})
+    if "backup" in roles:
+        places = tiers(settings)
+        of["backup"] = things({
+            "files": {entry.path for entry in files(settings)}, "tasks": {task.path for task in tasks(settings)},
+            "directories": {entry.path for entry in directories(settings)},
+            "packages": {settings.windows_winget_package} if settings.windows_allow_winget else (),
+            "data": {*places.values(), settings.windows_log_dir},
+            "scratch": {rf"{settings.windows_backup_dir}\{name}" for name in (
+                ".lock", ".lock-2", *(f"status-{tier}.json{part}" for tier in places for part in ("", ".part")),
+            )},
+        })  # fmt: skip
+    return of
 
 
 def rendered(settings: Settings) -> dict[str, bytes]:

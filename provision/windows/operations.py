@@ -7,9 +7,8 @@ born empty with its final access list.
 from __future__ import annotations
 
 import io
-import json
 import ntpath
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NoReturn
@@ -19,10 +18,11 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
 from provision.app.dotenv import differing, merge
-from provision.engine.changes import note
+from provision.engine.changes import note, warn
 from provision.engine.inside import commands_of
 from provision.engine.reach import LONG
-from provision.windows import acl, snippets, task
+from provision.record.removal import UNUSED
+from provision.windows import acl, removal, snippets, task
 from provision.windows.facts import Accounts, NewestBackup, Paths, PostgresClients, ScheduledTasks
 from provision.winssh.connector import ANSWERED
 
@@ -54,7 +54,7 @@ Entry = File | Directory
 @operation()
 def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
     """Every entry is on the host as described. Directories come before what lies in them."""
-    yield from _placed(entries, _paths(*(entry.path for entry in entries)))
+    yield from _placed(entries, paths_now(*(entry.path for entry in entries)))
 
 
 def _placed(entries: Sequence[Entry], found: Mapping[str, dict[str, str]]) -> Generator[PyinfraCommand, None, None]:
@@ -66,7 +66,7 @@ def _placed(entries: Sequence[Entry], found: Mapping[str, dict[str, str]]) -> Ge
     # One script for all of them: PowerShell takes a second to start.
     steps = [step for each in told if (step := each.step())]
     if steps:
-        yield _script("place", entries=steps)
+        yield snippet("place", entries=steps)
     for each in told:
         if isinstance(each.entry, File) and each.content:
             yield FileUploadCommand(
@@ -108,57 +108,88 @@ def _told(entry: Entry, there: dict[str, str] | None) -> _Told:
 @operation()
 def listed(
     path: str,
-    head: Mapping[str, object],
-    entries: Sequence[Entry],
-    env_file: str | None,
+    version: str,
+    environment: str,
+    of: Mapping[str, removal.Things],
+    sums: Mapping[str, str],
     tasks: Sequence[task.Task],
     mark: str,
-    winget_package: str | None,
     pg_dump: str,
 ) -> Generator[PyinfraCommand, None, None]:
-    """`path` holds, as JSON, `head` and what of this host comes from us: what this deploy is about to make, and before.
+    """`path` holds, as JSON, what of this host comes from us: what this deploy is about to make, and before.
 
-    Written before anything is made, so that a deploy that fails half-way has told of all that it began. What was there
-    before the first deploy is not ours, unless we write it whole. Raise OperationError when `path` is no such list.
+    `of` is what each role needs, `sums` what we write whole. Written before anything is made, so that a deploy that
+    fails half-way has told of all that it began. What was there before the first deploy is not ours, unless we write it
+    whole. Raise OperationError when `path` is no such list.
     """  # fmt: skip
     directory = Directory(ntpath.dirname(path), acl.Private(directory=True))
-    there = _paths(path, directory.path, *(entry.path for entry in entries), *((env_file,) if env_file else ()))
-    earlier = _listed_before(path) if path in there else None
+    needed = removal.things({kind: set().union(*(each[kind] for each in of.values())) for kind in removal.KINDS})
+    there = paths_now(path, directory.path, *sorted(needed["files"] | needed["directories"]))
+    earlier = listed_before(path) if path in there else None
     # A host of a version that kept no list is known by its tasks.
     known = earlier is None and any(_is_there_and_ours(each, mark) for each in tasks)
-    ours = {kind: set((earlier or {}).get(kind, ())) for kind in ("files", "directories", "tasks", "packages")}
-    ours["files"] |= {entry.path for entry in entries if isinstance(entry, File)}
-    ours["directories"] |= {e.path for e in entries if isinstance(e, Directory) and (known or e.path not in there)}
-    ours["files"] |= {env_file} if env_file and env_file not in there else set()
-    ours["tasks"] |= {each.path for each in tasks}
-    if winget_package and not host.get_fact(PostgresClients, pg_dump=pg_dump):
-        ours["packages"].add(winget_package)
-    ours["directories"].add(directory.path)
-    ours["files"].add(path)
-    whole = {**head, **{kind: sorted(names) for kind, names in ours.items()}}
-    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-    yield from _placed([directory, File(path, text.encode(), acl.Private())], there)
+    now = earlier or removal.Listed()
+    now.version, now.sums = version, {**now.sums, **sums}
+    now.ours["files"] |= {each for each in needed["files"] if each in sums or each not in there} | {path}
+    now.ours["directories"] |= {each for each in needed["directories"] if known or each not in there} | {directory.path}
+    now.ours["tasks"] |= needed["tasks"]
+    if needed["packages"] and not host.get_fact(PostgresClients, pg_dump=pg_dump):
+        now.ours["packages"] |= needed["packages"]
+    before = (needed["directories"] & there.keys()) - now.ours["directories"]
+    now.access = {each: there[each]["sddl"] for each in before} | now.access
+    _told_of_leftovers(now, of, environment)
+    yield from _placed([directory, File(path, removal.text(now, of).encode(), acl.Private())], there)
 
 
-def _listed_before(path: str) -> dict[str, list[str]]:
+def _told_of_leftovers(now: removal.Listed, of: Mapping[str, removal.Things], environment: str) -> None:
+    """Tell what no deploy takes away by itself, with the command that does, as far as it is there."""
+    former = removal.former(now, of)
+    now.of |= of
+    for role, paths in former.items():
+        there = paths & paths_now(*sorted(paths)).keys()
+        for each in sorted(there):
+            warn(
+                host,
+                f"{each} is where {role} had its data before a setting named another place: what lies there stays, and"
+                " nothing looks there any more. Move it to the new place, or delete it",
+            )
+        now.left |= {role: removal.things({"data": there, "directories": there & now.ours["directories"]})}
+        now.left = {name: found for name, found in now.left.items() if any(found.values())}
+    for role, found in removal.leftovers(now, of).items():
+        files = found["files"] & paths_now(*sorted(found["files"])).keys()
+        still = {"files": files, "tasks": there_of(found["tasks"])}
+        if any(still.values()):
+            whose = "what no setting asks for any more" if role == UNUSED else f"what it had as {role}"
+            warn(
+                host,
+                f"still has {whose}: {removal.in_words(still)}. `make remove ENV={environment} LIMIT={host.name}"
+                f" ROLE={role}` takes it away",
+            )
+
+
+def there_of(tasks: Iterable[str]) -> set[str]:
+    """Those of the tasks that the host has."""
+    split = {each: each.rpartition("\\") for each in tasks}
+    return {each for each, (folder, _, name) in split.items() if name in tasks_now(folder)}
+
+
+def listed_before(path: str) -> removal.Listed:
+    """What the list at a path says. Raise OperationError when it is none."""
     try:
-        found = json.loads(_read_text(path))
+        return removal.read(_read_text(path))
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        _refuse(f"{path} is not what a deploy has written: mend it, or remove it to begin a new list")
-    return found
+        refuse(f"{path} is not what a deploy has written: mend it, or remove it to begin a new list")
 
 
 def _is_there_and_ours(wanted: task.Task, mark: str) -> bool:
-    there = _tasks(wanted.folder).get(wanted.name)
+    there = tasks_now(wanted.folder).get(wanted.name)
     return there is not None and task.is_ours(there["xml"], mark)
 
 
 @operation()
 def scheduled_task(wanted: task.Task, mark: str) -> Generator[StringCommand, None, None]:
     """The task is registered as described. One of that name without our mark is left alone, and fails the step."""
-    there = _tasks(wanted.folder).get(wanted.name)
+    there = tasks_now(wanted.folder).get(wanted.name)
     accounts = {} if wanted.service_account else {wanted.user: _sid(wanted.user)}
     if there is None:
         told = [f"{wanted.path}: is missing"]
@@ -175,10 +206,10 @@ def scheduled_task(wanted: task.Task, mark: str) -> Generator[StringCommand, Non
 @operation()
 def scheduled_task_absent(folder: str, task_name: str, mark: str) -> Generator[StringCommand, None, None]:
     """There is no task of ours of that name; somebody else's is not touched, and is no difference."""
-    there = _tasks(folder).get(task_name)
+    there = tasks_now(folder).get(task_name)
     if there is not None and task.is_ours(there["xml"], mark):
         note(host, rf"{folder}\{task_name}: is there, should not be")
-        yield _script("task-remove", folder=folder, name=task_name, mark=mark)
+        yield snippet("task-remove", folder=folder, name=task_name, mark=mark)
 
 
 @operation()
@@ -188,7 +219,8 @@ def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -
     SYSTEM, the administrators and the account `reader` may read it.
     """
     access = acl.Private(() if reader is None else (reader,))
-    there = _paths(path).get(path)
+    there = paths_now(path).get(path)
+    _content_told(File(path, b"", access), there)  # what is no file, or leads elsewhere, is not even read
     text = _read_text(path) if there else ""
     ending = "\r\n" if "\r\n" in text else "\n"
     plain = text.replace("\r\n", "\n")
@@ -212,7 +244,7 @@ def scripts_allowed() -> Generator[StringCommand, None, None]:
     """No group policy keeps our scripts from running. Raise OperationError otherwise; nothing is ever changed."""
     policy = host.connector_data[ANSWERED].get("policy", "")
     if policy.lower() in ("allsigned", "restricted"):
-        _refuse(
+        refuse(
             f"a group policy there ({policy}) keeps scripts that are not signed from running, and wins over"
             " -ExecutionPolicy Bypass: no backup would ever run. Exempt the host from it, or have 'Turn on Script"
             " Execution' allow local scripts (RemoteSigned)"
@@ -238,7 +270,7 @@ def postgres_client(pg_dump: str, winget_package: str | None) -> Generator[Strin
             " windows_pg_dump at one, or set windows_allow_winget = True"
         )
     note(host, f"pg_dump.exe: is missing, winget installs {winget_package}")
-    yield StringCommand(_script("winget", package=winget_package), _timeout=LONG)
+    yield StringCommand(snippet("winget", package=winget_package), _timeout=LONG)
 
 
 def _sid(account: str) -> str:
@@ -251,7 +283,11 @@ def _sid(account: str) -> str:
 def _read_text(path: str) -> str:
     # Not a fact: pyinfra prints what a fact returns (-vvv), and this holds passwords.
     content = io.BytesIO()
-    if not host.get_file(path, content):
+    try:
+        is_read = host.get_file(path, content)
+    except OSError as error:
+        raise OperationError(f"{path} cannot be read: {error}") from None
+    if not is_read:
         raise OperationError(f"{path} cannot be read")
     try:
         return content.getvalue().decode("utf-8-sig")
@@ -266,7 +302,7 @@ def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[S
     if newest is None or not newest["complete"]:
         note(host, "no complete backup lies there yet" if not newest or newest["path"] is None else
              f"{newest['path']}: the newest backup is not complete")  # fmt: skip
-        yield StringCommand(_script("run-backup", script=script), _timeout=LONG)
+        yield StringCommand(snippet("run-backup", script=script), _timeout=LONG)
 
 
 def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
@@ -274,9 +310,9 @@ def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
     if there is None:
         return [f"{entry.path}: is missing"]
     if there["kind"] == "link":
-        _refuse(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
+        refuse(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
     if there["kind"] != kind:
-        _refuse(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
+        refuse(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
     if isinstance(entry, File) and there["sha256"] != entry.sha256:
         return [f"{entry.path}: its content differs"]
     return []
@@ -295,13 +331,13 @@ def _refuse_anothers(path: str, sddl: str) -> None:
     owner = acl.owner(sddl)
     built_in = owner == "LA" or owner.endswith("-500")  # the account Administrator itself
     if owner not in acl.TRUSTED_OWNERS and not built_in:
-        _refuse(
+        refuse(
             f"{path}: is owned by {owner or 'nobody'}, who may have put files into it: look at what lies there, then"
             f' move it away, or give it to the administrators with takeown /A /F "{path}", and deploy again'
         )
 
 
-def _refuse(sentence: str) -> NoReturn:
+def refuse(sentence: str) -> NoReturn:
     """Raise OperationError, which pyinfra lets pass while it prepares: what is noted, a plan tells."""
     note(host, sentence)
     raise OperationError(sentence)
@@ -311,7 +347,7 @@ def _sddl(entry: Entry) -> str | None:
     return None if entry.access is None else entry.access.sddl
 
 
-def _paths(*names: str) -> dict[str, dict[str, str]]:
+def paths_now(*names: str) -> dict[str, dict[str, str]]:
     """What lies at these paths; while a run is prepared, which changes nothing, each is asked for once.
 
     The list of what is ours comes first and asks for nearly all: PowerShell takes a second to start.
@@ -339,7 +375,7 @@ def _resolved(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(entry, access=entry.access.resolved(sids)) if entry.access else entry for entry in entries]
 
 
-def _tasks(folder: str) -> dict[str, dict[str, str]]:
+def tasks_now(folder: str) -> dict[str, dict[str, str]]:
     known: dict[str, dict[str, dict[str, str]]] = {} if host.state.is_executing else _prepared("tasks")
     if folder not in known:
         found = host.get_fact(ScheduledTasks, folder=folder)
@@ -350,7 +386,7 @@ def _tasks(folder: str) -> dict[str, dict[str, str]]:
 
 
 def _register(wanted: task.Task, mark: str) -> StringCommand:
-    return _script(
+    return snippet(
         "task-register",
         folder=wanted.folder,
         name=wanted.name,
@@ -361,5 +397,5 @@ def _register(wanted: task.Task, mark: str) -> StringCommand:
     )
 
 
-def _script(name: str, /, **arguments: object) -> StringCommand:
+def snippet(name: str, /, **arguments: object) -> StringCommand:
     return StringCommand(snippets.script(name, arguments))

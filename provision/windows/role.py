@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import ntpath
 from collections.abc import Sequence
 
 from pyinfra import logger
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from provision.engine.changes import warn
 from provision.engine.preflight import PreflightError
 from provision.settings import Settings
 from provision.settings.project import version
-from provision.windows import layout, operations
+from provision.windows import layout, operations, removal, undo
 
 
 @deploy("Windows record")
-def windows_record(settings: Settings, roles: Sequence[str]) -> None:
+def windows_record(settings: Settings, roles: Sequence[str], environment: str) -> None:
     """The list of what of this host comes from us, for upgrades and for taking it away again."""
-    entries: list[operations.Entry] = [layout.app_directory(settings)] if "app" in roles else []
-    if "backup" in roles:
-        entries = [*layout.directories(settings), *layout.files(settings)]
+    written = layout.files(settings) if "backup" in roles else []
     operations.listed(
         name="List what on this host comes from us",
-        path=layout.record(settings), head={"version": version(), "roles": sorted(roles)}, entries=entries,
-        env_file=settings.windows_env_file if "app" in roles else None,
+        path=layout.record(settings), version=version(), environment=environment, of=layout.needs(settings, roles),
+        sums={entry.path: entry.sha256 for entry in written if isinstance(entry, operations.File)},
         tasks=layout.tasks(settings) if "backup" in roles else [], mark=layout.mark(settings),
-        winget_package=settings.windows_winget_package if settings.windows_allow_winget else None,
         pg_dump=settings.windows_pg_dump or "",
     )  # fmt: skip
 
@@ -68,6 +67,22 @@ def windows_app(settings: Settings, variables: dict[str, str]) -> None:
         name="Set the app's variables in .env, keeping every other line",
         path=settings.windows_env_file, variables=variables, reader=settings.windows_app_account,
     )  # fmt: skip
+
+
+@deploy("Windows remove")
+def windows_remove(
+    settings: Settings, listed: removal.Listed, going: removal.Removal, role: str, *, with_data: bool
+) -> None:
+    """Take away from the host what a role of the app has there: what starts by itself first."""
+    path = layout.record(settings)
+    for sentence in going.stays:
+        warn(host, sentence)
+    undo.tasks_gone(name="Take away its scheduled tasks", tasks=going.goes["tasks"], mark=layout.mark(settings))
+    undo.paths_gone(
+        name="Take away its files, and directories in which nothing is left",
+        going=going, sums=listed.sums, aside=ntpath.join(ntpath.dirname(path), "changed"), with_data=with_data,
+    )  # fmt: skip
+    undo.unlisted(name="Strike it off the list of what came from us", path=path, role=role, going=going)
 
 
 def windows_redis() -> None:

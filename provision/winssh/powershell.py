@@ -25,6 +25,7 @@ HOST = Path(__file__).with_name("host.ps1")  # what the connector asks first
 LONGEST_COMMAND = 8000  # cmd.exe's 8,191, less what sshd puts before it: `c:\windows\system32\cmd.exe /c "..."`
 # Bypass: the scripts that a deploy puts on a host must run where Windows' default policy allows none.
 RUN = "powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -OutputFormat Text"
+OWN_INPUT = "-InputFormat None"  # PowerShell leaves standard input to the script
 RUN_FILE = "try {{ & {} }} catch {{ [Console]::Error.WriteLine($_.Exception.Message); exit 1 }}\nexit $LASTEXITCODE"
 _SINGLE_QUOTES = "'\u2018\u2019\u201a\u201b"
 _ANSWER = "winssh:"
@@ -68,6 +69,14 @@ def command(script: str) -> str | None:
     """The command line that runs a script; None when it is too long for one and must travel as a file."""
     line = f"{RUN} -EncodedCommand {encode(script)}"
     return line if len(line) <= LONGEST_COMMAND else None
+
+
+def command_that_reads(script: str) -> str:
+    """The command line that runs a script which reads standard input itself. Raise ValueError when it is too long."""
+    line = f"{RUN} {OWN_INPUT} -EncodedCommand {encode(script)}"
+    if len(line) > LONGEST_COMMAND:
+        raise ValueError(f"a command line of {len(line)} characters")
+    return line
 
 
 def command_of_file(path: str) -> str:

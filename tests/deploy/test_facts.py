@@ -64,6 +64,7 @@ ANSWERS = {
     "HasFirewall": ["yes"],
     "FirewallUnlike": ["table"],
     "ExporterUnlike": ["old"],
+    "ExporterSilence": ["nothing answers at 127.0.0.1:9121"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Lists": ["{}", "==journal==", "a line"],
     "LastDone": ['{"time": "2026-11-26T02:10:00Z", "who": "a@b", "what": "deploy", "result": "ok"}'],
@@ -78,6 +79,7 @@ ANSWERS = {
     "OtherBackups": ["/var/spool/cron/crontabs/root\t3\t0 2 * * *\tbackup-database.sh"],
     "BackupsDue": ["daily\tthere is none"],
     "BackupReport": ["now=2026-06-14T04:00:00"],
+    "DumpsIn": ["12", "3000000"],
     "RoomForTests": ["1000000 2000000 medaction_2026-06-14_02-00-00.sql.gz"],
 }
 # These take what they do not know for "it does not say": a script that somebody has broken must not keep a deploy

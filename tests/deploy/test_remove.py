@@ -180,6 +180,26 @@ def test_a_plan_tells_where_dumps_stay_when_backup_dir_changes(hosts: Fleet):
     assert told.startswith(f"{HOST}: {BACKUPS} is where backup had its data before")
 
 
+def test_a_plan_offers_to_move_the_dumps_by_one_command_and_says_it_once(hosts: Fleet):
+    answers = hosts.answers["db1.example.com"]
+    answers[f"find {BACKUPS} -maxdepth 2 -regextype"] = ["12", "3000000000"]
+    hosts.data["db1.example.com"]["backup_dir"] = "/srv/dumps"
+    (told,) = [each for each in hosts.run("--dry").warnings if BACKUPS in each]
+    assert f"{BACKUPS} was backup_dir before, and 12 dump(s) lie there (3.0 GB)" in told
+    moves = f"`/usr/local/lib/medaction/move-dumps.sh {BACKUPS} && rmdir {BACKUPS}` moves them to /srv/dumps"
+    assert told.endswith(moves)
+
+
+def test_a_plan_tells_of_the_dumps_of_a_tier_that_was_turned_off(hosts: Fleet):
+    hosts.answers["db1.example.com"][f"find {BACKUPS}/monthly -maxdepth 2 -regextype"] = ["12", "3000000000"]
+    assert not [each for each in hosts.run("--dry").warnings if "monthly" in each]
+    hosts.data["db1.example.com"]["backup_monthly_retention_days"] = 0
+    (told,) = [each for each in hosts.run("--dry").warnings if "monthly" in each]
+    assert told.startswith(
+        f"{HOST}: {BACKUPS}/monthly: 12 dump(s) stay there, though backup_monthly_retention_days = 0"
+    )
+
+
 def test_of_a_former_place_that_is_gone_nobody_is_told(hosts: Fleet):
     hosts.data["db1.example.com"]["backup_dir"] = "/srv/dumps"
     answers = hosts.answers["db1.example.com"]

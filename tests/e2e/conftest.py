@@ -23,12 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def sandbox(request: pytest.FixtureRequest) -> None:
-    """Hosts booted anew and deployed once, before any test touches one. They stay afterwards, to be looked at."""
+    """Hosts booted anew and deployed once, before any test touches one. They stay afterwards, to be looked at.
+
+    Kept ones are looked at where a test is about them: docker1's may run beside those that stop and pause the others.
+    """
     operator, kept = Operator(), request.config.getoption("--keep-hosts")
+    alone = kept and all(test.get_closest_marker("docker1") for test in request.session.items)
     if not kept:
         operator.python("-m", "tests.sandbox", "down", timeout=120)
     operator.python("-m", "provision", "secrets", "--env", "sandbox", timeout=60)
-    operator.python("-m", "tests.sandbox", "up", timeout=1500)
+    operator.python("-m", "tests.sandbox", "up", *(["docker1"] if alone else []), timeout=1500)
     if not kept:
         request.getfixturevalue("first_deploy")
 

@@ -111,7 +111,7 @@ class Operator:
         """Boot hosts anew: nothing was ever deployed to them. A vault knows db1 by its key, which is another then."""
         self.touches(",".join((*hosts, *(["vault"] if "db1" in hosts else []))))
         docker.run("rm", "--force", *(f"medaction-sandbox-{host}" for host in hosts))
-        done = Operator()._run(sys.executable, "-m", "tests.sandbox", "up")
+        done = Operator()._run(sys.executable, "-m", "tests.sandbox", "up", *hosts)
         assert done.returncode == 0, done.stdout
 
     def redis(self, host: str, *commands: str, user: str = "operator") -> str:

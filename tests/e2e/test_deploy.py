@@ -49,7 +49,7 @@ def test_deploy_works_for_an_administrator_with_sudo(project_copy: Operator) -> 
     assert "nothing to change" in project_copy.deploy().stdout
     project_copy.on("app1", "sed -i 's/^REDIS_URL=.*/REDIS_URL=/' /opt/medaction/.env")
     project_copy.on("db1", "rm /etc/cron.d/medaction-backup")
-    said = project_copy.deploy().stdout
+    said = project_copy.deploy("app1,db1").stdout
     assert "2 change(s)" in said and "was not written" not in said
 
 

@@ -86,7 +86,11 @@ def test_prometheus_is_told_what_redis_says_and_the_exporter_is_nobodys_way_in(e
     user = operator.read("redis1", f"stat -c %U /proc/{pid}").strip()
     assert user == "medaction-exporter"
 
+    assert operator.status("redis1")["redis1"]["findings"] == []
     operator.read("redis1", f"systemctl stop {UNIT}")
+    (finding,) = operator.status("redis1")["redis1"]["findings"]
+    nothing = f"redis_exporter tells Prometheus nothing of Redis: nothing answers at {ADDRESS['redis1']}:9121"
+    assert (finding["severity"], finding["what"]) == (1, nothing) and UNIT in finding["do"]
     planned = operator.plan("redis1")
     assert planned.returncode == 2 and "1 change(s) pending" in planned.stdout, planned.stdout
 

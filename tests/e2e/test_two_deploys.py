@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.operator import Operator
 from tests.e2e.test_lost_hosts import HELD, await_held, ended, held
+from tests.limiter.waiting import until
 
 pytestmark = pytest.mark.servers
 
@@ -38,6 +39,21 @@ def test_the_second_says_who_is_at_work_and_since_when_and_a_kill_of_the_first_f
     began = time.monotonic()
     assert deployed.command("deploy", "app2,db1").returncode == 0
     assert time.monotonic() - began < 120
+
+
+def test_on_windows_the_second_is_told_the_same_and_a_kill_of_the_first_leaves_nothing(win1: Operator) -> None:
+    lock = "/srv/windows/C:/windows/provision-deploy.lock"
+    first = win1.start("deploy", "--limit", "win1")
+    until(lambda: win1.on("win1", f"test -s {lock}").returncode == 0, "the first holds the lock", 60)
+    os.killpg(first.pid, signal.SIGSTOP)  # however long the second takes
+    second = ended(win1.start("deploy", "--limit", "win1"), within=90)
+    assert second.returncode == 1
+    who = re.escape(f"win1: {getpass.getuser()}@{socket.gethostname()} (process {first.pid})")
+    told = rf"{who} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \S+ is at work on it: wait until that has ended; no host was"
+    assert re.search(told, second.stdout), second.stdout
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    until(lambda: win1.on("win1", f"test -e {lock}").returncode == 1, "the lock is gone with its holder", 30)
 
 
 @pytest.fixture

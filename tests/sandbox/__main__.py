@@ -17,12 +17,13 @@ def main() -> int:
     status = commands.add_parser("status", help="show the hosts; exit 1 unless all run")
     for command in (up, status):
         command.add_argument("--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help="whose hosts")
+    up.add_argument("hosts", nargs="*", metavar="HOST", help="only these, looking at no other")
     down.add_argument("--inventory", type=Path, help="only this inventory's hosts (default: all of this checkout)")
     down.add_argument("--all", action="store_true", help="remove images and downloaded packages too")
     arguments = parser.parse_args()
     try:
         if arguments.command == "up":
-            lifecycle.up(arguments.inventory)
+            lifecycle.up(arguments.inventory, only=arguments.hosts)
         elif arguments.command == "down":
             lifecycle.down(arguments.inventory, everything=arguments.all)
         else:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import runpy
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +30,15 @@ class Host:
         return PREFIX + self.name
 
 
-def read(inventory: Path) -> list[Host]:
-    """Return the hosts of an inventory file, each once, in the order of their first appearance.
+def read(inventory: Path, only: Collection[str] = ()) -> list[Host]:
+    """Return the hosts of an inventory file (or `only` these), each once, in the order of their first appearance.
 
     Raise SandboxError naming the file and the host when a value is missing, unknown or used twice.
     """
-    return hosts_of(_executed(inventory), inventory)
+    hosts = hosts_of(_executed(inventory), inventory)
+    if unknown := set(only) - {host.name for host in hosts}:
+        raise SandboxError(f"{inventory} has no host {', '.join(sorted(unknown))}")
+    return [host for host in hosts if not only or host.name in only]
 
 
 def without(inventory: Path) -> dict[str, str]:

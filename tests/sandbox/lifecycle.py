@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -26,13 +26,13 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def up(inventory: Path = paths.DEFAULT_INVENTORY, report: Report = say) -> list[Host]:
-    """Have every host of the inventory booted and reachable through `.sandbox/ssh_config`; return them.
+def up(inventory: Path = paths.DEFAULT_INVENTORY, report: Report = say, *, only: Collection[str] = ()) -> list[Host]:
+    """Have every host of the inventory, or `only` these, booted and reachable by `.sandbox/ssh_config`; return them.
 
     What already runs as described is left alone. Raise SandboxError in one sentence where that cannot be.
     """
     started = time.monotonic()
-    wanted = fleet.read(inventory)
+    wanted = fleet.read(inventory, only)
     with _only_one():
         machine.host_cgroups()
         engine.ensure(report)
@@ -138,8 +138,8 @@ def _own(containers: dict[str, Container]) -> list[Container]:
 
 
 def _write_ssh_files() -> None:
-    """Describe every running host of this checkout, of whichever inventory."""
-    running = [container for container in _own(hosts.existing()) if container.state == "running"]
+    """Describe every host of this checkout that was booted, of whichever inventory: a paused one keeps its name."""
+    running = [container for container in _own(hosts.existing()) if container.state in ("running", "paused")]
     with ThreadPoolExecutor() as pool:
         keys = list(pool.map(lambda container: hosts.host_key(container.name), running))
     addresses = {container.host_name: container.address for container in running}

@@ -161,6 +161,21 @@ def test_hostile_dump_executes_nothing_as_administrator(owners: Host) -> None:
     assert "other" not in databases(host) and not list(host.directory.rglob("planted")) and leftover_roles(host) == ""
 
 
+def test_dump_of_a_newer_server_is_tried_and_what_that_means_is_said(host: Host, may_create: Host) -> None:  # noqa: F811
+    dump = host.good_backup()
+    manifest = dump.with_name(f"{dump.name}.json")
+    newer = "is of PostgreSQL 99, and this server is"
+    for setting, code in (("", 0), ("SET nights_timeout = 0;", 1)):
+        text = gzip.decompress(dump.read_bytes()).replace(b"\nSET ", f"\n{setting}\nSET ".encode(), 1)
+        dump.write_bytes(gzip.compress(text))
+        said = json.loads(manifest.read_text()) | {"server_version": "99.1", "bytes": dump.stat().st_size}
+        manifest.write_text(json.dumps(said | {"sha256": hashlib.sha256(dump.read_bytes()).hexdigest()}))
+        done = host.restore("--into", "newer")
+        assert done.returncode == code and newer in done.stderr, done.stderr
+        host.cluster.drop_database("newer")
+    assert '"nights_timeout": restore it on a server of PostgreSQL 99 or newer' in done.stderr, done.stderr
+
+
 def test_password_of_an_administrator_is_never_an_argument(host: Host) -> None:
     done = host.restore("--into", "neuve", "--as-administrator", "postgresql://postgres:secret@127.0.0.1/")
     assert done.returncode == 2 and "PGPASSWORD" in done.stderr and "secret" not in done.stderr
@@ -272,9 +287,9 @@ def test_no_property_of_a_database_becomes_a_statement_of_its_own(host: Host, ma
             manifest.write_text(json.dumps(said))
             beside.write_text(json.dumps({**json.loads(beside.read_text()), "grants": [{"what": what, "to": None}]}))
         cluster.drop_database(mine)
-        host.restore("--into", mine, "--as-administrator", administrator(host))
+        done = host.restore("--into", mine, "--as-administrator", administrator(host))
         assert cluster.ask("postgres", super_) == "f" and not mark.exists()
-        assert cluster.ask("postgres", told) == was
+        assert cluster.ask("postgres", told) == was, done.stderr
 
 
 @pytest.mark.fault

@@ -120,3 +120,25 @@ def test_hosts_that_nobody_can_be_working_with_are_taken_over(tmp_path):
     lifecycle.require_ownership(
         [_of_another_checkout(tmp_path, "exited"), _of_another_checkout(tmp_path / "gone", "running")]
     )
+
+
+def test_some_of_the_hosts_can_be_meant_and_an_unknown_one_is_named(tmp_path):
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text(f"app = [('app1', {BARE}), ('app2', {BARE | {'sandbox_address': '10.213.86.12'}})]")
+    assert [host.name for host in fleet.read(inventory, ["app2"])] == ["app2"]
+    with pytest.raises(SandboxError, match=r"has no host app3$"):
+        fleet.read(inventory, ["app1", "app3"])
+
+
+def test_a_paused_host_keeps_its_name_and_one_that_is_gone_has_none(monkeypatch):
+    states = {"app1": "running", "app2": "paused", "db1": "exited"}
+    there = {
+        name: Container(f"medaction-sandbox-{name}", state, f"10.0.0.{number}", "", str(paths.CHECKOUT), "")
+        for number, (name, state) in enumerate(states.items(), 2)
+    }
+    written: dict[str, str] = {}
+    monkeypatch.setattr(lifecycle.hosts, "existing", lambda: there)
+    monkeypatch.setattr(lifecycle.hosts, "host_key", lambda name: f"key of {name}")
+    monkeypatch.setattr(lifecycle.ssh, "write_files", lambda addresses, keys: written.update(addresses))
+    lifecycle._write_ssh_files()
+    assert written == {"app1": "10.0.0.2", "app2": "10.0.0.3"}

@@ -321,3 +321,15 @@ def test_copy_that_is_late_off_site_is_a_warning(
     vault = Vault("vault1", found.member.settings, {("db1", "medaction"): hours})
     findings = dataclasses.replace(found, vaults=(vault,)).findings
     assert [each.what for each in findings] == [f"vault1 has {words}, allowed are 30 h" for words in late]
+
+
+def test_a_redis_exporter_that_tells_nothing_is_a_warning_and_of_a_redis_that_is_down_no_second_line(settings_of):
+    member = Member("redis1", ("redis",), settings_of(redis_exporter_bind="127.0.0.1"), {})
+    why = "it does not reach Redis: WRONGPASS"
+    (silent,) = Health(member, redis="up", exporter=f"{why} \x1b[2J").findings
+    assert silent.severity == 1 and "\x1b" not in silent.what
+    assert silent.what.startswith(f"redis_exporter tells Prometheus nothing of Redis: {why}")
+    assert "LIMIT=redis1" in silent.do and "medaction-redis-exporter.service" in silent.do
+    (down,) = Health(member, redis="DOWN", exporter=why).findings
+    assert down.what == "Redis is down"
+    assert Health(member, redis="up").findings == []

@@ -61,6 +61,7 @@ class Host:
     def write(self, password: str = PASSWORD, pg_dump: Path | None = None, **changed: Any) -> None:
         # model_construct: these are Unix paths, which the settings of a Windows host refuse.
         changes = {"windows_app_dir": str(self.place), "windows_backup_dir": str(self.backups), **changed}
+        changes |= {f"backup_{name}": changed[name] for name in ("postgres_host", "postgres_port") if name in changed}
         program = pg_dump or bin_dir() / "pg_dump"
         secret = {"postgres_password": SecretStr(password), "windows_pg_dump": str(program)}
         found = self.settings.model_copy(update={**changes, **secret})

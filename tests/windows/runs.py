@@ -27,6 +27,7 @@ class Result:
     changes: int = 0
     failed: bool = False
     told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -63,14 +64,14 @@ def deploy(data: dict[str, Any], steps: Callable[[], None], *, dry: bool = False
             return Result(failed=True, told=[str(error), *_told()])
         pending = state.get_meta_for_host(host).ops_change
         if dry:
-            return Result(changes=pending, told=_told())
+            return Result(changes=pending, told=_told(), warned=changes.warned())
         state.set_stage(StateStage.Execute)
         try:
             run_ops(state)
         except PyinfraError as error:
             return Result(changes=pending, failed=True, told=[*_told(), str(error)])
         results = state.get_results_for_host(host)
-        return Result(pending, bool(results.error_ops), _told())
+        return Result(pending, bool(results.error_ops), _told(), changes.warned())
 
 
 def _told() -> list[str]:

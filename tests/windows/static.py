@@ -157,8 +157,8 @@ def _is_known(call: dict[str, Any], members: frozenset[str]) -> bool:
     return f"{call['type']} {'' if name == 'new' else 'static '}{name}({count})" in members
 
 
-_COM = {"Connect", "GetFolder", "GetTasks", "CreateFolder", "RegisterTask", "DeleteTask", "GetDiskFreeSpaceEx",
-        "GetUnresolvedProviderPathFromPSPath"}  # fmt: skip
+_COM = {"Connect", "GetFolder", "GetTasks", "CreateFolder", "RegisterTask", "DeleteTask", "DeleteFolder",
+        "GetDiskFreeSpaceEx", "GetUnresolvedProviderPathFromPSPath"}  # fmt: skip
 
 
 @cache

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -168,11 +171,12 @@ MADE = {
     "latin": "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
 }
 SET = [
-    'ALTER DATABASE {db} SET search_path = "$user", public, autre',
+    'ALTER DATABASE {db} SET search_path = "$user", public, \'\', "{e}clair", "a "" b, c"',
+    "ALTER DATABASE {db} SET client_encoding = 'LATIN1'",
     "ALTER DATABASE {db} SET TimeZone = 'Asia/Tokyo'",
     "ALTER DATABASE {db} SET default_transaction_read_only = on",
     "ALTER DATABASE {db} SET standard_conforming_strings = off",
-    f"ALTER ROLE {ROLE} IN DATABASE {{db}} SET statement_timeout = '5min'",
+    f"ALTER ROLE {ROLE} IN DATABASE {{db}} SET statement_timeout = '1ms'",
     "COMMENT ON DATABASE {db} IS '2026-11-26T02:00:00'",
     "ALTER DATABASE {db} CONNECTION LIMIT 7",
     "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
@@ -187,9 +191,12 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
     cluster = host.cluster
     cluster.ask("postgres", f"CREATE DATABASE {name} TEMPLATE template0 OWNER {ROLE} {MADE[name]}")
     try:
-        cluster.ask(name, f"CREATE TABLE t AS SELECT 1 AS i; ALTER TABLE t OWNER TO {ROLE}")
+        row = "Łukasz, 5 €" if name == "french" else "Zoé"
+        cluster.ask(name, f"CREATE TABLE t AS SELECT '{row}'::text AS who; ALTER TABLE t OWNER TO {ROLE}")
+        rows = "SELECT md5(who) FROM public.t"
+        held = cluster.ask(name, rows)
         for sql in SET:
-            cluster.ask("postgres", sql.format(db=name))
+            cluster.ask("postgres", sql.format(db=name, e="É" if name == "french" else "E"))
         was = cluster.ask("postgres", f"{PROPERTIES} '{name}'")
         host.write(postgres_database=name)
         assert host.run("backup-database.ps1").returncode == GOOD
@@ -197,9 +204,10 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
         done = host.run("restore-database.ps1", "-Into", name)
         assert done.returncode == GOOD and "lacks" not in done.stderr, done.stderr
         assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was
+        assert cluster.ask(name, rows) == held
         done = host.run("restore-database.ps1", "-Into", name, "-Overwrite", name)
         assert done.returncode == GOOD, done.stderr
-        assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was
+        assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was and cluster.ask(name, rows) == held
     finally:
         cluster.drop_database(name)
 
@@ -216,6 +224,21 @@ def test_what_the_role_may_not_set_is_named_without_its_value(host: Host):
     host.cluster.ask("postgres", f"ALTER ROLE {ROLE} SUPERUSER")
     assert host.run("restore-database.ps1", "-Into", "there").returncode == GOOD
     assert host.cluster.ask("there", "SHOW app.key") == "it's \\ a secret"
+
+
+@pytest.mark.fault
+def test_damaged_properties_are_said_with_their_file_before_anything_is_made(host: Host):
+    path = Path(dumped(host))
+    whole = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "properties": {},
+    }
+    whole["dump_bytes"] = len(gzip.decompress(path.read_bytes()))
+    Path(f"{path}.json").write_text(json.dumps(whole))
+    done = host.run("restore-database.ps1", "-Into", "there", "-NoOwner", "-From", str(path))
+    assert done.returncode == FAILED and f"its manifest {path}.json is damaged" in done.stderr, done.stderr
+    assert "there" not in host.cluster.databases()
 
 
 def test_a_locale_that_the_server_lacks_is_said_and_done_without(host: Host):

@@ -111,6 +111,7 @@ without, --trust-dump with them"
 make_loader() { # DATABASE
     local owner password until power=''
     local -a names=()
+    local -A member_of=()
     loader=${app_name}_restore_$$
     password=$(od -A n -N 24 -t x1 /dev/urandom | tr -d ' \n')
     until=$(as_administrator postgres "SELECT now() + interval '2 days'")
@@ -120,7 +121,8 @@ PASSWORD $(sql_text "$password") VALID UNTIL $(sql_text "$until")" >/dev/null ||
         die "cannot make the role $loader: see the line above"
     if [[ $owners == keep ]]; then mapfile -t -d $'\x1e' names < <(needed owners); fi
     for owner in "${names[@]}" "$(heir_in "$1")"; do
-        [[ -n $owner ]] || continue
+        [[ -n $owner && -z ${member_of[$owner]:-} ]] || continue
+        member_of[$owner]=1
         if (( ! trust_dump )); then check_is_no_way_up "$owner"; fi
         as_administrator postgres "GRANT $(sql_name "$owner") TO $(sql_name "$loader")" >/dev/null ||
             die "cannot make $loader a member of $owner: see the line above"

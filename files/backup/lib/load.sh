@@ -38,7 +38,7 @@ load_into() { # DATABASE FILE
     fi
     if ! all_ended_well "${stages[@]}"; then
         why=$(why_failed "${stages[@]}")
-        die "the restore into $1 failed: $why: $(advice_for_restore "$why")"
+        die "the restore into $1 failed: $why: ${older_server:-$(advice_for_restore "$why")}"
     fi
 }
 

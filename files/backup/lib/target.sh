@@ -77,6 +77,20 @@ check_target() { # DATABASE, or none where it is yet to be made
     die "nothing was loaded into $target: $(printf '%s; ' "${findings_on_target[@]}")" "$EXIT_USAGE"
 }
 
+# pg_dump writes for its own major version and newer ones (its documentation, "Notes"); what an older server makes of
+# it shows as it is loaded.
+older_server=''    # what to do then
+
+tell_older_server() { # PLACE
+    local made serves
+    made=$(json_value "$file.json" server_version)
+    made=$(digits "${made%%.*}")
+    serves=$(( $(digits "$(inspect "$1" 'SHOW server_version_num')") / 10000 ))
+    (( made > serves )) || return 0
+    older_server="restore it on a server of PostgreSQL $made or newer"
+    warn "$file is of PostgreSQL $made, and this server is $serves, which may not understand it: if so, $older_server"
+}
+
 check_extensions() { # PLACE, DATABASE or none where it is yet to be made
     local name made=${2:+true}
     made=${made:-false}

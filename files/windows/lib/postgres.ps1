@@ -14,6 +14,8 @@ function New-ServiceText([string]$Section, [string]$Database) {
         'keepalives_idle=30'
         'keepalives_interval=10'
         'keepalives_count=3'
+        # Before whatever the role or the database sets for its sessions.
+        'options=-c statement_timeout=0 -c default_transaction_read_only=off'
         if ($PostgresSslMode) { "sslmode=$PostgresSslMode" }
     ) -join "`n"
 }
@@ -47,8 +49,10 @@ function ConvertTo-SqlList([string[]]$Texts) {
 }
 
 function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [string]$Sql) {
-    # Whatever has been set on the role or the database: a backslash in quotes is a backslash.
-    $text = "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;`n$Sql"
+    # Whatever has been set on the role or the database: a backslash in quotes is a backslash, pg_database no view of
+    # somebody's, and no policy of a table runs its owner's function.
+    $text = "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;" +
+        " SET search_path = pg_catalog, pg_temp; SET row_security = off;`n$Sql"
     [IO.File]::WriteAllText((Join-Path $Directory 'query.sql'), $text, $Utf8)
     $arguments = @(
         '--no-psqlrc', '--no-password', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1',
@@ -96,6 +100,10 @@ function Get-Advice([string]$Text) {
         }
         'refused|timeout expired|could not translate host|starting up|shutting down|closed the connection|terminating connection' {
             return "see that PostgreSQL runs on $PostgresHost and answers on port $PostgresPort"
+        }
+        'startup parameter' {
+            return ("a pooler such as PgBouncer answers at ${PostgresHost}:${PostgresPort}: name the server itself in" +
+                ' backup_postgres_host and backup_postgres_port')
         }
         'no pg_hba.conf entry' { return "let $PostgresUser in: a line in the server's pg_hba.conf for this host" }
         'does not exist' { return 'correct postgres_database or postgres_user in the settings, or create it' }

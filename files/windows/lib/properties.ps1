@@ -31,8 +31,27 @@ function Read-Properties([string]$Psql) {
 # Of the dump that is restored; nothing where its manifest has none.
 function Get-Properties([string]$Path) {
     $noted = Read-Manifest $Path
-    if (-not (Test-Noted $noted 'properties')) { return $null }
-    return $noted.properties
+    if (-not (Test-Noted $noted 'properties') -or $null -eq $noted.properties) { return $null }
+    if (Test-Properties $noted.properties) { return $noted.properties }
+    Stop-Run ("its manifest $Path.json is damaged, in what was set on the database itself; the dump is as it was made:" +
+        ' remove that file to use the dump without it, or take another dump')
+}
+
+function Test-Properties($Found) {
+    $names = 'encoding', 'collate', 'ctype', 'provider', 'locale', 'connection_limit', 'comment', 'settings', 'grants'
+    if (-not (Test-All @($Found) $names)) { return $false }
+    if ("$($Found.encoding)" -cnotmatch '^\w+$' -or "$($Found.connection_limit)" -notmatch '^-?\d{1,9}$') { return $false }
+    return (Test-All @($Found.settings) ('role', 'setting')) -and (Test-All @($Found.grants) ('what', 'again', 'to'))
+}
+
+# Whether each of these has something of all these names.
+function Test-All($Each, [string[]]$Names) {
+    foreach ($one in $Each) {
+        foreach ($name in $Names) {
+            if ($null -ne $one -and -not (Test-Noted $one $name)) { return $false }
+        }
+    }
+    return $true
 }
 
 # How the dumped database was made.
@@ -73,8 +92,12 @@ function Set-Property([string]$What, [string]$Sql) {
     try { $null = Invoke-Sql $AppName $Sql } catch { $script:NotSet += $What }
 }
 
-# Before its rows are loaded: a constraint may hang on them, on TimeZone say. A value never becomes SQL: it is set, and
-# taken from there.
+# What pg_dumpall sets element by element (variable_is_guc_list_quote in its dumputils.c).
+$Lists = @('local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries',
+    'temp_tablespaces', 'unix_socket_directories')
+
+# Before its rows are loaded: a constraint may hang on them, on TimeZone say. A list is set, and taken from there; no other
+# setting is, for it would hold for the statement that sets it: a timeout, say.
 function Set-Settings([string]$Database, $Properties) {
     if (-not $Properties) { return }
     foreach ($each in @($Properties.settings)) {
@@ -86,8 +109,12 @@ function Set-Settings([string]$Database, $Properties) {
             $what += " of $($each.role)"
         }
         $quoted = @($name.Split('.') | ForEach-Object { ConvertTo-SqlName $_ }) -join '.'
-        $set = "set_config($(ConvertTo-SqlText $name), $(ConvertTo-SqlText $value), false)"
-        Set-Property $what "BEGIN; SELECT $set; ALTER $place SET $quoted FROM CURRENT; COMMIT"
+        if ($Lists -contains $name) {
+            $set = "set_config($(ConvertTo-SqlText $name), $(ConvertTo-SqlText $value), false)"
+            Set-Property $what "BEGIN; SELECT $set; ALTER $place SET $quoted FROM CURRENT; COMMIT"
+        } else {
+            Set-Property $what "ALTER $place SET $quoted TO $(ConvertTo-SqlText $value)"
+        }
     }
 }
 

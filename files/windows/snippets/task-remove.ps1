@@ -1,4 +1,4 @@
-# A scheduled task of ours, removed; somebody else's of that name stays.
+# A scheduled task of ours, removed, and its folder when that is empty; somebody else's of that name stays.
 $service = New-Object -ComObject 'Schedule.Service'
 $service.Connect()
 $folder = $service.GetFolder($request.folder)
@@ -9,3 +9,7 @@ foreach ($task in $folder.GetTasks(1)) {
     }
     $folder.DeleteTask($request.name, 0)
 }
+$left = 0
+foreach ($task in $folder.GetTasks(1)) { $left++ }
+if ($left) { exit 0 }
+try { $service.GetFolder('\').DeleteFolder($request.folder.Trim('\'), 0) } catch { $null = $_ }  # it has folders in it
