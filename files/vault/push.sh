@@ -125,8 +125,14 @@ bring() { # WHICH PATHS (grep's options), RCLONE'S OPTIONS...
     shift
     grep -E "${which[@]}" "$work/new" >"$work/files" || true
     [[ -s $work/files ]] || return 0
-    rclone_ copy "$push_from" "$place" --files-from-raw "$work/files" --no-traverse \
-        --bwlimit "${push_bandwidth}" --stats 60s --stats-one-line --stats-log-level NOTICE "$@"
+    # One of them alone at first: a place that takes nothing says so of one, and not many times of each of thousands.
+    head -n 1 "$work/files" >"$work/first"
+    copy_listed "$work/first" "$@" && copy_listed "$work/files" "$@"
+}
+
+copy_listed() { # LIST, RCLONE'S OPTIONS...
+    rclone_ copy "$push_from" "$place" --files-from-raw "$1" --no-traverse \
+        --bwlimit "${push_bandwidth}" --stats 60s --stats-one-line --stats-log-level NOTICE "${@:2}"
 }
 
 # What the target says that it has is compared, by sum where it knows sums: an answer is no copy yet.
@@ -149,7 +155,7 @@ still_there() {
     [[ -s $work/gone ]] || return 0
     lost "$(wc -l <"$work/gone") copies that were there are gone, such as $(head -n 1 "$work/gone"): \
 see who removed them; they are brought there again"
-    cp -- "$key.failed" "$key.gone"    # the next run has them there again: this stays in --check for a week
+    cp -- "$key.failed.part" "$key.gone"    # the next run has them there again: this stays in --check for a week
     LC_ALL=C join -t $'\t' -v 1 "$key.has" "$work/gone" >"$key.has.part"
     mv -- "$key.has.part" "$key.has"
 }
@@ -159,11 +165,17 @@ see who removed them; they are brought there again"
 lost() { # MESSAGE
     failures=$(( failures + 1 ))
     log ERROR "$target: $1"
-    printf '%s\n' "${1//[[:cntrl:]]/ }" >>"$key.failed"
+    printf '%s\n' "${1//[[:cntrl:]]/ }" >>"$key.failed.part"
+}
+
+# What the run before has told stays until this one has an end: one that is at work has proven nothing yet.
+push_in_turn() {
+    rm -f -- "$key.failed.part"
+    push_to
+    if [[ -e $key.failed.part ]]; then mv -- "$key.failed.part" "$key.failed"; else rm -f -- "$key.failed"; fi
 }
 
 push_to() {
-    rm -f -- "$key.failed"
     list_here >"$work/here"
     step=look
     still_there || { lost "what it has cannot be listed: $(said_by_rclone)"; return 0; }
@@ -285,7 +297,7 @@ push() {
     end_rclone
     rm -rf -- "$push_state"/.run.*
     work=$(mktemp --directory "$push_state/.run.XXXXXX")
-    each_target push_to
+    each_target push_in_turn
     (( failures == 0 )) || die "$failures failure(s): see push.sh --check"
 }
 

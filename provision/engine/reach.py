@@ -8,7 +8,8 @@ Host            facts and operations reach a host by `connect`, `run_shell_comma
 SSHClient       the SSH connector makes its client by this name of its module
 read_buffer     reads a command's output, by this name of `connectors.util`, and decodes it strictly: one byte that is
                 no UTF-8 ends the output there, in a traceback, and the command has succeeded
-getpass         asks by this name of `connectors.util` for the password that sudo wants, and fails without a terminal
+getpass         asks by this name of `connectors.util` for the password that sudo wants, by that of
+                `connectors.ssh_util` for the one that a private key wants, and fails without a terminal
 transport       a command's output comes by `recv` and `recv_stderr` of a channel of `open_session`; whoever reads or
                 waits is woken when the transport closes. sshd answers a global request that it does not know, and a
                 paused host's kernel acknowledges every packet: only an answer tells that somebody is there
@@ -31,7 +32,7 @@ from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.state import StateStage
-from pyinfra.connectors import ssh, util
+from pyinfra.connectors import ssh, ssh_util, util
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.sshuserclient import SSHClient
 from pyinfra.connectors.sshuserclient.client import AcceptNewPolicy
@@ -57,7 +58,7 @@ class HostLostError(PyinfraError):
 
 
 class PasswordWantedError(Exception):
-    """sudo wants a password, and nobody is there to be asked for it."""
+    """sudo or a private key wants a password, and nobody is there to be asked for it."""
 
 
 _LATE = object()  # in place of what did not come in time
@@ -75,7 +76,7 @@ def watched() -> None:
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     ssh.SSHClient = Client  # type: ignore[misc]
     util.read_buffer = _leniently(util.read_buffer)
-    util.getpass = _at_a_terminal(util.getpass)
+    util.getpass, ssh_util.getpass = _at_a_terminal(util.getpass), _at_a_terminal(ssh_util.getpass)
     Host.connect = _connecting(Host.connect)  # type: ignore[method-assign]
     Host.get_fact = _asking(Host.get_fact)  # type: ignore[method-assign]
     for name in ("run_shell_command", "put_file", "get_file"):
@@ -211,6 +212,10 @@ def _connecting(connect: Callable[..., None]) -> Callable[..., None]:
             if isinstance(error, ConnectError):
                 raise
             logger.error(f"{host.print_prefix}cannot be connected to: {shown(str(error))}")
+            return
+        except PasswordWantedError:
+            key = shown(str(host.data.get("ssh_key")))
+            logger.error(f"{host.print_prefix}cannot be connected to: {key} is encrypted: give ssh_key_password")
             return
         if connected is not _LATE:
             _take_line(host)

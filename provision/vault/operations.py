@@ -110,7 +110,8 @@ class Due(Lines):
 def ran(path: str, service: str, keys: Sequence[str] = ()) -> Generator[StringCommand, None, None]:
     """The program has nothing to do that it knows of; where it has, it runs now, as its timer runs it.
 
-    A run that ends with an alarm of another kind is monitoring's to tell: what was due is done.
+    A run that ends with an alarm of another kind is monitoring's to tell: what was due is done. One that is at work has
+    begun with the settings of before, and `systemctl start` would take its end for this one's: it is waited for.
     """
     due = host.get_fact(Due, program=path, keys=tuple(keys))
     for reason in due:
@@ -118,6 +119,7 @@ def ran(path: str, service: str, keys: Sequence[str] = ()) -> Generator[StringCo
     if due:
         unit = QuoteString(service)
         yield StringCommand(
+            "if systemctl is-active", unit, "| grep -qx activating; then systemctl start", unit, "2>/dev/null; fi;",
             "systemctl start", unit, '|| [ -z "$(', QuoteString(path), '--due)" ]',
             "|| { journalctl --quiet --no-pager --lines=8 --output=cat -u", unit, ">&2; exit 1; }", _timeout=LONG,
         )  # fmt: skip
@@ -128,6 +130,10 @@ def unpushed(timer: str, paths: Sequence[str]) -> Generator[StringCommand, None,
     """Nothing of this timer is on the host, and nobody's keys are."""
     note(host, "backup_offsite names no place any more: what copied there goes, and its keys")
     yield StringCommand("systemctl disable --now", QuoteString(timer), "2>/dev/null || true")
+    service = QuoteString(f"{timer.removesuffix('.timer')}.service")
+    yield StringCommand(
+        "systemctl stop", service, "2>/dev/null; systemctl reset-failed", service, "2>/dev/null || true"
+    )
     for path in paths:  # in this order
         yield StringCommand("rm -f --", QuoteString(path))
     yield StringCommand("systemctl daemon-reload")

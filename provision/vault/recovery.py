@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import pyrage
 from pyinfra.api import Host
+from typing_extensions import override
 
 from provision.vault import offline, transfer
 from provision.vault.transfer import RecoveryError, Sink
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
+_LONGEST_HEAD = 65536  # bytes of a file of age's, for hundreds of recipients
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,39 @@ class OfDirectory:
                 into.write(stored.read())
                 return
             try:
-                pyrage.decrypt_io(stored, into, keys)
+                open_copy(stored, into, keys)
             except (OSError, pyrage.DecryptError) as error:
                 raise RecoveryError(f"{path}: {self.identity} does not open it: {error}") from None
+
+
+class _Begun(io.RawIOBase):
+    """What was read of a file, and then the rest of it."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head, self._rest = head, rest
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        part = self._head[: len(view)] or self._rest.read(len(view))
+        self._head = self._head[len(part) :]
+        view[: len(part)] = part
+        return len(part)
+
+
+def open_copy(stored: IO[bytes], into: Sink, keys: Sequence[pyrage.x25519.Identity]) -> None:
+    """Write what a file of age's holds. Raise OSError or pyrage.DecryptError.
+
+    age holds a file's head in memory until that ends: of one that has none, whoever made it, all of the file.
+    """
+    head = stored.read(_LONGEST_HEAD)
+    if not head.startswith(b"age-encryption.org/v1\n") or not re.search(rb"\n--- [^\n]*\n", head):
+        raise pyrage.DecryptError("it does not begin as age writes it")
+    pyrage.decrypt_io(io.BufferedReader(_Begun(head, stored), 1 << 20), into, keys)
 
 
 def _offer(path: Path) -> Offer:

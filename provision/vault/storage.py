@@ -19,7 +19,7 @@ import pyrage
 
 from provision.engine.shown import shown
 from provision.vault import offline
-from provision.vault.recovery import OfDirectory, Offer
+from provision.vault.recovery import OfDirectory, Offer, open_copy
 from provision.vault.transfer import RecoveryError, Sink
 
 _TOLD = ("*.manifest.json", "*.manifest.json.sig", "*.proof.json", "*.accepted.json")
@@ -124,7 +124,7 @@ class OfStorage:
         with self.storage.stream(f"store/{source}/{file}") as arriving:
             assert arriving.stdout and arriving.stderr
             try:
-                pyrage.decrypt_io(arriving.stdout, into, keys)
+                open_copy(arriving.stdout, into, keys)
                 why = ""
             except (OSError, pyrage.DecryptError) as error:
                 arriving.kill()

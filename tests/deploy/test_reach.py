@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyinfra
 import pytest
 from paramiko import SSHException
 from pyinfra.api import Config, FactBase, Host, Inventory, State, StringCommand
@@ -45,15 +46,15 @@ def port(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def connect(tmp_path: Path, port: tuple[int, object]) -> Iterator[Callable[[], Host]]:
+def connect(tmp_path: Path, port: tuple[int, object]) -> Iterator[Callable[..., Host]]:
     make_key(tmp_path / "key")
     data = {"ssh_hostname": "127.0.0.1", "ssh_port": port[0], "ssh_user": "root", "ssh_key": str(tmp_path / "key"),
             "ssh_known_hosts_file": str(tmp_path / "known/hosts")}  # fmt: skip
     reach.watched()
     state, config = State(), Config()
 
-    def connected() -> Host:
-        state.init(Inventory((["app1"], data)), config)
+    def connected(**changed: object) -> Host:
+        state.init(Inventory((["app1"], data | changed)), config)
         host = state.inventory.get_host("app1")
         reach.limit(host, LIMITS)
         connect_all(state)
@@ -103,17 +104,31 @@ def test_a_sudo_that_wants_a_password_is_one_sentence(
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["there is none", "no key"])
-def test_a_key_file_that_cannot_be_used_is_one_sentence(
-    kind: str, connect: Callable[[], Host], tmp_path: Path, capsys, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "key").unlink()
-    if kind == "no key":
-        (tmp_path / "key").write_text("rubbish")
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"ssh_key": "/nowhere/key"}, "No such private key file: /nowhere/key"),
+        ({"ssh_key": "rubbish"}, "Invalid private key file: .*/rubbish"),
+        ({"ssh_key": "locked"}, "/locked is encrypted: give ssh_key_password"),
+        ({"ssh_key": "", "ssh_password": "zq-wrong"}, "Authentication error .username=root"),
+        ({"ssh_port": 1}, "Unable to connect to port 1 on 127.0.0.1"),
+    ],
+    ids=["no key", "rubbish", "locked key", "password", "port"],
+)
+def test_a_way_in_that_there_is_not_is_one_sentence(
+    changed: dict[str, object], told: str, connect: Callable[..., Host], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pyinfra, "is_cli", True)  # as in a run of ours: it would ask for a password
+    (tmp_path / "rubbish").write_text("rubbish")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "locked", "-f", tmp_path / "locked"], check=True)
+    if (tmp_path / str(changed.get("ssh_key"))).is_file():
+        changed = {"ssh_key": str(tmp_path / str(changed["ssh_key"]))}
     with pytest.raises(PyinfraError, match="No hosts remaining"):
-        connect()
-    assert f"{tmp_path}/key" in caplog.text + capsys.readouterr().err
-    assert "Traceback" not in capsys.readouterr().err
+        connect(**changed, ssh_allow_agent=False, ssh_look_for_keys=False)
+    said_there = capsys.readouterr()
+    everything = said_there.out + said_there.err + caplog.text
+    assert re.search(told, everything) and "zq-wrong" not in everything and "Traceback" not in everything
 
 
 def test_a_paused_host_is_given_up_and_asked_no_more(connect: Callable[[], Host], port) -> None:
@@ -203,7 +218,7 @@ def test_a_changed_key_is_one_sentence_with_what_to_do(
     (tmp_path / "known/hosts").write_text(f"[127.0.0.1]:{port[0]} {other}")
     with pytest.raises(PyinfraError):
         connect()
-    (line,) = [each for each in caplog.messages if "host key" in each]
+    (line,) = {each for each in caplog.messages if "host key" in each}  # run alone, the root's logger hears it, too
     assert "either somebody answers in its place, or it was made anew" in line and "make known-hosts" in line
 
 

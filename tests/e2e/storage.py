@@ -83,13 +83,13 @@ def running(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def encrypted(endpoint: str, directory: Path) -> Iterator[str]:
-    """The same server by TLS, whose certificate `directory`/ca.crt has signed."""
+def encrypted(endpoint: str, directory: Path, *, days: int = 2) -> Iterator[str]:
+    """The same server by TLS, whose certificate `directory`/ca.crt has signed, for days (0: it has expired)."""
     address, port = endpoint.removeprefix("http://").split(":")
     for arguments in (
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ours -keyout ca.key -out ca.crt",
         f"req -newkey rsa:2048 -nodes -subj /CN=s3 -addext subjectAltName=IP:{address} -keyout s3.key -out s3.csr",
-        "x509 -req -in s3.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out s3.crt",
+        f"x509 -req -in s3.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days {days} -copy_extensions copy -out s3.crt",
     ):
         subprocess.run(["openssl", *arguments.split()], cwd=directory, check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -32,9 +32,9 @@ def encrypt(operator: Operator) -> None:
     operator.read("db1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/offsite.sh")
 
 
-def visit(operator: Operator) -> Done:
+def visit(operator: Operator, timeout: int = 300) -> Done:
     """The vault fetches and proves. Its timer may be at work, too: then this is another visit after that one."""
-    return operator.on("vault1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh", timeout=300)
+    return operator.on("vault1", f"{UNTIL_FREE}; until_free /usr/local/lib/medaction/vault.sh", timeout=timeout)
 
 
 def vault(operator: Operator, *words: str) -> str:

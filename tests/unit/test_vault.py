@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pyrage import decrypt, encrypt, x25519
+from pyrage import DecryptError, decrypt, encrypt, x25519
 
 from provision.commands import keys as keys_command
 from provision.commands import secrets as secrets_command
@@ -251,6 +251,14 @@ def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(sti
             recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", io.BytesIO())
     with pytest.raises(transfer.RecoveryError, match="cannot be read"):
         recovery.OfDirectory(tmp_path, stick).read("db1", "daily/none.age", io.BytesIO())
+
+
+@pytest.mark.parametrize("head", [b"", b"age-encryption.org/v1\n", b"age-encryption.org/v1\n-> X25519 ", b"\n--- x\n"])
+def test_copy_whose_head_has_no_end_is_not_read_for_one(head: bytes, stick: Path, tmp_path: Path):
+    stored = io.BytesIO(head + bytes(1 << 20))
+    with pytest.raises(DecryptError, match="does not begin as age writes it"):
+        recovery.open_copy(stored, io.BytesIO(), offline.identities(stick))
+    assert stored.tell() <= 1 << 16
 
 
 def test_a_directory_of_this_machine_is_no_place_of_rclones(tmp_path: Path):

@@ -225,7 +225,7 @@ export_file() {
     [[ $wanted_file =~ ^(daily|weekly)/[^/]+$ && $wanted_host =~ ^[A-Za-z0-9._-]+$ && -f $path ]] ||
         die "there is no $wanted_file of $wanted_host: --list shows what there is" "$EXIT_USAGE"
     case $path in
-        *.age) age --decrypt --identity "$identity" "$path" ;;
+        *.age) open_copy "$path" ;;
         *) cat -- "$path" ;;
     esac
 }
