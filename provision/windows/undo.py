@@ -85,7 +85,8 @@ def _tell(files: set[str], trees: set[str], directories: list[str], changed: Map
 
 def _emptied(going: removal.Removal, files: set[str], trees: set[str], kept: set[str], tree: Tree) -> list[str]:
     """The directories in which nothing is left once these have gone, the deepest first."""
-    gone, emptied = {path: 1 for path in files} | {path: 1 + tree[path]["entries"] for path in trees}, []
+    gone, emptied = {path: 1 for path in files if not removal.is_data(path, trees)}, []
+    gone |= {path: 1 + tree[path]["entries"] for path in trees}
     for path in sorted(going.goes["directories"] & tree.keys(), key=lambda each: (-each.count("\\"), each)):
         if removal.is_data(path, {*trees, *kept}):
             continue

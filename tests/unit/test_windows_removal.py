@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provision.record.removal import UNUSED
-from provision.windows import layout, removal
+from provision.windows import layout, removal, undo
 from tests.windows.settings import settings
 
 APP, BACKUPS, ENV = "C:\\MedAction", "C:\\MedAction\\backups", "C:\\MedAction\\.env"
@@ -44,6 +44,16 @@ def test_what_was_there_before_us_stays_with_the_access_list_that_it_had():
     assert not removal.removal(listed, "app").access, "the other role needs ours"
     found = removal.removal(removal.without(listed, "app", removal.things({})), "backup")
     assert found.access == {APP: "O:BAD:AI"} and f"{APP}: stays, it was there before the first deploy" in found.stays
+
+
+def test_the_apps_directory_goes_with_the_data_also_when_all_is_taken_at_once():
+    listed = _listed()
+    del listed.of["app"]
+    going, status = removal.removal(listed, "backup"), f"{BACKUPS}\\status-daily.json"
+    tree = {APP: {"entries": 3, "files": 2, "bytes": 0}, BACKUPS: {"entries": 2, "files": 2, "bytes": 0}}
+    assert undo._emptied(going, {status}, {BACKUPS}, set(), tree) == [APP]
+    tree[APP]["entries"] += 1  # somebody else's
+    assert undo._emptied(going, {status}, {BACKUPS}, set(), tree) == []
 
 
 def test_dumps_in_a_directory_that_was_there_before_us_go_with_no_removal():
