@@ -78,7 +78,10 @@ After=user-runtime-dir@0.service
 [Service]
 Environment=WINEPREFIX=/wine WINEDEBUG=-all LC_ALL=C.UTF-8
 ExecStart=/usr/bin/wineserver --foreground --persistent
+# Before it listens, wine would start another one, and of two the second ends at once.
+ExecStartPost=/bin/sh -c 'until ls /run/user/0/wine/server-*/socket >/dev/null 2>&1; do sleep 0.05; done'
 ExecStartPost=/usr/bin/wine cmd.exe /c exit
+Restart=on-failure
 [Install]
 WantedBy=multi-user.target
 UNIT
