@@ -30,7 +30,8 @@ class BackupWatchSettings(BaseModel):
     backup_ping_url: SecretUrl = Field(
         None,
         description="The address, in healthchecks.io's form, that a Debian host tells when a backup or restore test"
-        " begins and how it ends: `env:NAME`, `file:PATH`, `command:...`. {name} in it is daily, weekly, restore-test.",
+        " begins, and how it or a vault's visit ends: `env:NAME`, `file:PATH`, `command:...`. {name} in it is daily,"
+        " weekly, restore-test, vault.",
     )
     notify: SecretAddresses = Field(
         None,

@@ -81,9 +81,13 @@ def log_mount(settings: Settings) -> str:
 
 
 def units(
-    settings: Settings, name: str, program: str, calendar: str, what: str, writable: Sequence[str], capabilities: str
-) -> list[Entry]:
-    """A service that runs a program once, writing below these directories alone, and the timer that starts it."""
+    settings: Settings, name: str, program: str, calendar: str, what: str, writable: Sequence[str], capabilities: str,
+    told: str = "",
+) -> list[Entry]:  # fmt: skip
+    """A service that runs a program once, writing below these directories alone, and the timer that starts it.
+
+    `told` is a unit that is started at each end of it.
+    """
     unit, description = f"/etc/systemd/system/{settings.app_name}-{name}", f"{settings.app_name}: {what}"
     path = f"{settings.backup_program_dir}/{program}"
     return [
@@ -96,6 +100,7 @@ def units(
                 program=path,
                 writable=writable,
                 capabilities=capabilities,
+                told=told,
             ),
         ),
         File(
@@ -161,7 +166,20 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
             ],
             # It takes what the fetching user has brought, hands it to the restoring one, and ends their processes.
             capabilities="CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETUID CAP_SETGID CAP_KILL",
+            told=f"{settings.app_name}-vault-ping.service" if settings.backup_ping_url else "",
         ),
+        *(_ping(settings) if settings.backup_ping_url else ()),
+    ]
+
+
+def _ping(settings: Settings) -> list[Entry]:
+    """What tells a dead man's switch of each visit's end."""
+    unit = render("vault/ping.service.j2", settings, writable=[], capabilities="")
+    return [
+        Directory(settings.backup_config_dir, "root", settings.backup_user, 0o750),
+        *backup.ping(settings),
+        File(f"{settings.backup_program_dir}/how-it-ended.sh", plain("vault/how-it-ended.sh"), mode=0o755),
+        File(f"/etc/systemd/system/{settings.app_name}-vault-ping.service", unit),
     ]
 
 

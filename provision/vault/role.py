@@ -104,6 +104,8 @@ def vault(
             name="Install the servers that proofs start for themselves",
             names=["isal", *(clients.server_package(major) for major in majors)],
         )
+    if settings.backup_ping_url:
+        packages.installed(name="Install what tells a dead man's switch", names=["curl"])
     files.placed(name="Lay out the vault", entries=layout.vault_directories(settings))
     files.placed(
         name="Write the vault's program, and what it knows of the backup hosts",

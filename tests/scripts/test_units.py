@@ -21,7 +21,7 @@ from tests.sandbox import packages
 
 SETTINGS = Settings(
     app_name="medaction", redis_exporter_bind="127.0.0.1",
-    backup_offsite=["s3:b"], backup_offsite_config=SecretStr("[s3]"),
+    backup_ping_url=SecretStr("https://x/{name}"), backup_offsite=["s3:b"], backup_offsite_config=SecretStr("[s3]"),
     **dict.fromkeys(SECRET_SETTINGS, SecretStr("x")),
 )  # fmt: skip
 ENTRIES: list[Entry] = [
@@ -46,11 +46,12 @@ def test_every_service_is_looked_at() -> None:
     assert templates == {
         "backup/restore-test@.service.j2", "vault/program.service.j2", "redis/count-scripts.service.j2",
         "redis/firewall.service.j2", "redis/exporter.service.j2",
+        "vault/ping.service.j2",
     }  # fmt: skip
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
         "medaction-push.service", "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
-        SETTINGS.redis_exporter_unit,
+        SETTINGS.redis_exporter_unit, "medaction-vault-ping.service",
     }  # fmt: skip
 
 

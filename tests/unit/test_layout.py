@@ -19,6 +19,7 @@ from provision.engine.inventory import PROJECT, ROLES, Member
 from provision.postgres import layout as postgres_layout
 from provision.redis import layout as redis_layout
 from provision.settings import Settings
+from provision.vault import layout as vault
 
 ValidSettings = Callable[..., Settings]
 
@@ -320,3 +321,20 @@ def test_who_is_told_of_runs_is_told_by_cron_and_the_address_is_in_a_file_of_roo
     assert re.findall(r"ping\.sh (\S+) \S+/(\S+)", jobs) == [
         ("daily", "backup-database.sh"), ("weekly", "backup-database.sh"), ("restore-test", "restore-database.sh"),
     ]  # fmt: skip
+
+
+def test_a_vault_tells_how_each_visit_ends_by_a_unit_that_has_a_network(settings_of: ValidSettings):
+    def made(**settings: str) -> dict[str, File]:
+        entries = vault.vault_files(settings_of(**settings), "medaction-at-vault1", [], "ssh-ed25519 AAAA")
+        return {each.path: each for each in entries if isinstance(each, File)}
+
+    quiet, told = made(), made(backup_ping_url="https://x/k3y/{name}")
+    service = "/etc/systemd/system/medaction-vault.service"
+    assert told.keys() - quiet.keys() == {
+        "/etc/medaction/ping-url", "/usr/local/lib/medaction/ping.sh", "/usr/local/lib/medaction/how-it-ended.sh",
+        "/etc/systemd/system/medaction-vault-ping.service",
+    }  # fmt: skip
+    assert "OnSuccess" not in quiet[service].content
+    for end in ("OnSuccess", "OnFailure"):
+        assert f"\n{end}=medaction-vault-ping.service\n" in told[service].content
+    assert [path for path, file in told.items() if "k3y" in file.content] == ["/etc/medaction/ping-url"]
