@@ -86,7 +86,7 @@ def units(
 ) -> list[Entry]:  # fmt: skip
     """A service that runs a program once, writing below these directories alone, and the timer that starts it.
 
-    `told` is a unit that is started at each end of it.
+    `told` is a unit of which an instance is started at each end of it, `success` or `failure`.
     """
     unit, description = f"/etc/systemd/system/{settings.app_name}-{name}", f"{settings.app_name}: {what}"
     path = f"{settings.backup_program_dir}/{program}"
@@ -166,7 +166,7 @@ def vault_files(settings: Settings, account: str, sources: Sequence[Source], sig
             ],
             # It takes what the fetching user has brought, hands it to the restoring one, and ends their processes.
             capabilities="CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETUID CAP_SETGID CAP_KILL",
-            told=f"{settings.app_name}-vault-ping.service" if settings.backup_ping_url else "",
+            told=f"{settings.app_name}-vault-ping" if settings.backup_ping_url else "",
         ),
         *(_ping(settings) if settings.backup_ping_url else ()),
     ]
@@ -179,7 +179,7 @@ def _ping(settings: Settings) -> list[Entry]:
         Directory(settings.backup_config_dir, "root", settings.backup_user, 0o750),
         *backup.ping(settings),
         File(f"{settings.backup_program_dir}/how-it-ended.sh", plain("vault/how-it-ended.sh"), mode=0o755),
-        File(f"/etc/systemd/system/{settings.app_name}-vault-ping.service", unit),
+        File(f"/etc/systemd/system/{settings.app_name}-vault-ping@.service", unit),
     ]
 
 

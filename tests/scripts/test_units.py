@@ -51,7 +51,7 @@ def test_every_service_is_looked_at() -> None:
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
         "medaction-push.service", "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
-        SETTINGS.redis_exporter_unit, "medaction-vault-ping.service",
+        SETTINGS.redis_exporter_unit, "medaction-vault-ping@.service",
     }  # fmt: skip
 
 

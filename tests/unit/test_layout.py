@@ -332,9 +332,9 @@ def test_a_vault_tells_how_each_visit_ends_by_a_unit_that_has_a_network(settings
     service = "/etc/systemd/system/medaction-vault.service"
     assert told.keys() - quiet.keys() == {
         "/etc/medaction/ping-url", "/usr/local/lib/medaction/ping.sh", "/usr/local/lib/medaction/how-it-ended.sh",
-        "/etc/systemd/system/medaction-vault-ping.service",
+        "/etc/systemd/system/medaction-vault-ping@.service",
     }  # fmt: skip
     assert "OnSuccess" not in quiet[service].content
-    for end in ("OnSuccess", "OnFailure"):
-        assert f"\n{end}=medaction-vault-ping.service\n" in told[service].content
+    for end, instance in (("OnSuccess", "success"), ("OnFailure", "failure")):
+        assert f"\n{end}=medaction-vault-ping@{instance}.service\n" in told[service].content
     assert [path for path, file in told.items() if "k3y" in file.content] == ["/etc/medaction/ping-url"]
