@@ -156,6 +156,11 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
         ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
         ("truncate -s 2M $copy.manifest.json", "could not be fetched"),
         ("jq '.files[0].bytes = 99999999999999' $copy.manifest.json >m; cat m >$copy.manifest.json", "make room"),
+        (
+            "jq '(.files[] | select(.name | endswith(\".json.age\"))).bytes = 67108865' $copy.manifest.json >m;"
+            " cat m >$copy.manifest.json",
+            "is no manifest of ours",
+        ),
     ],
     ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j")) else "",
 )

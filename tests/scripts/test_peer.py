@@ -55,8 +55,9 @@ def test_all_comes_back_through_root_and_no_role_is_left(owners: Host, peer: dic
 def test_a_restore_that_fails_leaves_no_role_either(owners: Host, peer: dict[str, str]) -> None:  # noqa: F811
     host = owners
     host.good_backup()
-    done = host.restore("--into", "neuve", "--from", "/nowhere", *PEER, as_root=True, **peer)
-    assert done.returncode == 2 and "there is no /nowhere" in done.stderr, done.stderr
+    gone = str(host.backups / "gone.sql.gz")
+    done = host.restore("--into", "neuve", "--from", gone, *PEER, as_root=True, **peer)
+    assert done.returncode == 2 and f"there is no {gone}" in done.stderr, done.stderr
     assert administrators(host) == "" and PASSWORD not in done.stderr
 
 

@@ -4,6 +4,7 @@
 
 readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
+readonly told_limit=67108864    # what a dump tells of itself is read whole, into memory
 # Whoever has captured a source may answer for ever: that host's turn ends, and the next one's begins. What is
 # not through by then goes on in the next run.
 readonly list_seconds=900 files_seconds=7200 turn_seconds=10800
@@ -250,7 +251,8 @@ first_unfinished() { # PARTIAL
 # Every member is what it should be and nothing else is asked for: names above all, which become paths here.
 is_a_manifest() { # FILE TIER DUMP
     (( $(stat -c %s "$1") <= manifest_limit )) &&
-        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" '
+        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" \
+            --argjson told_limit "$told_limit" '
             .version == 1 and .dump == $dump and .tier == $tier and .source == $source
             and (.database | type == "string" and (explode | all(. > 31)))
             and (.server_version | type == "string" and test("^[0-9]{1,3}[0-9.]*"))
@@ -264,6 +266,7 @@ is_a_manifest() { # FILE TIER DUMP
                     | any($dump + . + ".age" == $file.name))
                 and $file.plain_name == ($file.name | rtrimstr(".age"))
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
+                and ($file.bytes <= $told_limit or ($file.name | endswith(".json.age") | not))
                 and ($file.sha256 | test("^[0-9a-f]{64}$"))
                 and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
             "$1" >/dev/null 2>&1
