@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from provision.backup import layout
 
 from .host import Host
+from .unprivileged import give_to_user
 
 
 class Switch:
@@ -82,6 +84,21 @@ def test_a_failed_run_is_told_with_what_it_said_last(pinged: Host, switch: Switc
     assert (
         'database "nowhere" does not exist' in switch.told[-1][1] and 'database "nowhere" does not exist' in done.stderr
     )
+
+
+def test_of_a_failed_run_no_row_is_told(pinged: Host, switch: Switch) -> None:
+    pinged.cluster.ask(pinged.database, "UPDATE patients SET nom = 'SECRETNAME'")
+    dump = pinged.good_backup()
+    end, refused = b"\n-- PostgreSQL database dump complete", b"\nSELECT nom::date FROM public.patients;"
+    text = gzip.decompress(dump.read_bytes())
+    hostile = pinged.backups / "hostile.sql.gz"
+    hostile.write_bytes(gzip.compress(text.replace(end, refused + end)))
+    give_to_user(hostile)
+    into = pinged.cluster.new_database(template="template0")
+    restore = f"{pinged.settings.backup_program_dir}/restore-database.sh"
+    assert run(pinged, restore, "--into", into, "--from", str(hostile)).returncode == 1
+    path, said = switch.told[-1]
+    assert path.endswith("/fail") and "invalid input syntax for type date" in said and "SECRETNAME" not in said
 
 
 def test_a_run_that_gave_way_to_another_is_told_to_nobody(pinged: Host, switch: Switch) -> None:
