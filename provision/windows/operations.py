@@ -174,7 +174,14 @@ def there_of(tasks: Iterable[str]) -> set[str]:
 
 
 def listed_before(path: str) -> removal.Listed:
-    """What the list at a path says. Raise OperationError when it is none."""
+    """What the list at a path says. Raise OperationError when it is none, or not an administrator's.
+
+    A removal goes by it, and in C:\\ProgramData anybody may make a directory of that name.
+    """
+    there = paths_now(path, ntpath.dirname(path))
+    for entry in (Directory(ntpath.dirname(path)), File(path, b"")):
+        _require_kind(entry, there[entry.path])
+        _refuse_anothers(entry.path, there[entry.path]["sddl"])
     try:
         return removal.read(_read_text(path))
     except ValueError:
@@ -220,7 +227,8 @@ def variables_set(path: str, variables: Mapping[str, str], reader: str | None) -
     """
     access = acl.Private(() if reader is None else (reader,))
     there = paths_now(path).get(path)
-    _content_told(File(path, b"", access), there)  # what is no file, or leads elsewhere, is not even read
+    if there:
+        _require_kind(File(path, b""), there)  # what is no file, or leads elsewhere, is not even read
     text = _read_text(path) if there else ""
     ending = "\r\n" if "\r\n" in text else "\n"
     plain = text.replace("\r\n", "\n")
@@ -306,16 +314,20 @@ def backup_made(script: str, places: Sequence[str], pattern: str) -> Generator[S
 
 
 def _content_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
-    kind = "file" if isinstance(entry, File) else "directory"
     if there is None:
         return [f"{entry.path}: is missing"]
+    _require_kind(entry, there)
+    if isinstance(entry, File) and there["sha256"] != entry.sha256:
+        return [f"{entry.path}: its content differs"]
+    return []
+
+
+def _require_kind(entry: Entry, there: dict[str, str]) -> None:
+    kind = "file" if isinstance(entry, File) else "directory"
     if there["kind"] == "link":
         refuse(f"{entry.path}: is a link or junction: see who made it, remove it, and deploy again")
     if there["kind"] != kind:
         refuse(f"{entry.path}: is a {there['kind']}, should be a {kind}: move it away")
-    if isinstance(entry, File) and there["sha256"] != entry.sha256:
-        return [f"{entry.path}: its content differs"]
-    return []
 
 
 def _access_told(entry: Entry, there: dict[str, str] | None) -> list[str]:
@@ -332,7 +344,7 @@ def _refuse_anothers(path: str, sddl: str) -> None:
     built_in = owner == "LA" or owner.endswith("-500")  # the account Administrator itself
     if owner not in acl.TRUSTED_OWNERS and not built_in:
         refuse(
-            f"{path}: is owned by {owner or 'nobody'}, who may have put files into it: look at what lies there, then"
+            f"{path}: is owned by {owner or 'nobody'}, who may have written what is there: look at it, then"
             f' move it away, or give it to the administrators with takeown /A /F "{path}", and deploy again'
         )
 

@@ -111,6 +111,27 @@ def test_a_list_that_does_not_say_what_is_whose_takes_nothing_away(win: WindowsH
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("whose", ["the directory", "the file", "a junction"])
+def test_a_list_that_somebody_else_has_written_takes_nothing_away(win: WindowsHost, whose: str):
+    """Anybody may make a directory in C:\\ProgramData, and a removal goes by what lies there, as an administrator."""
+    found, victim = default_settings(), "C:\\Windows\\victim.dll"
+    path = win.file(layout.record(found))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"version": "1", "files": [victim], "of": {"backup": {"files": [victim]}}}))
+    win.file(victim).write_text("Windows' own")
+    if whose == "a junction":
+        path.parent.rename(win.file("C:\\elsewhere"))
+        path.parent.symlink_to("/srv/windows/C:/elsewhere")
+    else:
+        os.setxattr(path.parent if whose == "the directory" else path, "user.sddl", MINE.encode())
+    told = "is a link or junction" if whose == "a junction" else "is owned by S-1-5-21-0-0-0-1000, who may have written"
+    with pytest.raises(AssertionError, match=told):
+        _remove(win, found, "backup")
+    assert win.file(victim).read_text() == "Windows' own"
+    win.file(victim).unlink()
+
+
+@pytest.mark.fault
 def test_nothing_is_taken_away_through_a_link_that_somebody_has_put_in_the_way(win: WindowsHost):
     found = default_settings()
     path = win.file(layout.record(found))
