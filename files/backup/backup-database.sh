@@ -32,10 +32,6 @@ export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
 here=$(dirname "$(readlink --canonicalize "$0")")
-# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
-. "$here/settings.sh"
-# shellcheck source=lib/required.sh
-. "$here/lib/required.sh"
 # shellcheck source=lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=lib/process.sh

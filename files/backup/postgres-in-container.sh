@@ -23,11 +23,7 @@ umask 077
 cd /
 
 here=$(dirname "$(readlink --canonicalize "$0")")
-# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
-. "$here/settings.sh"
-# shellcheck source=lib/required.sh
-. "$here/lib/required.sh"
-# shellcheck source=/dev/null  # lib/base.sh, of which little is used here
+# shellcheck source=lib/base.sh disable=SC2034  # of which little is used here
 . "$here/lib/base.sh"
 # shellcheck source=lib/postgres.sh
 . "$here/lib/postgres.sh"

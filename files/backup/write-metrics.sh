@@ -15,11 +15,7 @@ export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
 here=$(dirname "$(readlink --canonicalize "$0")")
-# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
-. "$here/settings.sh"
-# shellcheck source=lib/required.sh
-. "$here/lib/required.sh"
-# shellcheck source=/dev/null  # lib/base.sh, of which the words alone are used here
+# shellcheck source=lib/base.sh disable=SC2034  # of which the words alone are used here
 . "$here/lib/base.sh"
 
 subject=metrics    # what `log` says of whom: lib/base.sh

@@ -25,12 +25,8 @@ export LC_ALL=C.UTF-8
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 here=$(dirname "$(readlink --canonicalize "$0")")
-# shellcheck source=/dev/null  # rendered from the settings of the project: backup/settings.sh.j2
-. "$here/settings.sh"
 # shellcheck source=/dev/null  # rendered from the settings of the project: vault/outbox-settings.sh.j2
 . "$here/outbox-settings.sh"
-# shellcheck source=../backup/lib/required.sh
-. "$here/lib/required.sh"
 # shellcheck source=../backup/lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh

@@ -31,15 +31,11 @@ export LC_ALL=C.UTF-8
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 here=$(dirname "$(readlink --canonicalize "$0")")
-# shellcheck source=/dev/null  # rendered from the settings of the project: backup/settings.sh.j2
-. "$here/settings.sh"
 # shellcheck source=/dev/null  # rendered from the settings of the project: vault/vault-settings.sh.j2
 . "$here/vault-settings.sh"
 : "${vault_dir?}" "${vault_user?}" "${vault_config_dir?}" "${vault_proof_dir?}" "${vault_prove?}"
 : "${vault_maximum_age_hours?}" "${vault_bandwidth_kbit?}" "${vault_reserve_mb?}" "${vault_sources[@]?}"
 : "${vault_metrics_dir?}"
-# shellcheck source=../backup/lib/required.sh
-. "$here/lib/required.sh"
 # shellcheck source=../backup/lib/base.sh
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh

@@ -29,7 +29,7 @@ def test_shellcheck_has_no_remark_on_a_script_with_its_parts(script: Path) -> No
 
 def test_every_part_belongs_to_a_script() -> None:
     parts = {path.name for path in (FILES / "backup/lib").iterdir()}
-    scripts = [path.read_text() for path in (FILES / "backup").glob("*.sh")]
+    scripts = [path.read_text() for path in (FILES / "backup").rglob("*.sh")]
     assert {part for part in parts if not any(f'/lib/{part}"' in script for script in scripts)} == set()
 
 

@@ -2,6 +2,9 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- Steps: one log line each, one way to fail --------------------------------------------------------
 
+# shellcheck source=lib/required.sh
+. "$here/lib/required.sh"
+
 subject=''
 step=start
 said_why=''

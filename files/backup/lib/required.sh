@@ -2,6 +2,8 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- The settings that every part relies on: a file that lacks one was cut short, and nothing runs on it ----
 
+# shellcheck source=/dev/null  # rendered from the settings of the project: settings.sh.j2
+. "$here/settings.sh"
 : "${app_name?}"
 : "${backup_user?}"
 : "${backup_dir?}"
