@@ -68,14 +68,20 @@ def with_bucket(team: Operator, bucket: Bucket, more: str = "") -> Path:
     return config
 
 
-def test_copies_in_a_bucket_outlive_whoever_has_the_vaults_key(
-    both: Operator, team: Operator, stick: Path, endpoint: str, tmp_path: Path
-) -> None:
+def filled(team: Operator, endpoint: str) -> tuple[Bucket, Path]:
+    """A bucket that has all that the vault has, and the file with its keys."""
     bucket = storage.bucket(endpoint)
     config = with_bucket(team, bucket)
     team.deploy(HOSTS)
     night(team)
     assert push(team).returncode == 0
+    return bucket, config
+
+
+def test_copies_in_a_bucket_outlive_whoever_has_the_vaults_key(
+    both: Operator, team: Operator, stick: Path, endpoint: str, tmp_path: Path
+) -> None:
+    bucket, config = filled(team, endpoint)
     good, names = newest(team), {path.removeprefix("./") for path in stored(team)}
     there = bucket.objects()
     in_store = {name.removeprefix("store/db1/") for name in there if name.startswith("store/db1/")}
@@ -274,11 +280,7 @@ def test_gigabyte_goes_into_a_bucket_in_bounded_memory(
 def test_what_a_thief_of_the_key_puts_there_hides_no_good_copy(
     both: Operator, team: Operator, stick: Path, endpoint: str, tmp_path: Path
 ) -> None:
-    bucket = storage.bucket(endpoint)
-    config = with_bucket(team, bucket)
-    team.deploy(HOSTS)
-    night(team)
-    assert push(team).returncode == 0
+    bucket, config = filled(team, endpoint)
     good, there = newest(team), bucket.objects()
     manifest, signature = (there[f"store/db1/daily/{good}.manifest.json{end}"] for end in ("", ".sig"))
     tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"

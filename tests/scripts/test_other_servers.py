@@ -13,8 +13,25 @@ import pytest
 
 from .servers import RELEASES, other_server
 
-CASES = ("backup", "contents", "restore", "restore_elsewhere", "restore_test", "verdicts", "losses", "exclude",
-         "leftovers", "peer", "names", "preloaded", "disaster", "generated", "hostile_data")  # fmt: skip
+CASES = [
+    "backup",
+    "contents",
+    "restore",
+    "restore_elsewhere",
+    "restore_part",
+    "restore_test",
+    "properties",
+    "verdicts",
+    "losses",
+    "exclude",
+    "leftovers",
+    "peer",
+    "names",
+    "preloaded",
+    "disaster",
+    "generated",
+    "hostile_data",
+]
 
 
 @pytest.mark.prove

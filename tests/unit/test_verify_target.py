@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from provision.engine.inventory import Member
 from provision.settings import Settings
+from tests.sandbox import packages
 from tests.verify.target import Target, ssh_config
 
 ValidSettings = Callable[..., Settings]
@@ -78,6 +80,8 @@ PLACES = ("plain", "My Documents", "it's mine", 'so "called"', "50% done", "back
 def test_ssh_reads_every_path_as_it_is_wherever_the_clone_lies(
     place: str, settings_of: ValidSettings, tmp_path: Path
 ) -> None:
+    if not shutil.which("ssh"):
+        packages.install("openssh-client")
     home = tmp_path / place
     home.mkdir()
     (home / "config").write_text("Host *\n  Ciphers aes256-ctr\n")
