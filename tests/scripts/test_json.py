@@ -13,12 +13,12 @@ from provision.settings.render import FILES
 from .cluster import ROLE
 from .host import Host
 
-BASE = FILES / "backup/lib/base.sh"
+PART = FILES / "backup/lib/json.sh"
 
 
 def bash(program: str, *arguments: object) -> str:
     done = subprocess.run(
-        ["bash", "-euc", f". {BASE}; {program}", "-", *map(str, arguments)], capture_output=True, text=True
+        ["bash", "-euc", f". {PART}; {program}", "-", *map(str, arguments)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
