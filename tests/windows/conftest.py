@@ -34,6 +34,7 @@ SID = "S-1-5-21-0-0-0-1000"  # of WIN1\\root, an account of wine's that is no bu
 cluster = scripts.cluster
 # The scripts as they are deployed, in a directory of this machine.
 host = deployed.host
+warm_pwsh = deployed.warm_pwsh
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 from provision.backup.facts import Report
 from provision.windows import layout
 from provision.windows.facts import BackupReport
+from tests.limiter.waiting import until
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows import archives
 from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
@@ -33,7 +34,8 @@ def _assert_nothing_published(
 
 
 def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
-    done = host.run("backup-database.ps1")
+    """Each script in a PowerShell of its own, as a task and a person start it."""
+    done = host.run_alone("backup-database.ps1")
     assert done.returncode == GOOD, done.stderr
     (dump,) = host.dumps()
     assert b"-- PostgreSQL database dump complete" in gzip.decompress(dump.read_bytes())[-4096:]
@@ -42,7 +44,7 @@ def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
     assert host.run("backup-database.ps1", "-Verify").returncode == GOOD
     cluster.ask("postgres", f"ALTER ROLE {ROLE} CREATEDB")
     restored = 'réstauré "2"'
-    done = host.run("restore-database.ps1", "-Into", restored)
+    done = host.run_alone("restore-database.ps1", "-Into", restored)
     assert done.returncode == GOOD, done.stderr
     assert fingerprint(cluster, restored) == fingerprint(cluster, host.settings.postgres_database)
     cluster.drop_database(restored)
@@ -131,12 +133,17 @@ def test_a_second_run_at_the_same_moment_gives_way(host: Host, tmp_path: Path):
     slow = tmp_path / "bin" / "pg_dump"
     slow.parent.mkdir()
     (slow.parent / "psql").symlink_to(bin_dir() / "psql")
-    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 8\nexec {bin_dir()}/pg_dump "$@"\n')
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    waits = f"touch '{begun}'; until [ -e '{go_on}' ]; do sleep 0.1; done"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || {{ {waits}; }}\nexec {bin_dir()}/pg_dump "$@"\n')
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     host.write(pg_dump=slow)
     with subprocess.Popen(host.argv("backup-database.ps1"), stderr=subprocess.DEVNULL) as first:
-        time.sleep(4)
-        assert host.run("backup-database.ps1").returncode == BUSY
+        try:
+            until(begun.exists, "the first run dumps", 60)
+            assert host.run("backup-database.ps1").returncode == BUSY
+        finally:
+            go_on.touch()
         assert first.wait(60) == GOOD
 
 
