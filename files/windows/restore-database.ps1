@@ -234,7 +234,7 @@ function Invoke-Restore {
     $script:Properties = Get-Properties $dump
     switch ($way) {
         'new' { New-Database $Into $script:Properties; Import-Dump $Into }
-        'fill' { Write-OtherSorting $Into $script:Properties; Import-Dump $Into }
+        'fill' { Write-OtherSorting $Into $script:Properties; Add-Public $Into; Import-Dump $Into }
         'swap' { Assert-Swappable $needs; Switch-Database }
     }
     $script:Scratch = $null

@@ -17,7 +17,7 @@ import pytest
 
 from tests.scripts.cluster import ROLE, bin_dir, fingerprint
 from tests.windows import archives
-from tests.windows.host import FAILED, GOOD, USAGE, Host
+from tests.windows.host import FAILED, GOOD, USAGE, Host, dumped
 
 pytestmark = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
 
@@ -32,16 +32,6 @@ def alone(host: Host) -> Iterator[None]:
     yield
     host.cluster.ask("postgres", f"ALTER ROLE {ROLE} NOCREATEDB NOSUPERUSER")
     host.cluster.drop_databases({*host.cluster.databases()} - before)
-
-
-def dumped(host: Host) -> str:
-    """A dump of the app's database by pg_dump alone: a backup's own run takes seconds, and is looked at elsewhere."""
-    name = host.settings.postgres_database.replace("\\", "\\\\").replace("'", "\\'")
-    where = f"host={host.cluster.directory} port={host.cluster.port} user=postgres dbname='{name}'"
-    done = subprocess.run([str(bin_dir() / "pg_dump"), "--dbname", where], capture_output=True, check=True)
-    path = host.place / "named.sql.gz"
-    path.write_bytes(gzip.compress(done.stdout))
-    return str(path)
 
 
 @pytest.fixture

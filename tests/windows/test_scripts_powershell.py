@@ -19,7 +19,7 @@ from provision.windows.facts import BackupReport
 from tests.limiter.waiting import until
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
 from tests.windows import archives
-from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
+from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host, dumped
 
 pytestmark = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
 
@@ -240,15 +240,18 @@ def test_a_damaged_manifest_is_said_with_its_name_and_what_to_do(host: Host, con
     assert host.run("backup-database.ps1", "-Verify", "-File", str(dump)).returncode == GOOD
 
 
-def test_an_empty_database_without_a_schema_public_is_empty(host: Host, cluster: Cluster):
-    assert host.run("backup-database.ps1").returncode == GOOD
-    target = cluster.new_database("bare", template="template0")
+@pytest.mark.parametrize("sql", ["DROP SCHEMA public", "CREATE EXTENSION pg_trgm", "COMMENT ON SCHEMA public IS 'x'"])
+def test_an_empty_database_is_filled(host: Host, cluster: Cluster, sql: str):
+    """What is empty: tests/scripts/test_restore_elsewhere.py asks it of both shells."""
+    target, path = cluster.new_database("bare", template="template0"), dumped(host)
     try:
-        cluster.ask(target, "DROP SCHEMA public")
-        done = host.run("restore-database.ps1", "-Into", target)
-        assert "holds data" not in done.stderr, done.stderr
-        cluster.ask(target, f"DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA kept AUTHORIZATION {ROLE}")
-        assert "holds data" in host.run("restore-database.ps1", "-Into", target).stderr
+        cluster.ask(target, sql)
+        done = host.run("restore-database.ps1", "-Into", target, "-From", path)
+        assert done.returncode == GOOD, done.stderr
+        assert fingerprint(cluster, target) == fingerprint(cluster, host.settings.postgres_database)
+        schema = "SELECT nspowner::regrole, nspacl FROM pg_namespace WHERE nspname = 'public'"
+        assert cluster.ask(target, schema) == cluster.ask(host.settings.postgres_database, schema)
+        assert "holds data" in host.run("restore-database.ps1", "-Into", target, "-From", path).stderr
     finally:
         cluster.drop_database(target)
 
