@@ -55,7 +55,9 @@ def test_a_deploy_gives_a_windows_host_its_backups_and_a_second_changes_nothing(
     assert PASSWORD.replace("\\", "\\\\").replace(":", "\\:") in win.file(found.windows_pgpass_file).read_text()
     assert win.file(f"{found.windows_script_dir}\\backup-database.ps1").read_bytes().startswith(b"\xef\xbb\xbf")
     assert win.task(found.windows_task_folder, "MedAction Backup Weekly").exists()
-    before = len(win.sent())
+    before, texts = len(win.sent()), win.texts()
+    assert any("MedAction Backup Weekly" in text for text in texts) and any("$AppName" in text for text in texts)
+    assert not [text for text in texts if "p@ss" in text or "日本" in text]
     again = deploy(win.data, _role(found), dry=True)
     assert (again.failed, again.changes, again.told) == (False, 0, [])
     # Each takes a second: one for the connector, and what lies there is asked for once.
