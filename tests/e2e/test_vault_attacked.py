@@ -440,7 +440,8 @@ tell() { # DUMP FILE...
             --arg plain_sha256 "$(sha256sum <"$file" | cut -c 1-64)" --argjson bytes "$(stat -c %s "$file.age")" \\
             '$ARGS.named | .name = .plain_name + ".age"'
     done | jq -s --arg dump "$dump" --slurpfile model "/var/lib/medaction/offsite/daily/$model.manifest.json" \\
-        '. as $files | $model[0] | .dump = $dump | .database = "evil" | .files = $files' >"$dump.manifest.json"
+        '. as $files | $model[0] | .dump = $dump | .files = $files
+            | .database = ($dump | ltrimstr("medaction-") | sub("_.*"; ""))' >"$dump.manifest.json"
 }
 one=medaction-evildir_2026-01-01_00-00-00.dir two=medaction-evil_2026-01-01_00-00-01.sql.gz
 mkdir $one; mkfifo $one/pipe; ln -s ../../state/victim $one/link; ln -s /var/lib/medaction/vault/state $one/way
@@ -448,10 +449,12 @@ truncate -s 1T $one/hole; echo x >$one/root; chmod 6777 $one/root
 tar --create --sparse --file $one.tar $one
 tar --append --file $one.tar --transform "s,^root\\$,$one/way/victim," --directory $one root
 tar --append --file $one.tar --transform 's,^root$,../../state/victim,' -P --directory $one root
-jq -n '{content: {tables: {}, objects: {}}, suspect: "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"}' >$one.json
+jq -n '{database: "evildir", content: {tables: {}, objects: {}},
+    suspect: "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"}' >$one.json
 tell $one $one.tar $one.json
 cp "/opt/medaction/backups/$model" $two
-jq '.suspect = "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"' "/opt/medaction/backups/$model.json" >$two.json
+jq '.database = "evil" | .suspect = "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"' \\
+    "/opt/medaction/backups/$model.json" >$two.json
 tell $two $two $two.json
 chgrp medaction-offsite medaction-evil*.age *.manifest.json; chmod 0640 medaction-evil*.age *.manifest.json
 mv medaction-evil*.age *.manifest.json /var/lib/medaction/offsite/daily/
