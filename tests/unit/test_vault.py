@@ -367,3 +367,37 @@ def test_a_vault_whose_tools_were_taken_away_still_tells_its_public_key(tmp_path
     argv = ["/bin/sh", str(PROJECT / "files/vault/public-keys.sh"), str(there)]
     done = subprocess.run(argv, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
     assert PublicKeys().read((done.stdout + done.stderr).splitlines())["age"] == str(identity.to_public())
+
+
+class Refusing:
+    """The channel to a command that has ended before it took all."""
+
+    def __init__(self, said: bytes) -> None:
+        self.said = said
+
+    def sendall(self, data: bytes) -> None:
+        raise OSError("Socket is closed")
+
+    def makefile_stderr(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self.said)
+
+    def close(self) -> None:
+        self.said = b""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(b"cat: write error: No space left on device\n", "No space left on device"), (b"", "the connection was cut")],
+)
+def test_new_host_that_takes_no_more_is_told_of_and_not_the_key(
+    said: bytes, told: str, stick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stored(tmp_path, [])
+    sealed = tmp_path / "store/db1/daily/m_1.sql.gz.age"
+    sealed.write_bytes(encrypt(bytes(1 << 20), [x25519.Recipient.from_str(public_half(stick))]))
+    monkeypatch.setattr(transfer, "_open", lambda host, argv: Refusing(said))
+    with (
+        pytest.raises(transfer.RecoveryError, match=f"db1: /backups/m_1.sql.gz: .*{told}: nothing half"),
+        transfer.arriving(Namespace(name="db1"), "/backups/m_1.sql.gz", "backup", "0" * 64) as into,
+    ):
+        recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", into)
