@@ -147,8 +147,8 @@ def test_manifest_that_the_disk_has_damaged_hides_none_of_the_others(vault: Vaul
     put(tmp_path, 2, "b").write_text(text)
     (tmp_path / "store/db1/daily/medaction_2026-06-02_02-00-00.sql.gz.manifest.json.sig").write_text("of another text")
     offers = [json.loads(line) for line in vault("wanted_host=db1; offer").splitlines()[:-1]]
-    assert [(each["dump"][:20], each["signed"]) for each in offers] == [
-        ("medaction_2026-06-02", False), ("medaction_2026-06-01", True)
+    assert [(each["dump"][:20], each["signed"], each["proof"]) for each in offers] == [
+        ("medaction_2026-06-02", False, "its signature does not fit it"), ("medaction_2026-06-01", True, "")
     ]  # fmt: skip
     listed = vault("vault_sources=('db1 x 22 y') wanted_host=''; list_stored")
     assert listed.count("\n") == 4 and "damaged" in listed and "signed" in listed and "error" not in listed, listed

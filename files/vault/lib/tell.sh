@@ -143,16 +143,18 @@ list_stored() {
 }
 
 offer() {
-    local path
+    local path signed proof
     source_name=$wanted_host
     [[ -d $store/$wanted_host ]] || return 0
     # One whose manifest the disk has damaged hides none of the others.
     while read -r path; do
+        signed=false proof=$(json_value "${path%.manifest.json}.proof.json" verdict)
+        if is_signed "$path"; then signed=true; elif [[ -e $path.sig ]]; then proof='its signature does not fit it'; fi
         jq --null-input --compact-output --arg tier "$(basename "${path%/*}")" \
             --arg dump "$(basename "${path%.manifest.json}")" --arg database "$(json_value "$path" database)" \
-            --arg proof "$(json_value "${path%.manifest.json}.proof.json" verdict)" \
+            --arg proof "$proof" \
             --argjson fetched "$(stat -c %Y "$path")" \
-            --argjson signed "$(is_signed "$path" && echo true || echo false)" \
+            --argjson signed "$signed" \
             --arg suspect "$(if lacks_data "$path"; then
                 json_value "${path%.manifest.json}.proof.json" suspect
             fi)" \
