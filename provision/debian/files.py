@@ -84,8 +84,7 @@ def refused(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> list[
     """A command that fails with its sentence for each thing that keeps root from these entries; a plan tells them."""
     wanted = dict.fromkeys(path for entry in entries for path in (*way_to(entry.path), entry.path))
     sentences = refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)
-    for sentence in sentences:
-        note(host, sentence)
+    note(host, *sentences)
     return [refusal(sentence) for sentence in sentences]
 
 
@@ -101,15 +100,11 @@ def placed(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> Genera
         yield from in_the_way
         return
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    different = []
+    told = [(entry, list(differences(entry, found.get(entry.path)))) for entry in entries]
     # All are told before the first is mended: a plan listens only until then.
-    for entry in entries:
-        told = list(differences(entry, found.get(entry.path)))
-        different += [entry] if told else []
-        for sentence in told:
-            note(host, sentence)
+    note(host, *(sentence for _, sentences in told for sentence in sentences))
     yield from _claimed(entries, found)
-    for entry in different:
+    for entry in [entry for entry, sentences in told if sentences]:
         yield _mend(entry)
 
 
