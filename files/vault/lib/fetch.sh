@@ -33,12 +33,14 @@ as_fetcher() { # BYTES AT MOST, SECONDS AT MOST, COMMAND...
     { as_fetcher_with_errors "$@" 2>&1 >&3 | head -c "$errors_limit" >"$work/sftp.err"; } 3>&1
 }
 
+# MemoryMax counts where the kernel's cgroups have memory, as in few containers; LimitDATA of each process everywhere.
 as_fetcher_with_errors() { # BYTES AT MOST, SECONDS AT MOST, COMMAND...
     systemd-run --quiet --pipe --wait --collect --unit="$fetch_unit" --service-type=exec \
         --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
         --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
-        --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
-        --property=RuntimeMaxSec="$2" --property=UMask=0077 --working-directory="$incoming" -- "${@:3}"
+        --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitDATA=128M \
+        --property=LimitFSIZE="$1" --property=RuntimeMaxSec="$2" --property=UMask=0077 \
+        --working-directory="$incoming" -- "${@:3}"
 }
 
 # Runs sftp's commands from stdin: for what is small.
