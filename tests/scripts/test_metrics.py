@@ -6,15 +6,12 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from provision.backup import layout
 from provision.settings.render import FILES
-from tests.sandbox import packages
 
 from .host import Host
 
@@ -23,19 +20,8 @@ REDIS_RULES = FILES / "redis/prometheus-alerts.yml"
 
 
 @pytest.fixture(scope="session")
-def promtool() -> Iterator[str]:
-    """Debian's, taken out of its package: installing that would start a server."""
-    if found := shutil.which("promtool"):
-        yield found
-        return
-    packages.update()
-    directory = Path(tempfile.mkdtemp())
-    directory.chmod(0o755)  # apt downloads as a user of its own
-    subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=directory, check=True, capture_output=True)
-    (package,) = directory.glob("prometheus_*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
-    yield str(directory / "usr/bin/promtool")
-    shutil.rmtree(directory)
+def promtool(prometheus: Path) -> str:
+    return str(prometheus / "promtool")
 
 
 @pytest.fixture
