@@ -15,13 +15,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from provision.backup import layout
 from provision.settings.render import FILES
 from tests.limiter.redis_server import free_port
 
 from .cluster import Cluster
 from .conftest import new_host
 from .host import Host, until
+from .test_metrics import given_metrics
 from .unprivileged import AS_ROOT
 
 pytestmark = pytest.mark.skipif(not AS_ROOT, reason="root writes the metrics, and has the backup user say them")
@@ -92,11 +92,7 @@ scrape_configs: [{{ job_name: hosts, static_configs: [{{ targets: ["{exporter}"]
 def watched(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host with a good dump, whose metrics are where node_exporter reads them."""
     with new_host(cluster) as host:
-        host.configure(backup_metrics_dir=str(tmp_path_factory.mktemp("node-exporter")))
-        for file in layout.metrics(host.settings):
-            if not file.path.startswith("/etc/"):
-                host.place(file.content, Path(file.path), file.mode)
-        host.good_backup()
+        given_metrics(host, tmp_path_factory.mktemp("node-exporter")).good_backup()
         tell(host)
         yield host
 
