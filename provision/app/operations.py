@@ -54,6 +54,10 @@ def _closed(path: str, found: Found | None) -> Generator[StringCommand, None, No
 
 
 def _read(path: str) -> str:
-    # Without following a link, which the app may have put there just now.
-    read = StringCommand("dd iflag=nofollow status=none", QuoteString(f"if={path}"), f"&& echo {_END}")
-    return "\n".join(output_of(host, read))
+    return "\n".join(output_of(host, reading(path)))
+
+
+def reading(path: str) -> StringCommand:
+    """The command that prints a file, and the end's mark after it."""
+    # Without following a link or waiting at a pipe, which the app may have put there just now.
+    return StringCommand("dd iflag=nofollow,nonblock status=none", QuoteString(f"if={path}"), f"&& echo {_END}")

@@ -81,12 +81,9 @@ class Steps(Fact[Mapping[str, Step]]):
 
 
 def refused(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> list[StringCommand]:
-    """A command that fails with its sentence for each thing that keeps root from these entries; a plan tells them."""
+    """A command that fails with its sentence for each thing that keeps root from these entries."""
     wanted = dict.fromkeys(path for entry in entries for path in (*way_to(entry.path), entry.path))
-    sentences = refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)
-    for sentence in sentences:
-        note(host, sentence)
-    return [refusal(sentence) for sentence in sentences]
+    return [refusal(each) for each in refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)]
 
 
 @operation()
@@ -144,7 +141,8 @@ def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[Str
 
 
 def refusal(sentence: str) -> StringCommand:
-    """A command that fails with this sentence. An exception would stop the other hosts too."""
+    """A command that fails with this sentence, which a plan tells. An exception would stop the other hosts too."""
+    note(host, sentence)
     return StringCommand("echo", QuoteString(sentence), ">&2; exit 1")
 
 

@@ -37,10 +37,14 @@ class Lists(Fact[Answer]):
 
     @override
     def command(self, path: str, journal: str) -> StringCommand:
+        # A pipe in its place is waited at by nobody, and what has no last line break gets one.
+        ours = [
+            word for file in (QuoteString(path), QuoteString(journal))
+            for word in ("if [ -f", file, "]; then cat --", file, "&& echo; fi 2>/dev/null;", f"echo {_JOURNAL};")
+        ][:-1]  # fmt: skip
         return asked(
-            "cat --", QuoteString(path), f"2>/dev/null; echo {_JOURNAL}; cat --", QuoteString(journal),
-            "2>/dev/null; for f in /var/lib/*-deploy/host.json; do if [ -f \"$f\" ] && [ \"$f\" !=", QuoteString(path),
-            f"]; then echo \"{_OTHER}$f\"; cat -- \"$f\"; fi; done; true",
+            *ours, "for f in /var/lib/*-deploy/host.json; do if [ -f \"$f\" ] && [ \"$f\" !=", QuoteString(path),
+            f"]; then echo \"{_OTHER}$f\"; cat -- \"$f\"; echo; fi; done; true",
         )  # fmt: skip
 
     @staticmethod
