@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 
 from provision.commands import choice
-from provision.engine import inventory
+from provision.engine import changes, inventory
 from provision.engine import run as runs
 
 NOTHING, ERROR, PENDING = 0, 1, 2
@@ -44,7 +44,7 @@ def _tell(pending: list[runs.Step], arguments: Namespace) -> None:
         alike.setdefault((step.name, step.differences), []).append(step.host)
     for (name, differences), hosts in alike.items():
         print(f"{_shown(hosts)}: {name}")
-        for sentence in differences:
+        for sentence in changes.in_few_lines(differences):
             print(f"    {sentence}")
     print(f"{len(pending)} change(s) pending; `{_deploy(arguments)}` makes them")
 

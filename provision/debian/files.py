@@ -83,7 +83,9 @@ class Steps(Fact[Mapping[str, Step]]):
 def refused(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> list[StringCommand]:
     """A command that fails with its sentence for each thing that keeps root from these entries."""
     wanted = dict.fromkeys(path for entry in entries for path in (*way_to(entry.path), entry.path))
-    return [refusal(each) for each in refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)]
+    sentences = refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)
+    note(host, *sentences)
+    return [_failing(sentence) for sentence in sentences]
 
 
 @operation()
@@ -98,15 +100,11 @@ def placed(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> Genera
         yield from in_the_way
         return
     found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    different = []
+    told = [(entry, list(differences(entry, found.get(entry.path)))) for entry in entries]
     # All are told before the first is mended: a plan listens only until then.
-    for entry in entries:
-        told = list(differences(entry, found.get(entry.path)))
-        different += [entry] if told else []
-        for sentence in told:
-            note(host, sentence)
+    note(host, *(sentence for _, sentences in told for sentence in sentences))
     yield from _claimed(entries, found)
-    for entry in different:
+    for entry in [entry for entry, sentences in told if sentences]:
         yield _mend(entry)
 
 
@@ -143,6 +141,10 @@ def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[Str
 def refusal(sentence: str) -> StringCommand:
     """A command that fails with this sentence, which a plan tells. An exception would stop the other hosts too."""
     note(host, sentence)
+    return _failing(sentence)
+
+
+def _failing(sentence: str) -> StringCommand:
     return StringCommand("echo", QuoteString(sentence), ">&2; exit 1")
 
 

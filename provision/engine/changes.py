@@ -5,6 +5,7 @@ pyinfra knows that an operation will change something, not what. Our operations 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from pyinfra import logger
@@ -13,19 +14,35 @@ from pyinfra.context import ctx_state
 
 from provision.engine.shown import shown
 
+MANY = 5  # of one directory, with one difference
+
 # Of each run (host name, operation hash) -> sentences, in the order in which they were found.
 _found: WeakKeyDictionary[State, dict[tuple[str, str | None], list[str]]] = WeakKeyDictionary()
 
 
-def note(host: Host, sentence: str) -> None:
-    """Say one difference between the host and what it should be. Never name a secret's value."""
-    sentence = shown(sentence)  # it may quote what the host says
-    found = _found.setdefault(ctx_state.get(), {})
-    sentences = found.setdefault((host.name, host.current_op_hash), [])
-    if sentence not in sentences:
-        sentences.append(sentence)
+def note(host: Host, *sentences: str) -> None:
+    """Say the differences between the host and what it should be. Never name a secret's value."""
+    told = list(dict.fromkeys(map(shown, sentences)))  # it may quote what the host says
+    found = _found.setdefault(ctx_state.get(), {}).setdefault((host.name, host.current_op_hash), [])
+    found += [sentence for sentence in told if sentence not in found]
     if ctx_state.get().is_executing:
-        logger.info(f"{host.print_prefix}{sentence}")
+        for line in in_few_lines(told):
+            logger.info(f"{host.print_prefix}{line}")
+
+
+def in_few_lines(sentences: Iterable[str]) -> list[str]:
+    """Sentences of the form `PATH: what differs` for a person: many of one directory that say the same are one."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for sentence in sentences:
+        path, _, what = sentence.partition(": ")
+        directory = path[: max(path.rfind("/"), path.rfind("\\")) + 1]
+        alike.setdefault((directory, what) if directory and what else (sentence, ""), []).append(sentence)
+    return [line for told in alike.values() for line in _in_one(told)]
+
+
+def _in_one(told: list[str]) -> list[str]:
+    path, _, what = told[0].partition(": ")
+    return told if len(told) < MANY else [f"{path} and {len(told) - 1} more beside it: {what}"]
 
 
 def noted(host_name: str, operation_hash: str) -> list[str]:

@@ -60,9 +60,7 @@ def placed(entries: Sequence[Entry]) -> Generator[PyinfraCommand, None, None]:
 def _placed(entries: Sequence[Entry], found: Mapping[str, dict[str, str]]) -> Generator[PyinfraCommand, None, None]:
     told = [_told(entry, found.get(entry.path)) for entry in _resolved(entries)]
     # All of it before the first command: there pyinfra stops when it prepares, and what is refused changes nothing.
-    for each in told:
-        for sentence in [*each.content, *each.access]:
-            note(host, sentence)
+    note(host, *(sentence for each in told for sentence in (*each.content, *each.access)))
     # One script for all of them: PowerShell takes a second to start.
     steps = [step for each in told if (step := each.step())]
     if steps:
@@ -204,8 +202,7 @@ def scheduled_task(wanted: task.Task, mark: str) -> Generator[StringCommand, Non
         told = [f"{wanted.path}: a task of that name is somebody else's and is left alone; rename or remove it"]
     else:
         told = task.differences(wanted, there["xml"], accounts)
-    for sentence in told:
-        note(host, sentence)
+    note(host, *told)
     if told:
         yield _register(wanted, mark)
 
