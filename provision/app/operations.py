@@ -37,7 +37,9 @@ def variables_set(
     if path in found:
         text = _read(path)
         if not text.endswith(_END):
-            yield refusal(f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again")
+            sentence = f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again"
+            note(host, sentence)
+            yield refusal(sentence)
             return
         text = text.removesuffix(_END)
         for name in differing(text, variables):

@@ -81,11 +81,11 @@ class Steps(Fact[Mapping[str, Step]]):
 
 
 def refused(entries: Sequence[Entry], within: Sequence[Directory] = ()) -> list[StringCommand]:
-    """A command that fails with its sentence for each thing that keeps root from these entries."""
+    """A command that fails with its sentence for each thing that keeps root from these entries; a plan tells them."""
     wanted = dict.fromkeys(path for entry in entries for path in (*way_to(entry.path), entry.path))
     sentences = refusals(entries, host.get_fact(Steps, paths=tuple(wanted)), within)
     note(host, *sentences)
-    return [_failing(sentence) for sentence in sentences]
+    return [refusal(sentence) for sentence in sentences]
 
 
 @operation()
@@ -139,12 +139,7 @@ def _claimed(entries: Sequence[Entry], found: dict[str, Found]) -> Generator[Str
 
 
 def refusal(sentence: str) -> StringCommand:
-    """A command that fails with this sentence, which a plan tells. An exception would stop the other hosts too."""
-    note(host, sentence)
-    return _failing(sentence)
-
-
-def _failing(sentence: str) -> StringCommand:
+    """A command that fails with this sentence. An exception would stop the other hosts too."""
     return StringCommand("echo", QuoteString(sentence), ">&2; exit 1")
 
 

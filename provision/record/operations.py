@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from provision.debian.entries import Directory, File
 from provision.debian.files import Paths, placed, refusal
-from provision.engine.changes import warn
+from provision.engine.changes import note, warn
 from provision.engine.claims import KINDS, claims, written
 from provision.engine.claims import placed as seen
 from provision.engine.facts import Fact, asked
@@ -75,7 +75,9 @@ def listed(
     try:
         earlier = layout.read(answer.text, answer.journal)
     except ValueError:
-        yield refusal(f"{path} is not what a deploy has written: fix it, or remove it to begin a new list")
+        sentence = f"{path} is not what a deploy has written: fix it, or remove it to begin a new list"
+        note(host, sentence)
+        yield refusal(sentence)
         return
     directory = posixpath.dirname(path)
     # The history is written at the very end, by the command: it is ours whether or not it is there yet.
