@@ -7,6 +7,7 @@ import importlib
 import sys
 from typing import NoReturn
 
+import provision.engine.streams  # noqa: F401  before pyinfra
 from provision.engine import hostkeys, speed
 from provision.engine.inventory import InventoryError
 from provision.engine.shown import line

@@ -11,15 +11,16 @@ for pid in $pids; do
   unit=$(sed -n 's|^0::.*/||p' "/proc/$pid/cgroup")
   printf 'listener\t%s\t%s\t%s\t%s\n' "$(cat "/proc/$pid/comm")" "$pid" "$(stat -c %U "/proc/$pid")" "$unit"
 done
-is_managed() { head -n 1 "$1" | grep -q '^# Managed by the deploy'; }
+is_managed() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Managed by the deploy'; }
 conf=/etc/$package/$package.conf
 if [ -e "$conf" ]; then
   sum=$(dpkg-query -W -f '${Conffiles}\n' "$package-server" "$package-tools" |
     awk -v conf="$conf" '$1 == conf { print $2 }')
   if is_managed "$conf"; then
     echo conf ours
-    sed -n 's/^user \([^ ]*\) .*/user \1/p' "/etc/$package/users.acl"
-  elif [ "$sum" = "$(md5sum "$conf" | cut -d ' ' -f 1)" ]; then echo conf debian
+    users=/etc/$package/users.acl
+    [ ! -f "$users" ] || sed -n 's/^user \([^ ]*\) .*/user \1/p' "$users"
+  elif [ -f "$conf" ] && [ "$sum" = "$(md5sum "$conf" | cut -d ' ' -f 1)" ]; then echo conf debian
   else echo conf changed; fi
 fi
 if systemctl is-active -q "$package-server" || systemctl is-enabled -q "$package-server"; then echo service on; fi

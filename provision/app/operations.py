@@ -37,7 +37,9 @@ def variables_set(
     if path in found:
         text = _read(path)
         if not text.endswith(_END):
-            yield refusal(f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again")
+            sentence = f"{path} cannot be read as UTF-8 text: convert it, such as with iconv, and deploy again"
+            note(host, sentence)
+            yield refusal(sentence)
             return
         text = text.removesuffix(_END)
         for name in differing(text, variables):
@@ -54,6 +56,10 @@ def _closed(path: str, found: Found | None) -> Generator[StringCommand, None, No
 
 
 def _read(path: str) -> str:
-    # Without following a link, which the app may have put there just now.
-    read = StringCommand("dd iflag=nofollow status=none", QuoteString(f"if={path}"), f"&& echo {_END}")
-    return "\n".join(output_of(host, read))
+    return "\n".join(output_of(host, reading(path)))
+
+
+def reading(path: str) -> StringCommand:
+    """The command that prints a file, and the end's mark after it."""
+    # Without following a link or waiting at a pipe, which the app may have put there just now.
+    return StringCommand("dd iflag=nofollow,nonblock status=none", QuoteString(f"if={path}"), f"&& echo {_END}")

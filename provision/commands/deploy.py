@@ -43,7 +43,7 @@ def _deploy(environment: inventory.Environment, chosen: choice.Choice, tell: hoo
     entries = _entries(outcome, members, verdicts)
     history.keep(environment, entries)
     tell(entries)
-    _summary(outcome, members, verdicts, monotonic() - started)
+    _summary(outcome, chosen, verdicts, monotonic() - started)
     if outcome.exit_code:
         return _failed(outcome)
     return 0 if verdicts.passed and not chosen.left_out else 1
@@ -77,12 +77,13 @@ def _entries(
     return entries
 
 
-def _summary(outcome: runs.Outcome, members: list[inventory.Member], verdicts: verify.Verdicts, seconds: float) -> None:
+def _summary(outcome: runs.Outcome, chosen: choice.Choice, verdicts: verify.Verdicts, seconds: float) -> None:
     print()
-    table.show([_row(member, outcome, verdicts) for member in members], COLUMNS, ("roles", "failed"))
+    table.show([_row(member, outcome, verdicts) for member in chosen.members], COLUMNS, ("roles", "failed"))
     changed = sum(step.changes for step in outcome.steps)
     said = f"{changed} change(s)" if changed else "nothing to change"
-    print(f"{said} on {len(members)} host(s), {seconds:.0f} s, version {version()}")
+    without = f", without {', '.join(chosen.left_out)} (no answer)" if chosen.left_out else ""
+    print(f"{said} on {len(chosen.members)} host(s){without}, {seconds:.0f} s, version {version()}")
     for sentence in outcome.warnings:
         print(f"warning: {sentence}")
     print()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -12,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provision.engine import inventory
+from provision.engine import inventory, streams
 from provision.settings.project import PROJECT
 
 
@@ -53,7 +52,7 @@ def verdicts(environment: str, hosts: list[str], junit: str = "", options: list[
             f"--junitxml={report.absolute()}", *(options or []),
         ]  # fmt: skip
         environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        code = subprocess.run(command, cwd=PROJECT, env=environ, check=False).returncode
+        code = streams.run(command, cwd=PROJECT, environ=environ)
         return _read(report, code)
 
 

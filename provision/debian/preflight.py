@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api import Host
 
-from provision.debian.system import Platform, System
+from provision.debian.system import RELEASE, Platform, System
 from provision.engine.inside import transport_of
 from provision.engine.preflight import PreflightError
 from provision.winssh.connector import is_windows, plain_ssh_to_windows
@@ -17,6 +17,11 @@ def platform(host: Host) -> System:
     if told := _windows_behind_plain_ssh(host):
         raise PreflightError(f"{host.name}: {told}; no host was changed")
     system = host.get_fact(Platform)
+    if system.kernel == "Linux" and not system.family[0]:
+        raise PreflightError(
+            f"{host.name}: which system this is cannot be told: {RELEASE} {_fault(system)}; no host was changed. On"
+            f" Debian it is a link of the package base-files: ln -sfn ../usr/lib/os-release {RELEASE}"
+        )
     if not system.is_debian_family:
         raise PreflightError(
             f"{host.name}: {system.name or 'an unknown platform'} is not supported yet, only Debian and its derivatives"
@@ -29,6 +34,12 @@ def platform(host: Host) -> System:
                 f"{host.name}: {user} is not root; set _sudo = True in inventories/group_data/, no host was changed"
             )
     return system
+
+
+def _fault(system: System) -> str:
+    if not system.release:
+        return "is not there"
+    return "has no line ID=" if system.release.startswith("regular") else f"is a {system.release}"
 
 
 def _windows_behind_plain_ssh(host: Host) -> str | None:

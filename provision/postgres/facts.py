@@ -19,8 +19,8 @@ class SourcesNaming(Fact[tuple[str, ...]]):
         named = f"^[^#]*{suite}"
         return asked(
             "for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do",
-            "if grep -qs -e", QuoteString(named), '"$f" && ! grep -qF -e', QuoteString(key), '"$f"; then',
-            'echo "$f"; fi; done',
+            'if [ -f "$f" ] && grep -qs -e', QuoteString(named), '"$f" && ! grep -qF -e', QuoteString(key),
+            '"$f"; then echo "$f"; fi; done',
         )  # fmt: skip
 
     @staticmethod

@@ -6,7 +6,7 @@ from pyinfra import logger
 from pyinfra.api import Host
 
 from provision.debian.packages import Packages
-from provision.debian.system import System
+from provision.debian.system import RELEASE, System
 from provision.engine.changes import warn
 from provision.engine.preflight import PreflightError
 from provision.postgres import layout
@@ -72,6 +72,12 @@ def require_client_package(host: Host, settings: Settings, system: System, serve
         return
     if host.get_fact(Packages, names=(package,)).get(package) == "installed":
         return
+    if not system.codename:
+        raise PreflightError(
+            f"{host.name}: the server at {settings.postgres_host} is PostgreSQL {server.major}, and which repository"
+            f" has {package} for this release cannot be told: {RELEASE} has no VERSION_CODENAME=; no host was changed."
+            f" Mend that file, or install {package} there"
+        )
     repository = settings.postgres_apt_repository
     majors = host.get_fact(ClientMajors, repository=repository, codename=system.codename)
     if server.major in majors:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from provision.debian.entries import Directory, File
 from provision.debian.files import Paths, placed, refusal
-from provision.engine.changes import warn
+from provision.engine.changes import note, warn
 from provision.engine.claims import KINDS, claims, written
 from provision.engine.claims import placed as seen
 from provision.engine.facts import Fact, asked
@@ -37,10 +37,14 @@ class Lists(Fact[Answer]):
 
     @override
     def command(self, path: str, journal: str) -> StringCommand:
+        # A pipe in its place is waited at by nobody, and what has no last line break gets one.
+        ours = [
+            word for file in (QuoteString(path), QuoteString(journal))
+            for word in ("if [ -f", file, "]; then cat --", file, "&& echo; fi 2>/dev/null;", f"echo {_JOURNAL};")
+        ][:-1]  # fmt: skip
         return asked(
-            "cat --", QuoteString(path), f"2>/dev/null; echo {_JOURNAL}; cat --", QuoteString(journal),
-            "2>/dev/null; for f in /var/lib/*-deploy/host.json; do if [ -f \"$f\" ] && [ \"$f\" !=", QuoteString(path),
-            f"]; then echo \"{_OTHER}$f\"; cat -- \"$f\"; fi; done; true",
+            *ours, "for f in /var/lib/*-deploy/host.json; do if [ -f \"$f\" ] && [ \"$f\" !=", QuoteString(path),
+            f"]; then echo \"{_OTHER}$f\"; cat -- \"$f\"; echo; fi; done; true",
         )  # fmt: skip
 
     @staticmethod
@@ -71,7 +75,9 @@ def listed(
     try:
         earlier = layout.read(answer.text, answer.journal)
     except ValueError:
-        yield refusal(f"{path} is not what a deploy has written: fix it, or remove it to begin a new list")
+        sentence = f"{path} is not what a deploy has written: fix it, or remove it to begin a new list"
+        note(host, sentence)
+        yield refusal(sentence)
         return
     directory = posixpath.dirname(path)
     # The history is written at the very end, by the command: it is ours whether or not it is there yet.

@@ -145,7 +145,8 @@ def objection(site: Site, settings: Settings, keys: int | None) -> str | None:
         conf = f"{settings.redis_package}.conf"
         what = f"with {counters}" if has_keys else f"with a {conf} that somebody changed"
         return (
-            f"there is a Redis of Debian's package already, {what}, that this project never set up: to hand it over,"
+            f"there is a Redis of Debian's package already, {what}, and /etc/{settings.redis_package}/{conf} does not"
+            " begin as this project's does: to hand it over,"
             f" set redis_take_over = True for this host ({conf} is kept as {conf}.previous, its data stay in"
             f" /var/lib/{settings.redis_package}), or choose another host"
         )

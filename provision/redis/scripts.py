@@ -39,8 +39,9 @@ class ScriptUse(Fact[Scripts]):
     def command(self, acl_files: Sequence[str], user: str, state: str) -> StringCommand:
         files, kept = shlex.join(acl_files), shlex.quote(state)
         return asked(
-            f"cat {files} 2>/dev/null | grep -q '^user {user} .*+evalsha' && echo granted;"
-            f" if [ -e {kept} ]; then echo watched $(date +%s) $(cat {kept}); fi; true"
+            f"for f in {files}; do if [ -f $f ]; then cat $f; fi; done 2>/dev/null"
+            f" | grep -q '^user {user} .*+evalsha' && echo granted;"
+            f" if [ -f {kept} ]; then echo watched $(date +%s) $(cat {kept}); fi; true"
         )
 
     @staticmethod

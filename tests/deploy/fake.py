@@ -57,8 +57,8 @@ def debian(codename: str = "bookworm", version: int = 12) -> Answers:
     """What a fresh Debian says of itself; to everything else it gives an empty answer."""
     return {
         "uname -s": [
-            "KERNEL=Linux", "USER_ID=0", f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian",
-            f"VERSION_CODENAME={codename}", "OWNS_KERNEL=yes",
+            "OWNS_KERNEL=yes", "KERNEL=Linux", "USER_ID=0", "RELEASE=regular file",
+            f'PRETTY_NAME="Debian GNU/Linux {version} ({codename})"', "ID=debian", f"VERSION_CODENAME={codename}",
         ],
         "redis/existing.sh 6379 medaction-redis": ["docker answers", "compose 2.26.1-4"],
         "redis/knock.sh": [f"route 10.0.0.5 {ADDRESS}"],

@@ -38,7 +38,7 @@ def every_fact() -> list[type[Fact[Any]]]:
 FACTS = every_fact()
 # What a host answers, where that is not the empty answer.
 ANSWERS = {
-    "Platform": ["KERNEL=Linux", "USER_ID=0", "ID=debian"],
+    "Platform": ["KERNEL=Linux", "USER_ID=0", "RELEASE=regular file", "ID=debian"],
     "Packages": ["cron installed"],
     "Paths": ["regular file\t644\troot\troot\t/etc/x", f"{'0' * 64}  /etc/x"],
     "Steps": ["directory\t755\troot\troot\t/etc\t"],

@@ -31,14 +31,14 @@ def sentence(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixtur
     return lambda hosts, *options: told(hosts, capsys, caplog, *options)
 
 
+LINUX = ["KERNEL=Linux", "USER_ID=0", "RELEASE=regular file"]
+
+
 @pytest.mark.parametrize(
     ("answer", "name"),
     [
-        (["KERNEL=Linux", "USER_ID=0", 'PRETTY_NAME="Alpine Linux v3.20"', "ID=alpine"], "Alpine Linux v3.20"),
-        (
-            ["KERNEL=Linux", "USER_ID=0", 'PRETTY_NAME="Fedora 41"', "ID=fedora", 'ID_LIKE="rhel centos"'],
-            "Fedora 41",
-        ),
+        ([*LINUX, 'PRETTY_NAME="Alpine Linux v3.20"', "ID=alpine"], "Alpine Linux v3.20"),
+        ([*LINUX, 'PRETTY_NAME="Fedora 41"', "ID=fedora", 'ID_LIKE="rhel centos"'], "Fedora 41"),
         (["KERNEL=FreeBSD", "USER_ID=0"], "FreeBSD"),
         (["KERNEL=Darwin", "USER_ID=501"], "Darwin"),
     ],
@@ -56,13 +56,42 @@ def test_a_platform_that_is_not_there_yet_is_named(answer: list[str], name: str,
 @pytest.mark.parametrize("release", ['ID=ubuntu\nID_LIKE=debian\nPRETTY_NAME="Ubuntu 24.04"\nVERSION_CODENAME=noble'])
 def test_debians_family_is_supported(release: str, fleet: Fleets):
     hosts = fleet("production")
-    hosts.answers["app2.example.com"] = {"uname -s": ["KERNEL=Linux", "USER_ID=0", *release.splitlines()]}
+    hosts.answers["app2.example.com"] = {"uname -s": [*LINUX, *release.splitlines()]}
+    assert hosts.run("--dry").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "release", "said"),
+    [
+        ("", [], "is not there"),
+        ("directory", [], "is a directory"),
+        ("fifo", [], "is a fifo"),
+        ("regular empty file", [], "has no line ID="),
+        ("regular file", ["\x7fELF\x00\x00", "\ufffd=\ufffd'"], "has no line ID="),
+        ("regular file", ['PRETTY_NAME="Debian', "ID='debian"], "has no line ID="),
+        ("regular file", ["KERNEL=FreeBSD", "USER_ID=0", "RELEASE=", "ID="], "has no line ID="),
+    ],
+)
+def test_rubbish_for_a_release_is_a_sentence_that_names_the_file(
+    kind: str, release: list[str], said: str, fleet: Fleets, sentence: Any
+):
+    hosts = fleet("production")
+    hosts.answers["app2.example.com"] = {"uname -s": ["KERNEL=Linux", "USER_ID=0", f"RELEASE={kind}", *release]}
+    told = f"@fake/app2.example.com: which system this is cannot be told: /etc/os-release {said}; no host was changed."
+    assert f"{told} On Debian it is a link of the package base-files: ln -sfn" in sentence(hosts)
+
+
+@pytest.mark.parametrize("lines", [["ID=debian", 'HOME_URL="', "x"], ["ID=other", "ID_LIKE='debian'", "ID=debian\r"]])
+def test_an_odd_line_beside_what_is_needed_is_no_fault(lines: list[str], fleet: Fleets):
+    hosts = fleet("production")
+    hosts.answers["app2.example.com"] = {"uname -s": [*LINUX, *lines]}
     assert hosts.run("--dry").exit_code == 0
 
 
 def test_a_user_who_is_not_root_is_told_how_to_become_it(fleet: Fleets, sentence: Any):
     hosts = fleet("sandbox")
-    hosts.answers["app2"] = {"uname -s": ["KERNEL=Linux", "USER_ID=1000", *debian()["uname -s"][2:]]}
+    told = [each.replace("USER_ID=0", "USER_ID=1000") for each in debian()["uname -s"]]
+    hosts.answers["app2"] = {"uname -s": told}
     assert "@fake/app2: this user is not root; set _sudo = True in inventories/group_data/" in sentence(hosts)
 
 
@@ -117,6 +146,15 @@ def test_a_repository_that_cannot_be_read_is_told_as_such(
     postgresql(17)
     said = sentence(fleet("production"))
     assert "postgres_apt_repository = https://apt.postgresql.org/pub/repos/apt cannot be read from there" in said
+
+
+def test_a_release_without_a_codename_is_told_where_one_is_needed(
+    fleet: Fleets, sentence: Any, postgresql: Callable[[int], None]
+):
+    postgresql(17)
+    hosts = fleet("production")
+    hosts.answers["db1.example.com"]["uname -s"] = [*LINUX, "ID=debian"]
+    assert "/etc/os-release has no VERSION_CODENAME=; no host was changed. Mend that file, or" in sentence(hosts)
 
 
 def test_a_client_that_is_installed_already_needs_no_repository(fleet: Fleets, postgresql: Callable[[int], None]):

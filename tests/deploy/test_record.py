@@ -59,6 +59,8 @@ def test_a_list_that_is_broken_stops_that_host_with_a_sentence(hosts: Fleet, cap
     hosts.answers["staging.example.com"]["cat -- /var/lib/medaction-deploy/host.json"] = ["{", "==journal=="]
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0 and outcome.steps[-1].changes
+    (told,) = outcome.steps[-1].differences
+    assert told.startswith("/var/lib/medaction-deploy/host.json is not what a deploy has written: fix it, or remove it")
     hosts.run("-y")
     assert any("host.json is not what a deploy has written" in command for command in commands())
 

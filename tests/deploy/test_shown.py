@@ -82,7 +82,8 @@ def test_output_of_a_command_is_shown(printed: list[str], fleet: Callable[[str],
 
 def test_a_note_and_a_refusal_are_shown(fleet: Callable[[str], Fleet], capsys: Any) -> None:
     hosts = fleet("local")
-    hosts.answers["local"] = {"uname -s": ["KERNEL=Linux", "USER_ID=0", f'PRETTY_NAME="{HOSTILE[:20]}"', "ID=x"]}
+    release = ["RELEASE=regular file", f'PRETTY_NAME="{HOSTILE[:20]}"', "ID=x"]
+    hosts.answers["local"] = {"uname -s": ["KERNEL=Linux", "USER_ID=0", *release]}
     assert hosts.run("-y").exit_code == 1
     told = capsys.readouterr()
     assert r"\x1b]0;title\x07" in told.err and "\x07" not in told.err

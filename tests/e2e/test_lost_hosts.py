@@ -52,6 +52,15 @@ def dropped() -> Iterator[None]:
         subprocess.run(["iptables", "--wait", "--delete", *rule], check=True)
 
 
+@contextmanager
+def without_sshd() -> Iterator[None]:
+    docker.run("exec", APP2, "systemctl", "stop", "ssh")
+    try:
+        yield
+    finally:
+        docker.run("exec", APP2, "systemctl", "start", "ssh")
+
+
 Fault = Callable[[], AbstractContextManager[None]]
 FAULTS = [
     pytest.param(paused, id="paused"),
@@ -116,6 +125,20 @@ def test_a_host_that_is_silent_from_the_start_changes_nothing_anywhere(both: Ope
     assert done.returncode == 1 and "app2: cannot be reached" in done.stdout, done.stdout
     assert "no host was changed" in done.stdout and "Traceback" not in done.stdout
     assert not is_changed(both, "app1")
+
+
+def test_partial_plans_and_deploys_the_host_that_answers_and_names_the_other(both: Operator) -> None:
+    words = ("--limit", "app1,app2", "--partial")
+    with without_sshd():
+        planned = ended(both.start("plan", *words), within=30)
+        assert not is_changed(both, "app1")
+        done = ended(both.start("deploy", *words), within=60)
+    assert (planned.returncode, done.returncode) == (1, 1), done.stdout
+    assert planned.stdout.count("without app2: no answer from there (PARTIAL=1)") == 1
+    made = re.search(r"^(\d+) change\(s\) pending; `make deploy .* PARTIAL=1` makes them", planned.stdout, re.MULTILINE)
+    assert made and f"{made[1]} change(s) on 1 host(s), without app2 (no answer), " in done.stdout
+    assert re.search(r"^app1 .* yes \(", done.stdout, re.MULTILINE) and "Traceback" not in done.stdout
+    assert is_changed(both, "app1") and not is_changed(both, "app2")
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,12 @@ def test_platform_that_is_not_there_yet(project_copy: Operator) -> None:
     try:
         _break_something(project_copy)
         _assert_refused(project_copy, project_copy.command("deploy"), "app2:", "is not supported yet")
+        for rubbish, told in (("mkdir", "is a directory"), ("mkfifo", "is a fifo"), ("touch", "has no line ID=")):
+            project_copy.read("app2", f"rm -r /etc/os-release && {rubbish} /etc/os-release")
+            said = project_copy.plan("app2").stdout
+            assert f"app2: which system this is cannot be told: /etc/os-release {told}; no host was changed" in said
     finally:
-        project_copy.read("app2", "mv /etc/os-release.debian /etc/os-release")
+        project_copy.read("app2", "rm -r /etc/os-release; mv /etc/os-release.debian /etc/os-release")
 
 
 def _edit(operator: Operator, file: str, old: str, new: str) -> None:

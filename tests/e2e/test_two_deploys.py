@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from provision.record.history import file_here
+from provision.settings.project import commit, version
 from tests.e2e.operator import Operator
 from tests.e2e.test_lost_hosts import HELD, await_held, ended, held
 from tests.limiter.waiting import until
@@ -66,8 +72,9 @@ def recovering(deployed: Operator) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_deploy_and_a_second_recovery_keep_away_from_a_recovery(
-    deployed: Operator, recovering: subprocess.Popen[str]
+    deployed: Operator, recovering: subprocess.Popen[str], tmp_path: Path
 ) -> None:
+    before = told(deployed)
     us = f"db1: {getpass.getuser()}@{socket.gethostname()} (process {recovering.pid}) since"
     for again in (("deploy", "--limit", "db1"), ("recover", "--host", "db1")):
         done = ended(deployed.start(*again), within=60)
@@ -76,6 +83,32 @@ def test_a_deploy_and_a_second_recovery_keep_away_from_a_recovery(
     done = ended(recovering, within=120)
     assert done.returncode == 0 and "proven, from vault1" in done.stdout, done.stdout
     deployed.read("db1", "timeout 10 flock /run/provision-deploy.lock true")
+    (entry,) = told(deployed)[len(before) :]
+    assert json.loads(file_here("sandbox").read_text().splitlines()[-1]) == entry
+    brought = re.findall(r"^db1: [^:]+: (\S+), proven, from vault1$", done.stdout, re.MULTILINE)
+    assert_complete_and_shown(entry, brought, deployed, tmp_path / "report.html")
+
+
+def told(operator: Operator) -> list[dict[str, object]]:
+    """Who did what to db1, as it is kept there."""
+    return [
+        json.loads(line) for line in operator.read("db1", "cat /var/lib/medaction-deploy/history.jsonl").splitlines()
+    ]
+
+
+def assert_complete_and_shown(entry: dict[str, object], brought: list[str], operator: Operator, page: Path) -> None:
+    age = datetime.now(UTC) - datetime.fromisoformat(str(entry.pop("time")))
+    assert timedelta(0) <= age < timedelta(minutes=2)
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    assert entry == {
+        "who": who, "version": version(), "commit": commit(), "environment": "sandbox", "host": "db1",
+        "what": "recover", "result": "ok", "changes": [f"{dump} from vault1" for dump in brought],
+    }  # fmt: skip
+    shown = operator.command("status", "db1").stdout
+    assert re.search(rf"^last done: .* UTC, recover on db1 by {re.escape(who)}: ok$", shown, re.MULTILINE), shown
+    operator._run(sys.executable, "-m", "provision", "report", "--env", "sandbox", "--limit", "db1", "--out", str(page))
+    cells = "".join(f"<td[^>]*>{re.escape(each)}</td>\\s*" for each in ("recover", "db1", who, "ok"))
+    assert re.search(cells, page.read_text())
 
 
 def test_nobody_but_root_can_hold_the_lock_or_lead_it_elsewhere(deployed: Operator) -> None:

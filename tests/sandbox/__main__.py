@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import provision.engine.streams  # noqa: F401  `make deploy | head` is no reason to stop half-way
 from tests.sandbox import lifecycle, paths
 from tests.sandbox.errors import SandboxError
 

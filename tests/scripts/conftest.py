@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.sandbox import packages
 
 from .cluster import Cluster
 from .host import Host
@@ -33,6 +37,37 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def host(cluster: Cluster) -> Iterator[Host]:
+    with new_host(cluster) as host:
+        yield host
+
+
+@contextlib.contextmanager
+def new_host(cluster: Cluster) -> Iterator[Host]:
     directory = _directory()
     yield Host(directory, cluster)
+    shutil.rmtree(directory)
+
+
+PROMETHEUS = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+}
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Iterator[Path]:
+    """Where Debian's Prometheus lies, taken out of its packages: installing those would start servers."""
+    installed = Path("/usr/bin")
+    if all((installed / program).exists() for program in PROMETHEUS):
+        yield installed
+        return
+    packages.update()
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)  # apt downloads as a user of its own
+    names = sorted(set(PROMETHEUS.values()))
+    subprocess.run(["apt-get", "-q", "download", *names], cwd=directory, check=True, capture_output=True)
+    for package in directory.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
+    yield directory / "usr/bin"
     shutil.rmtree(directory)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import pytest
 
 from provision.backup import layout
 from provision.settings.render import FILES
-from tests.sandbox import packages
 
+from .cluster import Cluster
+from .conftest import new_host
 from .host import Host
 
 RULES = FILES / "backup/prometheus-alerts.yml"
@@ -23,24 +23,26 @@ REDIS_RULES = FILES / "redis/prometheus-alerts.yml"
 
 
 @pytest.fixture(scope="session")
-def promtool() -> Iterator[str]:
-    """Debian's, taken out of its package: installing that would start a server."""
-    if found := shutil.which("promtool"):
-        yield found
-        return
-    packages.update()
-    directory = Path(tempfile.mkdtemp())
-    directory.chmod(0o755)  # apt downloads as a user of its own
-    subprocess.run(["apt-get", "-q", "download", "prometheus"], cwd=directory, check=True, capture_output=True)
-    (package,) = directory.glob("prometheus_*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
-    yield str(directory / "usr/bin/promtool")
-    shutil.rmtree(directory)
+def promtool(prometheus: Path) -> str:
+    return str(prometheus / "promtool")
 
 
 @pytest.fixture
 def watched(host: Host) -> Host:
-    host.configure(backup_metrics_dir=str(host.directory))
+    return given_metrics(host, host.directory)
+
+
+@pytest.fixture(scope="module")
+def backed_up(cluster: Cluster) -> Iterator[Host]:
+    """A host with a good dump, for tests that change no more than a file beside it."""
+    with new_host(cluster) as host:
+        given_metrics(host, host.directory).good_backup()
+        yield host
+
+
+def given_metrics(host: Host, directory: Path) -> Host:
+    """A host whose metrics are for this directory."""
+    host.configure(backup_metrics_dir=str(directory))
     for file in layout.metrics(host.settings):
         if not file.path.startswith("/etc/"):
             host.place(file.content, Path(file.path), file.mode)
@@ -106,11 +108,13 @@ def test_failed_run_is_told_and_the_good_dump_stays_told(watched: Host) -> None:
         "9" * 70,
     ],
 )
-def test_damaged_manifest_takes_nothing_else_away(content: str, watched: Host, promtool: str) -> None:
-    watched.good_backup()
-    before = {line for line in printed(watched).splitlines() if "backup_kept" not in line}
-    (watched.backups / "medaction_2026-01-01_02-00-00.sql.gz.json").write_text(content)
-    after = printed(watched)
+def test_damaged_manifest_takes_nothing_else_away(content: str, backed_up: Host, promtool: str) -> None:
+    damaged = backed_up.backups / "medaction_2026-01-01_02-00-00.sql.gz.json"
+    damaged.unlink(missing_ok=True)
+    before = {line for line in printed(backed_up).splitlines() if "backup_kept" not in line}
+    damaged.write_text(content)
+    after = printed(backed_up)
+    assert before
     assert before <= set(after.splitlines())
     checked = subprocess.run([promtool, "check", "metrics"], input=after, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from provision.app import operations
 from provision.app.dotenv import differing, merge, values
 
 MANAGED = {"REDIS_URL": '"redis://app:p%40ss@10.0.0.5:6379"', "POSTGRES_USER": "'medaction'"}
@@ -231,3 +235,17 @@ def test_a_second_merge_changes_nothing():
     for seed in range(2000):
         once = merge(_scrambled(seed), MANAGED)
         assert (merge(once, MANAGED), differing(once, MANAGED)) == (once, []), f"seed {seed}"
+
+
+def test_a_pipe_in_its_place_is_waited_at_by_nobody_and_a_link_is_followed_by_nobody(tmp_path: Path):
+    pipe, link, file = (tmp_path / name for name in ("pipe", "link", "file"))
+    os.mkfifo(pipe)
+    file.write_text("A=1\n")
+    link.symlink_to(file)
+    said = {
+        path: subprocess.run(
+            ["sh", "-c", operations.reading(str(path)).get_raw_value()], capture_output=True, text=True, timeout=20
+        ).stdout
+        for path in (pipe, link, file)
+    }
+    assert said == {pipe: "==end-of-file==\n", link: "", file: "A=1\n==end-of-file==\n"}
