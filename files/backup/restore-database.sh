@@ -261,6 +261,7 @@ restore() {
         restore_part
     elif [[ $target != "$postgres_database" || -n $overwrite ]] && is_empty "$target"; then
         prepare_target "$target"
+        make_public "$target"
         fill "$target"
     elif [[ -z $overwrite ]]; then
         die "$target is live or holds data: to replace it, say so: --into '$target' --overwrite '$target'" \

@@ -66,20 +66,22 @@ as_owner() { # COMMAND...
     setpriv --reuid "$backup_user" --regid "$backup_user" --init-groups -- "$@"
 }
 
-# Every dump of ours with a manifest, as "TIER NAME", the newest first. Its name is checked letter by letter.
+# Every dump of ours with a manifest, as "TIER NAME", the newest first. Its name is checked letter by letter, and what
+# is neither file nor directory is none: a pipe would be waited for.
 local_dumps() {
     local kind path
     for kind in daily weekly; do
         while read -r path; do
             if [[ -f $path.json ]]; then printf '%s %s\n' "$kind" "${path##*/}"; fi
-        done < <(as_owner find "$(tier_dir "$kind")" -maxdepth 1 ! -type l -name "$app_name*" |
+        done < <(as_owner find "$(tier_dir "$kind")" -maxdepth 1 -type f,d -name "$app_name*" |
             grep -E "/$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\$")
     done | sort --reverse --key=2
 }
 
-# One pass through pipes, however large the file: both sums are taken on the way.
+# One pass through pipes, however large the file: both sums are taken on the way. What came of it is a line of
+# $work/files: its name, the copy's bytes and sum, its own sum.
 seal() { # NAME, PATH
-    local sum
+    local sum plain sealed
     rm -f -- "$work/copy"
     mkfifo "$work/copy"
     sha256sum <"$work/copy" >"$work/plain.sum" &
@@ -87,12 +89,8 @@ seal() { # NAME, PATH
     plain_stream "$2" 3>"$work/copy" | age --encrypt --recipients-file "$recipients_file" |
         perl -e "$twice_program" 3>"$work/$1.age" | sha256sum >"$work/sealed.sum" || return 1
     wait "$sum" || return 1
-    jq --null-input --arg name "$1.age" --arg plain_name "$1" \
-        --arg sha256 "$(cut -d ' ' -f 1 "$work/sealed.sum")" \
-        --arg plain_sha256 "$(cut -d ' ' -f 1 "$work/plain.sum")" \
-        --argjson bytes "$(stat -c %s "$work/$1.age")" \
-        '{$name, $bytes, $sha256, $plain_name, $plain_sha256}' \
-        >>"$work/files" || return 1
+    read -r plain _ <"$work/plain.sum" && read -r sealed _ <"$work/sealed.sum" || return 1
+    printf '%s %s %s %s\n' "$1" "$(stat -c %s "$work/$1.age")" "$sealed" "$plain" >>"$work/files" || return 1
     rm -f -- "$work"/{copy,plain.sum,sealed.sum}
 }
 
@@ -110,7 +108,7 @@ readonly twice_program='
     }'
 
 plain_stream() { # PATH
-    if as_owner test -d "$1"; then
+    if [[ $1 == *.dir ]]; then
         # The same files make the same archive, also on the host that they were recovered to.
         as_owner tar --create --sort=name --owner=0 --group=0 --numeric-owner \
             --directory "${1%/*}" -- "${1##*/}" | perl -e "$twice_program"
@@ -121,21 +119,22 @@ plain_stream() { # PATH
 
 # All of a dump's files, then its manifest, and only then any of them in the outbox.
 copy_dump() { # TIER NAME
-    local kind=$1 name=$2 path companion sealed
+    local kind=$1 name=$2 path companion sealed writing
     path=$(tier_dir "$kind")/$name
     work=$(mktemp --directory "$outbox_work/.run.XXXXXX")
     as_owner cat -- "$path.json" >"$work/local.json" || return 1
     sealed=$name
-    if as_owner test -d "$path"; then sealed=$name.tar; fi
+    if [[ $name == *.dir ]]; then sealed=$name.tar; fi
     enough_room "$path" || return 1
     seal "$sealed" "$path" || return 1
     is_what_was_dumped "$name" || return 1
-    for companion in .globals.gz .properties.json .json; do
-        if as_owner test -f "$path$companion"; then
-            seal "$name$companion" "$path$companion" || return 1
-        fi
-    done
+    sync "$work/$sealed.age" &    # the disk is at work meanwhile
+    writing=$!
+    while read -r companion; do
+        seal "$companion" "${path%/*}/$companion" || return 1
+    done < <(as_owner find "$path"{.globals.gz,.properties.json,.json} -maxdepth 0 -type f -printf '%f\n' 2>/dev/null)
     write_outbox_manifest "$kind" "$name" || return 1
+    wait "$writing" || return 1    # an error of the disk is told once: the next sync would not hear of it
     publish_copy "$kind" "$name"
 }
 
@@ -153,26 +152,28 @@ $(human_size "$needed"): make room"
 
 # What changed on the disk since it was dumped is no copy of the database.
 is_what_was_dumped() { # NAME
-    local recorded
-    recorded=$(json_value "$work/local.json" sha256)
-    if [[ $1 != *.dir && $(jq --raw-output .plain_sha256 "$work/files") != "$recorded" ]]; then
+    local plain
+    read -r _ _ _ plain <"$work/files"
+    load_json 'sha256 database started server_version database_bytes' "$work/local.json"
+    if [[ $1 != *.dir && $plain != "${json[$work/local.json sha256]:-}" ]]; then
         log ERROR "$1 is not what was dumped: its sum is not the manifest's: see the disk"
         return 1
     fi
 }
 
 write_outbox_manifest() { # TIER NAME
-    jq --slurp --arg source "$source_name" --arg app "$app_name" --arg dump "$2" --arg tier "$1" \
-        --arg database "$(json_value "$work/local.json" database)" \
-        --arg started "$(json_value "$work/local.json" started)" \
-        --arg server_version "$(json_value "$work/local.json" server_version)" \
-        --arg database_bytes "$(json_value "$work/local.json" database_bytes)" \
-        --rawfile recipients "$recipients_file" '
+    local told=$work/local.json
+    jq --null-input --arg source "$source_name" --arg app "$app_name" --arg dump "$2" --arg tier "$1" \
+        --arg database "${json[$told database]:-}" --arg started "${json[$told started]:-}" \
+        --arg server_version "${json[$told server_version]:-}" \
+        --arg database_bytes "${json[$told database_bytes]:-}" \
+        --rawfile recipients "$recipients_file" --rawfile files "$work/files" '
         {version: 1, source: $source, app: $app, dump: $dump, tier: $tier, database: $database,
          started: $started, server_version: $server_version,
          database_bytes: ($database_bytes | tonumber? // 0),
-         recipients: ($recipients | split("\n") | map(select(startswith("age1")))), files: .}' \
-        "$work/files" >"$work/$2.manifest.json"
+         recipients: ($recipients | split("\n") | map(select(startswith("age1")))),
+         files: [$files | split("\n")[:-1][] | split(" ") | {name: "\(.[0]).age", bytes: (.[1] | tonumber),
+             sha256: .[2], plain_name: .[0], plain_sha256: .[3]}]}' >"$work/$2.manifest.json"
 }
 
 publish_copy() { # TIER NAME
@@ -223,7 +224,7 @@ copy_what_is_new() {
             failures=$(( failures + 1 ))
             if [[ -n $work ]]; then rm -rf -- "$work"; fi
         fi
-    done < <(local_dumps)
+    done <"$outbox_work/.run.here"
 }
 
 # What a run that was killed has left: files without a manifest, copies half made, lines of dumps that went.
@@ -244,7 +245,9 @@ sweep() {
 }
 
 dump_of() { # FILE OF A COPY
-    sed -E 's/(\.tar|\.globals\.gz|\.properties\.json|\.json)?\.age$|\.manifest\.json$//' <<<"$1"
+    local name=${1%.manifest.json} ending
+    for ending in .age .tar .globals.gz .properties.json .json; do name=${name%"$ending"}; done
+    printf '%s' "$name"
 }
 
 # For each account, the files that it has read from end to end in one go, with the time: what this host's

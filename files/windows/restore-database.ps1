@@ -234,7 +234,7 @@ function Invoke-Restore {
     $script:Properties = Get-Properties $dump
     switch ($way) {
         'new' { New-Database $Into $script:Properties; Import-Dump $Into }
-        'fill' { Write-OtherSorting $Into $script:Properties; Import-Dump $Into }
+        'fill' { Write-OtherSorting $Into $script:Properties; Add-Public $Into; Import-Dump $Into }
         'swap' { Assert-Swappable $needs; Switch-Database }
     }
     $script:Scratch = $null
@@ -265,8 +265,11 @@ function Read-Needs([string]$Way) {
 
 function Clear-Run {
     if ($script:Scratch) {
+        $name = ConvertTo-SqlName $script:Scratch
+        # A template is not dropped.
+        $first = if (Test-Template $script:Properties) { "ALTER DATABASE $name IS_TEMPLATE false; " } else { '' }
         try {
-            $null = Invoke-Sql $AppName "DROP DATABASE IF EXISTS $(ConvertTo-SqlName $script:Scratch)"
+            $null = Invoke-Sql $AppName "${first}DROP DATABASE IF EXISTS $name"
         } catch {
             Write-Log 'WARN' "the database $script:Scratch is left over: drop it"
         }

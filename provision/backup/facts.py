@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -168,7 +168,8 @@ class Report:
     """A host's own words on its backups: its clock, each database's last run of each tier and last restore test, and
     by tier the manifests of its dumps, the newest first. Each is what `_objects` lets through; `unread` counts, by
     where they lie, the files that are something else; `accepted` names the suspect dumps that somebody has accepted;
-    `gone` are the manifests whose dump is not there any more, of all tiers."""
+    `idle` says why the next run will not come; `gone` are the manifests whose dump is not there any more, of all tiers.
+    """
 
     now: datetime | None = None
     last_runs: tuple[dict[str, Any], ...] = ()
@@ -176,15 +177,20 @@ class Report:
     manifests: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
     accepted: frozenset[str] = frozenset()
+    idle: tuple[str, ...] = ()
     gone: tuple[dict[str, Any], ...] = ()
 
 
 class BackupReport(Fact[Report]):
-    """Given where runs write about themselves and where each tier's dumps lie, return the Report."""
+    """Given where runs write about themselves, where each tier's dumps lie, where the programs do, their user and the
+    files by which cron runs backups and restore tests, return the Report."""
 
     @override
-    def command(self, state_dir: str, tiers: Mapping[str, str]) -> StringCommand:
-        parts: list[str | QuoteString] = ["date +now=%Y-%m-%dT%H:%M:%S;"]
+    def command(
+        self, state_dir: str, tiers: Mapping[str, str], programs: str, user: str, cron_files: Sequence[str]
+    ) -> StringCommand:
+        parts: list[str | QuoteString | StringCommand] = ["date +now=%Y-%m-%dT%H:%M:%S;"]
+        parts += [program("backup/next-run.sh", programs, user, *cron_files), ";"]
         for kind in ("status", "restore-test"):
             parts += [*_each_file(kind, state_dir, f"{kind}*.json"), ";"]
         for tier, directory in tiers.items():
@@ -207,6 +213,7 @@ class BackupReport(Fact[Report]):
         for key, _, value in (line.partition("=") for line in lines):
             found.setdefault(key, []).append(value)
         now = datetime.fromisoformat(found.pop("now")[0])
+        idle = tuple(found.pop("idle", ()))
         accepted = frozenset(name.removesuffix(_ACCEPTED) for name in found.pop("accepted", []))
         unread: dict[str, int] = {}
         read = {place: _objects(place, texts, unread) for place, texts in found.items() if place in _PLACES}
@@ -215,7 +222,7 @@ class BackupReport(Fact[Report]):
         gone = [one for tier, each in read.items() for one in each if f"{tier}/{one['dump']}" in names]
         there = {tier: [one for one in each if f"{tier}/{one['dump']}" not in names] for tier, each in read.items()}
         manifests = {tier: newest_first(each) for tier, each in there.items()}
-        return Report(now, tuple(last_runs), tuple(tests), manifests, unread, accepted, tuple(gone))
+        return Report(now, tuple(last_runs), tuple(tests), manifests, unread, accepted, idle, tuple(gone))
 
 
 def newest_first(manifests: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

@@ -54,12 +54,17 @@ def files(settings: Settings) -> list[Entry]:
         *(ping(settings) if settings.backup_ping_url else ()),
         *(notifying(settings) if settings.notify else ()),
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
-        File(f"/etc/cron.d/{name}-backup", render("backup/cron.d/backup.j2", settings)),
+        File(cron_files(settings)[0], render("backup/cron.d/backup.j2", settings)),
         restore_test_unit(settings),
-        File(f"/etc/cron.d/{name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
+        File(cron_files(settings)[1], render("backup/cron.d/restore-test.j2", settings)),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
         *((way_into_containers(settings),) if settings.postgres_mode != "direct" else ()),
     ]
+
+
+def cron_files(settings: Settings) -> tuple[str, str]:
+    """What runs the backups, and what runs the restore tests."""
+    return f"/etc/cron.d/{settings.app_name}-backup", f"/etc/cron.d/{settings.app_name}-restore-test"
 
 
 def ping(settings: Settings) -> list[File]:

@@ -87,6 +87,7 @@ class Health:
         if self.report is not None and self.report.now is None:
             yield Finding(NOT_ASKED, "", "its backups could not be asked for", "the reason stands above")
         elif self.report is not None:
+            yield from _of_idleness(self.report, self.member)
             yield from _of_unread(self.report)
             for name in databases(self.member.settings, self.report):
                 yield from _of_database(name, self.report, self.member)
@@ -126,6 +127,12 @@ def _of_redis(words: str, exporter: str, member: Member) -> Iterator[Finding]:
     elif exporter:  # of a Redis that is down it can tell nothing
         what = f"redis_exporter tells Prometheus nothing of Redis: {shown(exporter)[:_MESSAGE]}"
         yield Finding(WARNING, "", what, f"{mends} see journalctl -u {member.settings.redis_exporter_unit} there")
+
+
+def _of_idleness(report: Report, member: Member) -> Iterator[Finding]:
+    if report.idle:
+        what = f"the next run will not come: {shown('; '.join(report.idle))[:_MESSAGE]}"
+        yield Finding(WARNING, "", what, f"`make deploy` with LIMIT={member.name} mends what it can")
 
 
 def _of_unread(report: Report) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyinfra.api import Host
@@ -24,6 +25,7 @@ def run(arguments: Namespace) -> int:
     environment = inventory.Environment(arguments.env)
     members = {member.name: member for member in environment.members}
     target = _target(arguments, members)
+    storage_of(arguments)  # what cannot be meant is said before any host is asked
     vaults = [] if arguments.copy else _vaults(arguments, members)
     brought: list[str] = []
     result = "failed: it ended half-way"
@@ -66,13 +68,31 @@ def _first_connected(vaults: list[Host]) -> Host:
 
 
 def storage_of(arguments: Namespace) -> storage.Storage | None:
-    """The place in a storage that COPY= names, when it is one."""
+    """The place in a storage that COPY= names, when it is one. Raise InventoryError."""
     if not storage.is_place(arguments.copy):
+        if arguments.at:
+            raise InventoryError(
+                f"AT={arguments.at}: only an object storage keeps what it held at a time (COPY=s3:...); of a vault's"
+                " dumps DUMP= takes an older one"
+            )
         return None
+    _refuse_no_time(arguments.at)
     config = str(Path(arguments.rclone).expanduser()) if arguments.rclone else ""
     if config and not Path(config).is_file():
         raise InventoryError(f"RCLONE={arguments.rclone}: there is no such file: it is an rclone.conf, from the safe")
     return storage.Storage(arguments.copy, config, arguments.at)
+
+
+def _refuse_no_time(at: str) -> None:
+    """Raise InventoryError for what rclone would take as of another time than the person means."""
+    try:
+        moment = datetime.fromisoformat(at) if at else datetime.min.replace(tzinfo=UTC)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise InventoryError(f"AT={at}: is no time with its zone, such as 2026-11-24T20:00:00Z")
+    if moment > datetime.now(UTC):
+        raise InventoryError(f"AT={at}: is still to come: without AT= what is there now is taken")
 
 
 def _copy(arguments: Namespace) -> recovery.Copies:

@@ -163,8 +163,11 @@ def ask_backups(host: Host, member: inventory.Member) -> Report:
             windows.BackupReport, backup_dir=settings.windows_backup_dir, tiers=windows_layout.tiers(settings),
             pattern=windows_layout.dump_pattern(settings), database=settings.postgres_database, _ignore_errors=True,
         )  # fmt: skip
-    tiers = _directories(settings)
-    return host.get_fact(BackupReport, state_dir=settings.backup_state_dir, tiers=tiers, _ignore_errors=True)
+    return host.get_fact(
+        BackupReport, state_dir=settings.backup_state_dir, tiers=_directories(settings),
+        programs=settings.backup_program_dir, user=settings.backup_user,
+        cron_files=backup_layout.cron_files(settings), _ignore_errors=True,
+    )  # fmt: skip
 
 
 def _directories(settings: Settings) -> dict[str, str]:

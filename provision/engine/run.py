@@ -21,6 +21,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_state
 from pyinfra_cli.cli import cli
+from pyinfra_cli.log import LogHandler
 
 from provision.engine import changes, interrupt, kept, reach, speed
 from provision.engine.inventory import Environment, InventoryError
@@ -103,7 +104,7 @@ def connected(environment: Environment, names: Collection[str]) -> Iterator[list
     """These hosts of an environment, connected to side by side; one that was not reached says so by `.connected`."""
     reach.watched()
     state, config, inventory = State(), Config(), _limited(environment)
-    with ctx_state.use(state), ctx_config.use(config):
+    with ctx_state.use(state), ctx_config.use(config), _told():
         hosts = [inventory.get_host(name) for name in names]
         state.init(inventory, config, initial_limit=hosts)
         with contextlib.suppress(PyinfraError):  # no host at all was reached
@@ -113,6 +114,18 @@ def connected(environment: Environment, names: Collection[str]) -> Iterator[list
         finally:
             kept.end_all()
             disconnect_all(state)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What pyinfra says of hosts goes to standard error as its own command has it: in colours to a terminal alone."""
+    handler = LogHandler(logging.WARNING)
+    logger = logging.getLogger("pyinfra")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _limited(environment: Environment) -> Inventory:

@@ -161,5 +161,8 @@ def _refusal(error: pg8000.native.DatabaseError, settings: Settings, login: _Log
     if _state(error).startswith("28"):
         return f"{login.settings} ({login.user}): {login.where} refuses the login: {message}"
     if _state(error) == "3D000":
-        return f"postgres_database = {settings.postgres_database!r}: {login.where} has no such database"
+        return (
+            f"postgres_database = {settings.postgres_database!r}: {login.where} has no such database: make it there,"
+            " an empty one will do"
+        )
     return f"{login.where}: {message}"

@@ -20,12 +20,18 @@ class KeyFileError(Exception):
 
 
 def identities(path: Path) -> list[pyrage.x25519.Identity]:
-    """The private keys in a file. Raise KeyFileError when there is none."""
+    """The private keys in a file, whatever people have written beside them. Raise KeyFileError when there is none."""
     try:
-        words = path.read_text(encoding="ascii").split()
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise KeyFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'no path'})") from None
+    if b"age-encryption.org/v1" in data or b"BEGIN AGE ENCRYPTED FILE" in data:
+        raise KeyFileError(f"{path}: is protected by a passphrase: `age --decrypt` opens it into a file: name that")
+    words = data.decode("utf-8-sig", errors="replace").split()
+    try:
         found = [pyrage.x25519.Identity.from_str(word) for word in words if word.startswith("AGE-SECRET-KEY-")]
-    except (OSError, ValueError, pyrage.IdentityError) as error:
-        raise KeyFileError(f"{path}: cannot be read as a key ({type(error).__name__})") from None
+    except pyrage.IdentityError:
+        raise KeyFileError(f"{path}: a letter of the key is missing or wrong: take another copy of it") from None
     if not found:
         raise KeyFileError(f"{path}: holds no key such as `make keys` makes")
     return found

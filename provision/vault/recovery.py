@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # What a copy consists of: the dump itself, or its directory as one archive, and what accompanies it.
 ENDINGS = ("", ".tar", ".globals.gz", ".properties.json", ".json")
+_DUMP = re.compile(r"[a-z][\w.%-]*\.(sql\.gz|sql\.zst|dump|dir)", re.ASCII)
 _LONGEST_HEAD = 65536  # bytes of a file of age's, for hundreds of recipients
 
 
@@ -197,7 +198,12 @@ def manifest_of(copies: Copies, source: str, offer: Offer, sign_keys: Collection
     """The manifest of a copy; of a signed one only with a signature that is good. Raise RecoveryError, of which
     NotGenuineError is about this copy alone."""
     text = _text(copies, source, offer.manifest)
-    manifest = _json(text, offer.dump)
+    try:
+        manifest = _json(text, offer.dump)
+    except RecoveryError:  # a vault reads some of what this language does not: that hides none of the others
+        raise NotGenuineError(f"{offer.dump}: its manifest cannot be read as JSON: take another one") from None
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", str(manifest.get("app"))):  # it becomes an argument
+        raise NotGenuineError(f"{offer.dump}: its manifest is of no app: take another one")
     if offer.signed:
         signature = _text(copies, source, f"{offer.manifest}.sig")
         if not any(is_signed(text, signature, f"{manifest.get('app')}-backup", key) for key in sign_keys):
@@ -216,8 +222,10 @@ def _refuse_another(manifest: Mapping[str, Any], source: str, offer: Offer) -> N
         raise NotGenuineError(
             f"{offer.dump}: its manifest is that of another dump: take another one, and see the vault"
         )
+    if not _DUMP.fullmatch(offer.dump):
+        raise NotGenuineError(f"{offer.dump}: is no name of a dump: take another one")
     for file in manifest["files"]:  # they become paths: of one that nobody has signed they may be anything
-        if file["plain_name"] not in [offer.dump + ending for ending in ENDINGS] or "/" in offer.dump:
+        if file["plain_name"] not in [offer.dump + ending for ending in ENDINGS]:
             raise NotGenuineError(f"{offer.dump}: its manifest names a file that is none of a dump's: take another one")
         if file["name"] != f"{file['plain_name']}.age":
             raise NotGenuineError(f"{offer.dump}: its manifest names a file that is not encrypted: take another one")

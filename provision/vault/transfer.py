@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Protocol
 
-from paramiko import Channel
+from paramiko import Channel, SSHException
 from pyinfra.api import Host
 
 from provision.settings.render import plain
@@ -39,11 +39,15 @@ class _Arriving:
     """A stream to a file of a host, whose sum is taken on the way."""
 
     def __init__(self, channel: Channel) -> None:
-        self.channel, self.digest = channel, hashlib.sha256()
+        self.channel, self.digest, self.was_cut = channel, hashlib.sha256(), False
 
     def write(self, data: bytes, /) -> int:
         self.digest.update(data)
-        self.channel.sendall(data)
+        try:
+            self.channel.sendall(data)
+        except OSError:
+            self.was_cut = True  # whoever reads the source may take this for an error of that
+            raise
         return len(data)
 
 
@@ -55,7 +59,10 @@ def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
     try:
         yield into
     except BaseException:
+        why = _why_it_ended(into.channel) if into.was_cut else ""
         into.channel.close()  # the rest of it is not there: nothing gets its name
+        if why:
+            raise RecoveryError(f"{host.name}: {path}: {why}: nothing half has its name; run this again") from None
         raise
     into.channel.shutdown_write()
     _finish(host, into.channel)
@@ -84,15 +91,27 @@ def _open(host: Host, argv: list[str]) -> Channel:
     transport = client.get_transport() if client else None
     if transport is None:
         raise RecoveryError(f"{host.name}: is not reached over SSH: recovery goes over SSH")
-    channel: Channel = transport.open_session()
+    try:
+        channel: Channel = transport.open_session()
+    except (OSError, EOFError, SSHException):
+        raise RecoveryError(f"{host.name}: the connection was cut: run this again") from None
     channel.exec_command(shlex.join([*(["sudo", "-n", "--"] if host.data.get("_sudo") else []), *argv]))
     return channel
 
 
 def _finish(host: Host, channel: Channel) -> None:
-    # A command that says this much on stderr has ended; its reason is at the beginning.
-    said = channel.makefile_stderr("rb").read(4096).decode(errors="replace").strip()
-    code = channel.recv_exit_status()
+    said, code = _said(channel), channel.recv_exit_status()
     channel.close()
+    if code == -1:  # paramiko's own, where there is none
+        raise RecoveryError(f"{host.name}: {said or 'the connection was cut'}: run this again")
     if code:
         raise RecoveryError(f"{host.name}: exit code {code}: {said or 'it gave no reason'}")
+
+
+def _why_it_ended(channel: Channel) -> str:
+    return _said(channel) or "the connection was cut"
+
+
+def _said(channel: Channel) -> str:
+    # A command that says this much on stderr has ended; its reason is at the beginning.
+    return channel.makefile_stderr("rb").read(4096).decode(errors="replace").strip()

@@ -114,7 +114,7 @@ def test_a_host_that_is_not_in_the_limit_need_not_answer(fleet: Fleets):
     "reason",
     [
         "postgres_password or postgres_user (medaction): 10.0.0.8:5432 refuses the login: wrong password",
-        "postgres_database = 'medaction': 10.0.0.8:5432 has no such database",
+        "postgres_database = 'medaction': 10.0.0.8:5432 has no such database: make it there, an empty one will do",
         "postgres_host, postgres_port: 10.0.0.8:5432 cannot be reached from there (Connection refused)",
     ],
 )

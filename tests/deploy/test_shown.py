@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +19,7 @@ from pyinfra_cli.log import LogFormatter, LogHandler
 from provision.engine import reach
 from provision.engine.preflight import PreflightError
 from provision.engine.shown import line, shown
+from provision.settings.project import PROJECT
 from tests.deploy.fake import Fleet, commands, state
 
 HOSTILE = "a\x1b]0;title\x07\x1b[31mred\r\x9b2Jover\u202egpj.exe\u2066\u200b\x00\x7f\u2028end\U000e0041"
@@ -97,3 +101,29 @@ def test_the_differences_of_a_plan_are_shown(fleet: Callable[[str], Fleet]) -> N
 
 def test_lines_break_where_pyinfra_breaks_them() -> None:
     assert line("a\nb\rc") == "a\nb\\rc"
+
+
+NOBODY_ANSWERS = """
+import sys
+from pathlib import Path
+from provision.__main__ import main
+from provision.engine import inventory
+
+inventory.INVENTORIES = Path(sys.argv.pop())
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("command", [["status"], ["recover", "--host", "db1"]], ids=lambda words: words[0])
+def test_colours_are_for_a_terminal_alone(command: list[str], tmp_path: Path) -> None:
+    host = '("db1", {"ssh_hostname": "127.0.0.1", "ssh_port": 1})'
+    (tmp_path / "test.py").write_text(f"backup = [{host}]\nvault = [{host.replace('db1', 'vault1')}]\n")
+    (tmp_path / "group_data").mkdir()
+    secrets = "".join(
+        f"{name}_password = 'env:PATH'\n" for name in ("redis", "redis_operator", "postgres", "postgres_backup")
+    )
+    (tmp_path / "group_data/all.py").write_text(f'redis_host = postgres_host = "10.0.0.5"\n{secrets}')
+    done = subprocess.run([sys.executable, "-c", NOBODY_ANSWERS, *command, "--env", "test", str(tmp_path)],
+                          capture_output=True, text=True, cwd=PROJECT)  # fmt: skip
+    assert done.returncode != 0 and "Unable to connect to port 1" in done.stderr, done
+    assert "\x1b" not in done.stderr + done.stdout

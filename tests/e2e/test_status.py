@@ -60,6 +60,31 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
     assert _backup(deployed, "db1")["last_run"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("harm", "mend", "told"),
+    [
+        ("systemctl stop cron", "systemctl start cron", "cron does not run"),
+        ("mv {cron} /root/", "mv /root/medaction-backup /etc/cron.d/", "{cron} is missing"),
+        ("sed -i 's/^0 2/#0 2/; s/^[^#].*sh/#&/' {cron}", "", "no line of {cron} runs backup-database.sh"),
+        ("chmod g+w {cron}", "chmod g-w {cron}", "{cron} is not root's alone, so cron does not read it"),
+        ("chage -E 0 medaction-backup", "chage -E -1 medaction-backup", "medaction-backup has expired"),
+        ("chage -d 1 -M 9 medaction-backup", "chage -d -1 -M -1 medaction-backup", "medaction-backup has expired"),
+        ("mv {lib} /root/", "mv /root/lib {lib}", "{lib}/../backup-database.sh cannot be started"),
+    ],
+    ids=["cron", "file", "lines", "mode", "account", "password", "programs"],
+)
+def test_night_that_will_not_come_is_told_before_it(deployed: Operator, harm: str, mend: str, told: str) -> None:
+    paths = {"cron": "/etc/cron.d/medaction-backup", "lib": "/usr/local/lib/medaction/lib"}
+    deployed.read("db1", f"cp -p {paths['cron']} /root/cron; {harm.format(**paths)}")
+    try:
+        (finding,) = _status(deployed, code=1, limit="db1")["db1"]["findings"]
+    finally:
+        deployed.read("db1", f"{mend.format(**paths) or 'true'}; mv /root/cron {paths['cron']}")
+    assert finding["what"].startswith("the next run will not come: ")
+    assert told.format(**paths).replace("lib/../", "") in finding["what"]
+    assert _status(deployed, limit="db1")["db1"]["findings"] == []
+
+
 def test_windows_host_has_its_row_too(win1: Operator) -> None:
     row = _backup(win1, "win1")
     dumps = win1.read("win1", "cd /srv/windows/C:/MedAction/backups && ls -r medaction_2*.sql.gz").split()

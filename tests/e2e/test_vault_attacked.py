@@ -10,11 +10,13 @@ import time
 
 import pytest
 
+from bench import memory
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents
 from tests.e2e.vaults import HOSTS, OUTBOX, STORE, UNTIL_FREE, encrypt, mark, newest, night, stored, vault, visit
 from tests.limiter.waiting import until
+from tests.sandbox.fleet import PREFIX
 
 pytestmark = pytest.mark.servers
 
@@ -440,7 +442,8 @@ tell() { # DUMP FILE...
             --arg plain_sha256 "$(sha256sum <"$file" | cut -c 1-64)" --argjson bytes "$(stat -c %s "$file.age")" \\
             '$ARGS.named | .name = .plain_name + ".age"'
     done | jq -s --arg dump "$dump" --slurpfile model "/var/lib/medaction/offsite/daily/$model.manifest.json" \\
-        '. as $files | $model[0] | .dump = $dump | .database = "evil" | .files = $files' >"$dump.manifest.json"
+        '. as $files | $model[0] | .dump = $dump | .files = $files
+            | .database = ($dump | ltrimstr("medaction-") | sub("_.*"; ""))' >"$dump.manifest.json"
 }
 one=medaction-evildir_2026-01-01_00-00-00.dir two=medaction-evil_2026-01-01_00-00-01.sql.gz
 mkdir $one; mkfifo $one/pipe; ln -s ../../state/victim $one/link; ln -s /var/lib/medaction/vault/state $one/way
@@ -448,10 +451,12 @@ truncate -s 1T $one/hole; echo x >$one/root; chmod 6777 $one/root
 tar --create --sparse --file $one.tar $one
 tar --append --file $one.tar --transform "s,^root\\$,$one/way/victim," --directory $one root
 tar --append --file $one.tar --transform 's,^root$,../../state/victim,' -P --directory $one root
-jq -n '{content: {tables: {}, objects: {}}, suspect: "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"}' >$one.json
+jq -n '{database: "evildir", content: {tables: {}, objects: {}},
+    suspect: "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"}' >$one.json
 tell $one $one.tar $one.json
 cp "/opt/medaction/backups/$model" $two
-jq '.suspect = "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"' "/opt/medaction/backups/$model.json" >$two.json
+jq '.database = "evil" | .suspect = "\\u001b]0;owned\\u0007 \\u009b2J \\u202e txt.exe"' \\
+    "/opt/medaction/backups/$model.json" >$two.json
 tell $two $two $two.json
 chgrp medaction-offsite medaction-evil*.age *.manifest.json; chmod 0640 medaction-evil*.age *.manifest.json
 mv medaction-evil*.age *.manifest.json /var/lib/medaction/offsite/daily/
@@ -466,3 +471,42 @@ def test_sizes_that_are_written_as_fractions_are_the_same_sizes(both: Operator) 
     both.read("db1", f"sed -Ei 's/(\"bytes\": [0-9]+)/\\1.0/' {manifest} && grep -q '[0-9][.]0,' {manifest}")
     assert visit(both).returncode == 0
     assert f"./daily/{newest(both)}.manifest.json.sig" in stored(both)
+
+
+# An SFTP server whose directories have no end (draft-ietf-secsh-filexfer-02; 104 are names, 105 attributes).
+ENDLESS = r"""#!/usr/bin/perl
+sub take { my $b = ''; while (length $b < $_[0]) { sysread(STDIN, $b, $_[0] - length $b, length $b) or exit } $b }
+sub give { syswrite(STDOUT, pack 'N/a*', $_[0]) }
+while (1) {
+    my ($kind, $id) = unpack 'CN', take(unpack 'N', take(4));
+    if ($kind == 1) { give(pack 'CN', 2, 3) }
+    elsif ($kind == 16) { give(pack 'CNNN/a*N/a*N', 104, $id, 1, '/', '/', 0) }
+    elsif ($kind == 17 || $kind == 7) { give(pack 'CNNN', 105, $id, 4, 040755) }
+    elsif ($kind == 11) { give(pack 'CNN/a*', 102, $id, 'h') }
+    else { give(pack('CNN', 104, $id, 200) . join '', map { pack 'N/a*N/a*N', 'x' . $n++, '', 0 } 1 .. 200) }
+}
+"""
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_listing_without_end_is_ended_in_little_memory(both: Operator) -> None:
+    before, settings = stored(both), "/etc/ssh/sshd_config.d/medaction-offsite.conf"
+    account, server = "medaction-at-vault1", "/usr/local/sbin/endless"
+    both.read("db1", f"cat >{server} && chmod 0755 {server} && cp -p {settings} /run/kept", PrivateInput(ENDLESS))
+    both.read(
+        "db1",
+        f"sed -i '/ChrootDirectory/d; s,ForceCommand.*,ForceCommand {server},' {settings} &&"
+        f" usermod --shell /bin/sh {account} && systemctl reload ssh",
+    )
+    try:
+        peaks = memory.largest(PREFIX + "vault1", lambda: visit(both))
+        assert "db1: it was not reached" in vault(both, "--check")
+        assert 0 < peaks["sftp"] < 150e6, peaks
+        assert stored(both) == before
+    finally:
+        both.read(
+            "db1", f"cp -p /run/kept {settings}; usermod --shell /usr/sbin/nologin {account}; systemctl reload ssh"
+        )
+        both.read("db1", f"rm {server}")
+    assert visit(both).returncode == 0

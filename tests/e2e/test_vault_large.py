@@ -14,11 +14,15 @@ from tests.sandbox.fleet import PREFIX
 pytestmark = [pytest.mark.servers, pytest.mark.prove]
 
 DUMP = "medaction-huge_2026-01-01_00-00-00.dump"
-# A hole in a file costs its source nothing; no key opens it, and the vault finds that out after the journey.
-OFFERED = f"""cd {OUTBOX}/daily && truncate -s SIZE {DUMP}.age &&
+# No key opens it, and the vault finds that out after the journey. What cannot be compressed lies on both disks; a hole
+# costs its source nothing.
+NOISE = "openssl enc -aes-256-ctr -nosalt -pbkdf2 -pass pass:noise </dev/zero 2>/dev/null | head -c SIZE"
+HOLE = f"truncate -s SIZE {DUMP}.age"
+OFFERED = f"""cd {OUTBOX}/daily && MAKE &&
 cp "$(ls -d *.sql.gz.json.age | tail -n 1)" {DUMP}.json.age
 model=$(ls -d *.manifest.json | tail -n 1)
 jq --arg dump {DUMP} --argjson bytes SIZE --arg sum "$(sha256sum <{DUMP}.age | cut -d ' ' -f 1)" '.dump = $dump
+    | .database = "huge"
     | (.files[] | select(.name | endswith(".json.age") and (endswith(".properties.json.age") | not))) as $told
     | .files = [{{name: ($dump + ".age"), plain_name: $dump, $bytes, sha256: $sum, plain_sha256: $sum}},
         ($told | .name = $dump + ".json.age" | .plain_name = $dump + ".json")]' "$model" >m
@@ -27,9 +31,9 @@ OURS = ("vault.sh", "fetch-files.sh", "sftp", "ssh", "sha256sum", "age")
 MINUTES = 60
 
 
-@pytest.mark.parametrize("gibibytes", [5, 20])
+@pytest.mark.parametrize(("gibibytes", "made"), [(5, f"{NOISE} >{DUMP}.age"), (20, HOLE)], ids=["noise", "zeros"])
 def test_copy_of_many_gigabytes_is_fetched_in_bounded_memory(
-    both: Operator, gibibytes: int, proved: Callable[[str], None]
+    both: Operator, gibibytes: int, made: str, proved: Callable[[str], None]
 ) -> None:
     free = int(both.read("vault1", f"df --output=avail --block-size=1G {STORE} | tail -n 1"))
     if free < gibibytes + 8:
@@ -39,7 +43,7 @@ def test_copy_of_many_gigabytes_is_fetched_in_bounded_memory(
     both.read("vault1", "systemctl stop medaction-vault.timer")
     peaks: dict[str, int] = {}
     try:
-        slowly(both, "db1", OFFERED.replace("SIZE", str(gibibytes << 30)))
+        slowly(both, "db1", OFFERED.replace("MAKE", made).replace("SIZE", str(gibibytes << 30)))
         at_source = memory.largest(
             PREFIX + "db1",
             lambda: peaks.update(memory.largest(PREFIX + "vault1", lambda: visit(both, timeout=MINUTES * 60))),
@@ -52,7 +56,8 @@ def test_copy_of_many_gigabytes_is_fetched_in_bounded_memory(
         ours["sshd at the source"] = max(held for name, held in at_source.items() if name.startswith("sshd"))
         assert "sftp" in ours and max(ours.values()) < 64e6, ours
         told = ", ".join(f"{name} {held / 1e6:.1f}" for name, held in ours.items())
-        proved(f"{gibibytes} GiB over SFTP; MB that one process held at most: {told}")
+        what = "zeros" if made == HOLE else "noise"
+        proved(f"{gibibytes} GiB of {what} over SFTP; MB that one process held at most: {told}")
     finally:
         both.read("vault1", f"rm -f {STORE}/daily/{DUMP}* && systemctl start medaction-vault.timer")
         both.read("db1", f"rm -f {OUTBOX}/daily/{DUMP}* && systemctl start medaction-offsite.timer")

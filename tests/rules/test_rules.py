@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -118,3 +119,17 @@ def test_generated_stores_are_pruned_and_held(answers):
     """The generator makes both: stores in which something goes, and stores in which nothing may."""
     removed = [len(old) for old in answers["prune"][len(CASES["prune"]) :]]
     assert sum(1 for count in removed if count) > 40 and sum(1 for count in removed if not count) > 40
+
+
+VALUES = ("integer", "date", "copy type", "enum", "tsquery")
+
+
+def test_a_value_that_a_server_quotes_in_any_language_is_not_said_by_bash():
+    """The same errors by PowerShell: tests/windows/test_scripts_powershell.py. bash has them without their code."""
+    table = json.loads((HERE / "errors.json").read_text(encoding="utf-8"))
+    argv = ["bash", "-c", '. "$0"; without_rows', str(PROJECT / "files/backup/lib/base.sh")]
+    for language, cases in table.items():
+        for case in VALUES:
+            text = re.sub(r":  \w{5}: ", ":  ", cases[case])
+            said = subprocess.run(argv, input=text, capture_output=True, text=True, check=True).stdout
+            assert "Secret" not in said and "(a value)" in said, (language, said)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+from provision.settings.project import PROJECT
 
 from .cluster import ROLE, bin_dir, fingerprint
 from .host import Host, until
@@ -284,31 +287,65 @@ def test_databases_whose_names_fold_together_stay_apart(host: Host, may_create: 
                 host.cluster.drop_database(name)
 
 
-EMPTY = ["DROP SCHEMA public", "CREATE EXTENSION pg_trgm", "SELECT lo_unlink(lo_create(0))",
-         "ALTER SCHEMA public RENAME TO x; ALTER SCHEMA x RENAME TO public"]  # fmt: skip
-HELD = ["CREATE SCHEMA mine", "CREATE TYPE t AS ENUM ()", "SELECT lo_create(0)",
-        "CREATE AGGREGATE a(int) (sfunc = int4pl, stype = int)",
-        "CREATE TABLE pg_catalog.hidden ()", "CREATE PUBLICATION p", "CREATE COLLATION c FROM \"C\""]  # fmt: skip
+EMPTY = ["SELECT 1", "DROP SCHEMA public", "CREATE EXTENSION pg_trgm", "SELECT lo_unlink(lo_create(0))",
+         "ALTER SCHEMA public RENAME TO x; ALTER SCHEMA x RENAME TO public", "COMMENT ON SCHEMA public IS 'here'",
+         "CREATE TABLE t (); DROP TABLE t", "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC"]  # fmt: skip
+HELD = ["CREATE SCHEMA mine", "ALTER SCHEMA public RENAME TO mine", "CREATE TYPE t AS ENUM ()", "CREATE TYPE t",
+        "CREATE DOMAIN d AS int", "SELECT lo_create(0)", "CREATE AGGREGATE a(int) (sfunc = int4pl, stype = int)",
+        "CREATE TABLE pg_catalog.hidden ()", "CREATE PUBLICATION p", "CREATE COLLATION c FROM \"C\"",
+        "CREATE SEQUENCE s", "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE CONVERSION c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+        "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = false)",
+        "CREATE OPERATOR FAMILY f USING btree", "CREATE ACCESS METHOD m TYPE INDEX HANDLER bthandler",
+        "CREATE TEXT SEARCH TEMPLATE t (lexize = dsimple_lexize)",
+        "CREATE EXTENSION pg_trgm; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw"]  # fmt: skip
+TARGETS = {"bash": (PROJECT / "files/backup/lib/target.sh", r'readonly {}_sql="\n(.*?)"\n'),
+           "PowerShell": (PROJECT / "files/windows/lib/target.ps1", r"\${}Sql = @'\n(.*?)\n'@")}  # fmt: skip
 
 
-@pytest.mark.parametrize("sql", EMPTY)
-def test_database_without_anything_of_anybodys_is_empty(host: Host, sql: str) -> None:
+def asked_of_target(shell: str, what: str) -> str:
+    path, pattern = TARGETS[shell]
+    found = re.search(pattern.format(what), path.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, (path, what)
+    return found[1]
+
+
+def test_both_shells_ask_the_same_whether_a_database_is_empty() -> None:
+    for bash, powershell in (("held", "Held"), ("public", "Public")):
+        assert asked_of_target("bash", bash) == asked_of_target("PowerShell", powershell)
+
+
+def test_what_somebody_made_is_held_and_nothing_else_is(host: Host) -> None:
+    cluster, target = host.cluster, host.cluster.new_database(template="template0")
+    made = [f"BEGIN;\n\\o /dev/null\n{sql};\n\\o\n{asked_of_target('bash', 'held')};\nROLLBACK;"
+            for sql in EMPTY + HELD]  # fmt: skip
+    script = cluster.directory / "held.sql"
+    script.write_text("\n".join(["SET client_min_messages = error; SET allow_system_table_mods = on;", *made]))
+    give_to_user(script)
+    counts = cluster.psql(target, "--file", script).splitlines()
+    held = dict(zip(EMPTY + HELD, (count != "0" for count in counts), strict=True))
+    assert held == {**dict.fromkeys(EMPTY, False), **dict.fromkeys(HELD, True)}
+
+
+@pytest.mark.parametrize("sql", EMPTY[1:4])
+def test_database_without_anything_of_anybodys_is_filled(host: Host, sql: str) -> None:
     host.good_backup()
     target = host.cluster.new_database(template="template0")
     host.cluster.ask(target, sql)
-    if "DROP" in sql:
-        host.cluster.ask(target, f"CREATE SCHEMA public AUTHORIZATION {ROLE}; DROP SCHEMA public")
     done = host.restore("--into", target)
-    assert "holds data" not in done.stderr
-    if "DROP" not in sql:
-        assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr
+    if "EXTENSION" not in sql:
+        assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
+    schema = "SELECT nspowner::regrole, nspacl FROM pg_namespace WHERE nspname = 'public'"
+    assert host.cluster.ask(target, schema) == host.cluster.ask(host.database, schema)
 
 
-@pytest.mark.parametrize("sql", HELD)
+@pytest.mark.parametrize("sql", HELD[:1])
 def test_database_with_anything_of_somebodys_is_not_empty(host: Host, sql: str) -> None:
     host.good_backup()
     target = host.cluster.new_database(template="template0")
-    host.cluster.ask(target, f"SET allow_system_table_mods = on; {sql}")
+    host.cluster.ask(target, sql)
     done = host.restore("--into", target)
     assert done.returncode == 2 and "holds data" in done.stderr
 

@@ -114,7 +114,8 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     path.with_name(f"{made['dump']}.accepted.json").write_text("{}")
     fact = BackupReport()
     tiers = {"daily": str(tmp_path / "it's here"), "weekly": str(tmp_path / "absent")}
-    command = fact.command(state_dir=str(tmp_path / "state"), tiers=tiers).get_raw_value()
+    cron_files = (str(tmp_path / "backup cron"), str(tmp_path / "test cron"))
+    command = fact.command(str(tmp_path / "state"), tiers, str(tmp_path / "gone"), "nobody", cron_files).get_raw_value()
     printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     report = fact.process(printed.splitlines())
     assert report.last_runs == (run,)
@@ -123,6 +124,8 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     assert set(report.manifests) == {"daily"} and report.accepted == {"medaction_2026-06-15_02-00-01.sql.gz"}
     assert report.unread == {"daily": 1, "status": 1}
     assert report.gone == (taken,)
+    assert [f"{file} is missing" for file in cron_files if f"{file} is missing" not in report.idle] == []
+    assert f"{tmp_path}/gone/restore-database.sh cannot be started" in report.idle
 
 
 @pytest.fixture
@@ -170,6 +173,8 @@ TROUBLE = [
     (Report(NOW, manifests=GOOD, gone=(manifest("2026-06-14"), manifest("2026-06-12"))), {}, 1, [
      f"{manifest('2026-06-14')['dump']} and 1 more are gone, with the manifest left behind; see who took it; run"
      " backup-database.sh there, and remove what is left of it"]),
+    (Report(NOW, manifests=GOOD, idle=("cron does not run", "/etc/cron.d/x is missing")), {}, 1, ["the next run will"
+     " not come: cron does not run; /etc/cron.d/x is missing; `make deploy` with LIMIT=db1 mends what it can"]),
     (Report(), {}, 3, ["its backups could not be asked for; the reason stands above"]),
     (None, {"redis": "DOWN"}, 2, ["Redis is down; `make deploy` with LIMIT=db1 mends what it can; else look at Redis'"
      " log there"]),

@@ -15,6 +15,7 @@ import pytest
 from pyrage import DecryptError, decrypt, encrypt, x25519
 
 from provision.commands import keys as keys_command
+from provision.commands import recover as recover_command
 from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
@@ -166,6 +167,54 @@ def public_half(stick: Path) -> str:
     return stick.read_text().split("# public key: ")[1].split()[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("KEY\r\n", ""),
+        ("\ufeff# Schlüssel für den Tresor\n\n  KEY  \n", ""),
+        ("KEY", ""),
+        ("Müller\n# public key: age1x\nKEY\n".encode("latin-1"), ""),
+        ("CUT", "a letter of the key is missing or wrong"),
+        ("-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "is protected by a passphrase"),
+        (b"age-encryption.org/v1\n-> scrypt xyz 18\n\xff\n", "is protected by a passphrase"),
+        ("age1exdaz7avlqm7cpm9j89q643c0tdllxyqr2uqr30yt4lfmksw53csqdkvuz", "holds no key such as"),
+        ("", "holds no key such as"),
+    ],
+)
+def test_a_persons_key_is_found_among_whatever_was_written_beside_it(written: str | bytes, said: str, tmp_path: Path):
+    identity, path = x25519.Identity.generate(), tmp_path / "key"
+    data = written if isinstance(written, bytes) else written.encode()
+    path.write_bytes(data.replace(b"KEY", str(identity).encode()).replace(b"CUT", str(identity)[:-3].encode()))
+    if not said:
+        assert [str(each) for each in offline.identities(path)] == [str(identity)]
+        return
+    with pytest.raises(offline.KeyFileError, match=said) as refused:
+        offline.identities(path)
+    assert "AGE-SECRET" not in str(refused.value) and str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("copy", "at", "said"),
+    [
+        ("s3:bucket/x", "2026-11-24T20:00:00", "is no time with its zone"),
+        ("s3:bucket/x", "2d", "is no time with its zone"),
+        ("s3:bucket/x", "yesterday", "is no time with its zone"),
+        ("s3:bucket/x", "2999-01-01T00:00:00Z", "is still to come"),
+        ("/mnt/copy", "2026-01-01T00:00:00Z", "only an object storage keeps"),
+        ("", "2026-01-01T00:00:00Z", "only an object storage keeps"),
+    ],
+)
+def test_a_time_of_which_nothing_can_be_brought_is_refused(copy: str, at: str, said: str):
+    with pytest.raises(InventoryError, match=said):
+        recover_command.storage_of(Namespace(copy=copy, at=at, rclone=""))
+
+
+def test_a_time_that_was_is_taken_as_it_was_given():
+    for at in ("", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00.25Z"):
+        place = recover_command.storage_of(Namespace(copy="s3:bucket/x", at=at, rclone=""))
+        assert place is not None and place.at == at
+
+
 def test_sealed_secrets_are_the_same_text_until_secrets_or_keys_are_others(project: Project, stick: Path):
     file = secrets.file_of("staging")
     secrets.write_private(file, b"redis_password=zq-one\n")
@@ -189,7 +238,7 @@ def test_sealed_secrets_come_back_to_the_byte_where_there_are_none_and_only_ther
     secrets.write_private(file, plain)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/staging.env.age").write_text(offline.sealed("staging", [public_half(stick)]))
-    words = Namespace(env="staging", copy=str(tmp_path), identity=str(stick))
+    words = Namespace(env="staging", copy=str(tmp_path), identity=str(stick), at="")
     with pytest.raises(InventoryError, match="is there already"):
         secrets_command.run(words)
     file.unlink()
@@ -201,7 +250,7 @@ def test_sealed_secrets_come_back_to_the_byte_where_there_are_none_and_only_ther
     other.write_text(f"{x25519.Identity.generate()}\n")
     for identity, said in ((other, "does not open it"), (tmp_path / "none", "cannot be read"), (tmp_path, "cannot be")):
         with pytest.raises(InventoryError, match=said) as refused:
-            secrets_command.run(Namespace(env="staging", copy=str(tmp_path), identity=str(identity)))
+            secrets_command.run(Namespace(env="staging", copy=str(tmp_path), identity=str(identity), at=""))
         assert "AGE-SECRET" not in str(refused.value)
     assert not file.exists()
 
@@ -234,6 +283,32 @@ def test_damaged_manifest_is_refused_in_a_sentence(text: str, tmp_path: Path, st
     copies = recovery.OfDirectory(tmp_path, stick)
     with pytest.raises(transfer.RecoveryError, match="take another"):
         recovery.manifest_of(copies, "db1", copies.offers("db1")[0], [])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b", ", b'{"x": ' + b"1" * 5000 + b", ", b'{"x": "\xff", ',
+     b'{"app": "a\\u0000", ', b'{"app": "\\ud800", '],
+    ids=["deep", "a long number", "no UTF-8", "an end", "half a letter"],
+)  # fmt: skip
+def test_manifest_that_a_vault_has_signed_and_nobody_reads_here_hides_none_of_the_others(
+    odd: bytes, tmp_path: Path, stick: Path
+):
+    offer = replace(stored(tmp_path, []), signed=True)
+    there = tmp_path / "store/db1/daily/m_1.sql.gz.manifest.json"
+    told = {key: value for key, value in MANIFEST.items() if b'"app"' not in odd or key != "app"}
+    there.write_bytes(odd + json.dumps(told | {"files": []}).encode()[1:])
+    there.with_name(f"{there.name}.sig").write_text("of the vault")
+    with pytest.raises(recovery.NotGenuineError, match=r"m_1\.sql\.gz: .*take another one"):
+        recovery.manifest_of(recovery.OfDirectory(tmp_path, stick), "db1", offer, ["ssh-ed25519 AAAA"])
+
+
+def test_what_is_called_like_no_dump_is_not_brought(tmp_path: Path, stick: Path):
+    offer = replace(stored(tmp_path, []), dump="m_1.exe")
+    there = tmp_path / "store/db1/daily"
+    (there / "m_1.exe.manifest.json").write_text(json.dumps(MANIFEST | {"dump": "m_1.exe", "files": []}))
+    with pytest.raises(transfer.RecoveryError, match="is no name of a dump"):
+        recovery.manifest_of(recovery.OfDirectory(tmp_path, stick), "db1", offer, [])
 
 
 def test_copy_of_a_vaults_directory_is_opened_by_peoples_key_and_by_no_other(stick: Path, tmp_path: Path):
@@ -292,3 +367,37 @@ def test_a_vault_whose_tools_were_taken_away_still_tells_its_public_key(tmp_path
     argv = ["/bin/sh", str(PROJECT / "files/vault/public-keys.sh"), str(there)]
     done = subprocess.run(argv, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
     assert PublicKeys().read((done.stdout + done.stderr).splitlines())["age"] == str(identity.to_public())
+
+
+class Refusing:
+    """The channel to a command that has ended before it took all."""
+
+    def __init__(self, said: bytes) -> None:
+        self.said = said
+
+    def sendall(self, data: bytes) -> None:
+        raise OSError("Socket is closed")
+
+    def makefile_stderr(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self.said)
+
+    def close(self) -> None:
+        self.said = b""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(b"cat: write error: No space left on device\n", "No space left on device"), (b"", "the connection was cut")],
+)
+def test_new_host_that_takes_no_more_is_told_of_and_not_the_key(
+    said: bytes, told: str, stick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stored(tmp_path, [])
+    sealed = tmp_path / "store/db1/daily/m_1.sql.gz.age"
+    sealed.write_bytes(encrypt(bytes(1 << 20), [x25519.Recipient.from_str(public_half(stick))]))
+    monkeypatch.setattr(transfer, "_open", lambda host, argv: Refusing(said))
+    with (
+        pytest.raises(transfer.RecoveryError, match=f"db1: /backups/m_1.sql.gz: .*{told}: nothing half"),
+        transfer.arriving(Namespace(name="db1"), "/backups/m_1.sql.gz", "backup", "0" * 64) as into,
+    ):
+        recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", into)

@@ -5,8 +5,10 @@ Needs root (sshd, chroot). Where openssh-server is missing it is installed, with
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -34,6 +36,7 @@ SID = "S-1-5-21-0-0-0-1000"  # of WIN1\\root, an account of wine's that is no bu
 cluster = scripts.cluster
 # The scripts as they are deployed, in a directory of this machine.
 host = deployed.host
+warm_pwsh = deployed.warm_pwsh
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +90,19 @@ class WindowsHost:
         """The scripts that the host was sent: the snippet's name as `script`, and the `text`."""
         journal = self.place / "journal.jsonl"
         return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+
+    def texts(self) -> list[str]:
+        """All that PowerShell's logging of scripts and the Task Scheduler may tell: what was sent, scripts, tasks.
+
+        What stands there in base64 as well.
+        """
+        drives = (self.file("C:"), self.file("D:"))
+        scripts = [path.read_text("utf-8-sig") for drive in drives for path in drive.rglob("*.ps1") if path.is_file()]
+        tasks = self.file("C:\\Windows\\System32\\Tasks").rglob("*")
+        found = [sent["text"] for sent in self.sent()] + scripts
+        found += [path.read_text("utf-16") for path in tasks if path.is_file()]
+        packed = [word for text in found for word in re.findall(r"[A-Za-z0-9+/]{12,}", text)]
+        return found + [base64.b64decode(word[: len(word) // 4 * 4]).decode(errors="replace") for word in packed]
 
     @property
     def data(self) -> dict[str, Any]:

@@ -35,9 +35,10 @@ def script_of(command):
     return base64.b64decode(match[1]).decode("utf-16-le")
 
 
-def powershell(address, port, script):
-    """The code, the output and the errors of a script that warm.ps1 runs."""
-    with socket.create_connection((address, port)) as way:
+def powershell(where, script):
+    """The code, the output and the errors of a script that warm.ps1 runs: at an address and port, or a path."""
+    with socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET) as way:
+        way.connect(where)
         way.sendall((json.dumps({"script": script}) + "\n").encode())
         answered = json.loads(way.makefile("rb").readline())
     return answered["code"], answered["output"], answered["errors"]
@@ -61,7 +62,7 @@ def run(directory, faults, script):
         journal.write(json.dumps({"script": name, "text": text}) + "\n")
     if name in faults.get("deny", []):
         return 1, "", ACCESS_DENIED + "\n"
-    return powershell(machine["address"], machine["port"], script)
+    return powershell((machine["address"], machine["port"]), script)
 
 
 def serve_sftp(directory, faults):

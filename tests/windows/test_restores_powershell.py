@@ -17,7 +17,7 @@ import pytest
 
 from tests.scripts.cluster import ROLE, bin_dir, fingerprint
 from tests.windows import archives
-from tests.windows.host import FAILED, GOOD, USAGE, Host
+from tests.windows.host import FAILED, GOOD, USAGE, Host, dumped
 
 pytestmark = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
 
@@ -31,17 +31,14 @@ def alone(host: Host) -> Iterator[None]:
     before = {*host.cluster.databases()}
     yield
     host.cluster.ask("postgres", f"ALTER ROLE {ROLE} NOCREATEDB NOSUPERUSER")
+    no_templates(host)
     host.cluster.drop_databases({*host.cluster.databases()} - before)
 
 
-def dumped(host: Host) -> str:
-    """A dump of the app's database by pg_dump alone: a backup's own run takes seconds, and is looked at elsewhere."""
-    name = host.settings.postgres_database.replace("\\", "\\\\").replace("'", "\\'")
-    where = f"host={host.cluster.directory} port={host.cluster.port} user=postgres dbname='{name}'"
-    done = subprocess.run([str(bin_dir() / "pg_dump"), "--dbname", where], capture_output=True, check=True)
-    path = host.place / "named.sql.gz"
-    path.write_bytes(gzip.compress(done.stdout))
-    return str(path)
+def no_templates(host: Host) -> None:
+    """They cannot be dropped."""
+    own = "datname NOT IN ('template0', 'template1')"
+    host.cluster.ask("postgres", f"UPDATE pg_database SET datistemplate = false WHERE {own}")
 
 
 @pytest.fixture
@@ -163,7 +160,7 @@ PROPERTIES = (
     "SELECT pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d) ->> 'datlocprovider',"
     " coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), datconnlimit, datacl,"
     " shobj_description(d.oid, 'pg_database'), (SELECT array_agg(setconfig::text || setrole ORDER BY setrole)"
-    " FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = "
+    " FROM pg_db_role_setting WHERE setdatabase = d.oid), datistemplate FROM pg_database d WHERE datname = "
 )
 MADE = {
     "french": "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR'",
@@ -181,6 +178,7 @@ SET = [
     "ALTER DATABASE {db} CONNECTION LIMIT 7",
     "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
     "GRANT CONNECT ON DATABASE {db} TO pg_monitor WITH GRANT OPTION",
+    "ALTER DATABASE {db} IS_TEMPLATE true",
 ]
 
 
@@ -200,6 +198,7 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
         was = cluster.ask("postgres", f"{PROPERTIES} '{name}'")
         host.write(postgres_database=name)
         assert host.run("backup-database.ps1").returncode == GOOD
+        no_templates(host)
         cluster.drop_database(name)
         done = host.run("restore-database.ps1", "-Into", name)
         assert done.returncode == GOOD and "lacks" not in done.stderr, done.stderr
@@ -209,6 +208,7 @@ def test_what_belongs_to_the_database_itself_comes_back(host: Host, name: str):
         assert done.returncode == GOOD, done.stderr
         assert cluster.ask("postgres", f"{PROPERTIES} '{name}'") == was and cluster.ask(name, rows) == held
     finally:
+        no_templates(host)
         cluster.drop_database(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import stat
 import subprocess
 import time
@@ -16,9 +17,12 @@ import pytest
 from provision.backup.facts import Report
 from provision.windows import layout
 from provision.windows.facts import BackupReport
+from provision.winssh import powershell
+from tests.limiter.waiting import until
+from tests.rules import dumps
 from tests.scripts.cluster import PASSWORD, ROLE, Cluster, bin_dir, fingerprint
-from tests.windows import archives
-from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host
+from tests.windows import archives, relay
+from tests.windows.host import BUSY, FAILED, GOOD, LEFT_UNDONE, USAGE, Host, dumped
 
 pytestmark = pytest.mark.skipif(archives.pwsh() is None, reason=f"not run: no PowerShell; {archives.HOW}")
 
@@ -33,7 +37,8 @@ def _assert_nothing_published(
 
 
 def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
-    done = host.run("backup-database.ps1")
+    """Each script in a PowerShell of its own, as a task and a person start it."""
+    done = host.run_alone("backup-database.ps1")
     assert done.returncode == GOOD, done.stderr
     (dump,) = host.dumps()
     assert b"-- PostgreSQL database dump complete" in gzip.decompress(dump.read_bytes())[-4096:]
@@ -42,7 +47,7 @@ def test_a_backup_is_complete_and_restores_equal(host: Host, cluster: Cluster):
     assert host.run("backup-database.ps1", "-Verify").returncode == GOOD
     cluster.ask("postgres", f"ALTER ROLE {ROLE} CREATEDB")
     restored = 'réstauré "2"'
-    done = host.run("restore-database.ps1", "-Into", restored)
+    done = host.run_alone("restore-database.ps1", "-Into", restored)
     assert done.returncode == GOOD, done.stderr
     assert fingerprint(cluster, restored) == fingerprint(cluster, host.settings.postgres_database)
     cluster.drop_database(restored)
@@ -131,12 +136,17 @@ def test_a_second_run_at_the_same_moment_gives_way(host: Host, tmp_path: Path):
     slow = tmp_path / "bin" / "pg_dump"
     slow.parent.mkdir()
     (slow.parent / "psql").symlink_to(bin_dir() / "psql")
-    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 8\nexec {bin_dir()}/pg_dump "$@"\n')
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    waits = f"touch '{begun}'; until [ -e '{go_on}' ]; do sleep 0.1; done"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || {{ {waits}; }}\nexec {bin_dir()}/pg_dump "$@"\n')
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     host.write(pg_dump=slow)
     with subprocess.Popen(host.argv("backup-database.ps1"), stderr=subprocess.DEVNULL) as first:
-        time.sleep(4)
-        assert host.run("backup-database.ps1").returncode == BUSY
+        try:
+            until(begun.exists, "the first run dumps", 60)
+            assert host.run("backup-database.ps1").returncode == BUSY
+        finally:
+            go_on.touch()
         assert first.wait(60) == GOOD
 
 
@@ -233,38 +243,36 @@ def test_a_damaged_manifest_is_said_with_its_name_and_what_to_do(host: Host, con
     assert host.run("backup-database.ps1", "-Verify", "-File", str(dump)).returncode == GOOD
 
 
-def test_an_empty_database_without_a_schema_public_is_empty(host: Host, cluster: Cluster):
-    assert host.run("backup-database.ps1").returncode == GOOD
-    target = cluster.new_database("bare", template="template0")
+@pytest.mark.parametrize("sql", ["DROP SCHEMA public", "CREATE EXTENSION pg_trgm", "COMMENT ON SCHEMA public IS 'x'"])
+def test_an_empty_database_is_filled(host: Host, cluster: Cluster, sql: str):
+    """What is empty: tests/scripts/test_restore_elsewhere.py asks it of both shells."""
+    target, path = cluster.new_database("bare", template="template0"), dumped(host)
     try:
-        cluster.ask(target, "DROP SCHEMA public")
-        done = host.run("restore-database.ps1", "-Into", target)
-        assert "holds data" not in done.stderr, done.stderr
-        cluster.ask(target, f"DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA kept AUTHORIZATION {ROLE}")
-        assert "holds data" in host.run("restore-database.ps1", "-Into", target).stderr
+        cluster.ask(target, sql)
+        done = host.run("restore-database.ps1", "-Into", target, "-From", path)
+        assert done.returncode == GOOD, done.stderr
+        assert fingerprint(cluster, target) == fingerprint(cluster, host.settings.postgres_database)
+        schema = "SELECT nspowner::regrole, nspacl FROM pg_namespace WHERE nspname = 'public'"
+        assert cluster.ask(target, schema) == cluster.ask(host.settings.postgres_database, schema)
+        assert "holds data" in host.run("restore-database.ps1", "-Into", target, "-From", path).stderr
     finally:
         cluster.drop_database(target)
 
 
-PLANTED = [
-    "SELECT 1;\n\\! touch {mark}\n",
-    "SELECT 1 \\! touch {mark}\n;\n",
-    "\\o |touch {mark}\nSELECT 1;\n",
-    "\\unrestrict abc\n\\! touch {mark}\n",
-    "\\restrict abc\n\\unrestrict abc\n\\! touch {mark}\n",
-]
-
-
 @pytest.mark.fault
-@pytest.mark.parametrize("text", PLANTED)
-def test_a_command_in_a_dump_is_not_run(host: Host, cluster: Cluster, tmp_path: Path, text: str):
-    mark = tmp_path / "ran"
-    planted = tmp_path / "planted.sql.gz"
-    planted.write_bytes(gzip.compress((text.format(mark=mark) + "-- PostgreSQL database dump complete\n").encode()))
+def test_a_command_in_a_dump_is_not_run(host: Host, cluster: Cluster, tmp_path: Path):
     cluster.ask("postgres", f"ALTER ROLE {ROLE} CREATEDB")
-    done = host.run("restore-database.ps1", "-Into", "planted", "-From", str(planted))
-    cluster.drop_database("planted")
-    assert done.returncode == FAILED and not mark.exists(), done.stderr
+    mark, planted, refused = tmp_path / "ran", tmp_path / "planted.sql.gz", {}
+    for number, command in enumerate(dumps.COMMANDS):
+        text = f"{command.format(mark)}\n\n-- PostgreSQL database dump complete\n"
+        planted.write_bytes(gzip.compress(text.encode()))
+        way = ["-NoOwner"] if number % 2 else []
+        done = host.run("restore-database.ps1", "-Into", "planted", "-From", str(planted), *way)
+        assert not mark.exists(), command
+        loads = re.search("the restore into planted failed|holds a byte of zero", done.stderr)
+        refused[command] = done.returncode if loads else done.stderr
+        cluster.drop_database("planted")
+    assert refused == dict.fromkeys(dumps.COMMANDS, FAILED)
 
 
 def test_a_database_that_was_emptied_is_told_and_is_not_the_latest_until_it_is_accepted(host: Host, cluster: Cluster):
@@ -295,28 +303,52 @@ def test_a_database_that_grew_is_the_latest(host: Host, cluster: Cluster):
     assert "see whether that is right" in host.status()["reason"] and host.latest() == host.dumps()[-1].read_bytes()
 
 
+RULES = Path(dumps.__file__).parent
+
+
+def test_no_row_is_in_what_a_server_says_in_any_language(host: Host):
+    """What psql printed, with PostgreSQL 15 and its lc_messages: the rows of these errors have "Secret" in them."""
+    table = json.loads((RULES / "errors.json").read_text(encoding="utf-8"))
+    text = f"""
+    . {powershell.quote(str(host.place / "scripts" / "lib" / "settings.ps1"))}
+    foreach ($part in 'base', 'postgres') {{ . "{host.place}/scripts/lib/$part.ps1" }}
+    $table = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText({powershell.quote(str(RULES / "errors.json"))}))
+    foreach ($language in $table.PSObject.Properties) {{
+        foreach ($case in $language.Value.PSObject.Properties) {{
+            "$($language.Name), $($case.Name)=$(Select-Errors @{{ Code = 3; Errors = $case.Value }})"
+        }}
+    }}
+    """
+    code, output, errors = relay.powershell(host.warm, text)
+    assert code == GOOD, errors
+    said = dict(line.split("=", 1) for line in output.splitlines())
+    assert said.keys() == {f"{language}, {case}" for language, cases in table.items() for case in cases}
+    assert not {case: told for case, told in said.items() if "Secret" in told}
+    assert all(re.fullmatch(r"line [35]: \S.* \(\w{5}\)", told) for told in said.values()), said
+    assert said["English, foreign"].endswith('violates foreign key constraint "f_name_fkey" (23503)')
+
+
 ROWS = [
-    "INSERT INTO p VALUES ('Jean Secret', 200);",
     "INSERT INTO p VALUES ('Jean Secret', 1), ('Jean Secret', 2);",
-    "INSERT INTO p VALUES ('x', 'Jean Secret');",
-    "DO $$ BEGIN RAISE EXCEPTION 'Jean Secret'; END $$;",
-    "DO $$ BEGIN RAISE EXCEPTION 'Jean Secret' USING ERRCODE = 'check_violation'; END $$;",
+    "COPY p FROM stdin;\nJean Secret\tx\n\\.",
+    "COPY p FROM stdin;\nJean Secret\t200\n\\.",
+    "DO $$ BEGIN RAISE EXCEPTION 'Jean Secret' USING ERRCODE = 'check_violation', DETAIL = '75011: Secret'; END $$;",
     "INSERT INTO p VALUES (Jean Secret, 1);",
 ]
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("statement", ROWS)
-def test_no_row_is_said_when_a_restore_fails(host: Host, cluster: Cluster, tmp_path: Path, statement: str):
+def test_no_row_is_said_when_a_restore_fails(host: Host, cluster: Cluster, tmp_path: Path):
     table = "CREATE TABLE p (name text PRIMARY KEY, age int CHECK (age < 150));\n"
     planted = tmp_path / "rows.sql.gz"
-    text = f"{table}{statement}\n-- PostgreSQL database dump complete\n"
-    planted.write_bytes(gzip.compress(text.encode()))
     cluster.ask("postgres", f"ALTER ROLE {ROLE} CREATEDB")
-    done = host.run("restore-database.ps1", "-Into", "rows", "-From", str(planted))
-    cluster.drop_database("rows")
-    assert done.returncode == FAILED and "Secret" not in done.stderr
-    assert "line 3" in done.stderr, done.stderr
+    for statement in ROWS:
+        text = f"{table}{statement}\n-- PostgreSQL database dump complete\n"
+        planted.write_bytes(gzip.compress(text.encode()))
+        done = host.run("restore-database.ps1", "-Into", "rows", "-From", str(planted))
+        cluster.drop_database("rows")
+        assert done.returncode == FAILED and "Secret" not in done.stderr, done.stderr
+        assert re.search("line [345]: ", done.stderr), done.stderr
 
 
 @pytest.mark.fault

@@ -1,13 +1,14 @@
-# A PowerShell for Windows that runs one script after another, each as if it had been started for it: under wine a start
-# takes seconds. A line of JSON comes, `{"script": ...}`, and one goes: code, output, errors.
-param([int]$Port)
+# A PowerShell that runs one script after another, each as if it had been started for it: a start takes a second, and
+# under wine some. A line of JSON comes, `{"script": ...}`, and one goes: code, output, errors. Where it listens: a port, or the path of
+# a socket, which nobody else on the machine may open.
+param([string]$Where)
 
-$file = "$env:TEMP\warm.ps1"
+$file = [IO.Path]::Combine([IO.Path]::GetTempPath(), 'warm.ps1')
 
 # The script's end as `powershell -EncodedCommand` tells it: `exit` counts, and so does an error that nobody caught.
 function Invoke-AsProcess([string]$Script) {
     [IO.File]::WriteAllText($file, "$Script`nexit 0", [Text.UTF8Encoding]::new($true))
-    Set-Location -LiteralPath $env:USERPROFILE
+    Set-Location -LiteralPath $HOME
     $global:LASTEXITCODE = 0
     try {
         foreach ($line in @(& $file)) { [Console]::Out.WriteLine([string]$line) }
@@ -26,20 +27,25 @@ function Get-Reply($Request) {
     return @{ code = $code; output = $output.ToString(); errors = $errors.ToString() }
 }
 
-$listener = [Net.Sockets.TcpListener]::new([Net.IPAddress]::Any, $Port)
-$listener.Start()
+$end = if ($Where -match '^\d+$') {
+    [Net.IPEndPoint]::new([Net.IPAddress]::Any, [int]$Where)
+} else {
+    [Net.Sockets.UnixDomainSocketEndPoint]::new($Where)
+}
+$listener = [Net.Sockets.Socket]::new($end.AddressFamily, 'Stream', 'Unspecified')
+$listener.Bind($end)
+$listener.Listen(1)
 while ($true) {
-    $client = $listener.AcceptTcpClient()
+    $stream = [Net.Sockets.NetworkStream]::new($listener.Accept(), $true)
     try {
-        $reader = [IO.StreamReader]::new($client.GetStream())
-        $line = $reader.ReadLine()
+        $line = [IO.StreamReader]::new($stream).ReadLine()
         if (-not $line) { continue }
         $reply = ConvertTo-Json -Compress -InputObject (Get-Reply (ConvertFrom-Json -InputObject $line))
         $bytes = [Text.Encoding]::UTF8.GetBytes("$reply`n")
-        $client.GetStream().Write($bytes, 0, $bytes.Length)
+        $stream.Write($bytes, 0, $bytes.Length)
     } catch [IO.IOException] {
         continue  # whoever asked has gone
     } finally {
-        $client.Dispose()
+        $stream.Dispose()
     }
 }

@@ -92,7 +92,7 @@ class Windows:
 
     def at_once(self, script: str) -> Ended:
         """Run PowerShell text in the one that runs already (see `warm`): what it makes `$global` stays."""
-        return Ended(*relay.powershell(self.address, WARM_PORT, script))
+        return Ended(*relay.powershell((self.address, WARM_PORT), script))
 
     def script(self, name: str, *arguments: str) -> Ended:
         """Run a deployed script as its task does."""
@@ -162,11 +162,16 @@ def running() -> Iterator[Windows]:
 
 def warm(machine: Windows) -> None:
     """A PowerShell that stays, with what stands in for wine's lacks, answers at WARM_PORT."""
-    script = WARM.read_text(encoding="utf-8").replace("param([int]$Port)", f"$Port = {WARM_PORT}")
-    process, deadline = machine.start(script, _STANDINS), time.monotonic() + 120
+    script = WARM.read_text(encoding="utf-8").replace("param([string]$Where)", f"$Where = {WARM_PORT}")
+    wait_for((machine.address, WARM_PORT), machine.start(script, _STANDINS))
+
+
+def wait_for(where: tuple[str, int] | str, process: subprocess.Popen[bytes]) -> None:
+    """Until a PowerShell that was started with warm.ps1 answers there."""
+    deadline = time.monotonic() + 120
     while True:
-        with socket.socket() as probe:
-            if probe.connect_ex((machine.address, WARM_PORT)) == 0:
+        with socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET) as probe:
+            if probe.connect_ex(where) == 0:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("PowerShell did not start")

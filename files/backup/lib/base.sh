@@ -79,9 +79,10 @@ reason_in() { # FILE
     fi
 }
 
+# The server has its own language: what it quotes behind a colon is a value in each.
 without_rows() {
     sed -n -E -e '/^[[:space:]]*(DETAIL|CONTEXT|HINT|QUERY|STATEMENT|LINE [0-9]+|Command was):/q' \
-        -e '/(ERROR|error): .*: "/ { s/: ".*/: (a value)/p; q }' -e 'p; 3q'
+        -e '/((ERROR|error): |[^ :] ?:  ).*[^ :] ?: ?("|«|»)/ { s/ ?: ?("|«|»).*/: (a value)/p; q }' -e 'p; 3q'
 }
 
 # What somebody else wrote, as it may be shown: a terminal obeys control characters, text that runs from right

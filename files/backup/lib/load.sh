@@ -148,6 +148,8 @@ knows_restrict() { # "MAJOR MINOR"
 # shellcheck disable=SC2016  # Perl's own names
 readonly guard_program='
     BEGIN { my $word = shift @ARGV; $| = 0; print "\\restrict $word\n" if $word }
+    # psql passes over what follows one in its line, the end of the line too, and says nothing.
+    die "the dump is damaged: it holds a byte of zero\n" if index($_, "\0") >= 0;
     if (!$begun) {
         if (/^\\restrict ([A-Za-z0-9]+)$/) { $its_own = "\\unrestrict $1\n"; $begun = 1; next }
         $begun = /^(?!--)./;

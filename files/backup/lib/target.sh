@@ -14,33 +14,56 @@ database_exists() { # NAME
     [[ $(inspect postgres "SELECT 1 FROM pg_database WHERE datname = $(sql_text "$1")") == 1 ]]
 }
 
-# What somebody made in it: whatever the catalogues list that is neither PostgreSQL's own (its object ids are
-# below 16384) nor an extension's. A schema "public" may be there or not, and holds nothing by itself.
+# What somebody made in it: whatever the catalogues list that is neither PostgreSQL's own (its object ids are below
+# 16384) nor an extension's. A schema "public" may be there or not, and holds nothing by itself; one that was renamed
+# has kept its low id. Tests ask both shells for the same text.
 readonly held_sql="
 SELECT count(*) FROM (
     SELECT 'pg_class'::regclass AS class, oid FROM pg_class
-     WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+     WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
        AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(temp|toast)')
     UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype IN ('d', 'e', 'r')
-    UNION ALL SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relkind = 'c'
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype IN ('d', 'e', 'r', 'p')
     UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace
-               WHERE nspname !~ '^pg_(temp|toast)' AND nspname <> 'public'
+               WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')
     UNION ALL SELECT 'pg_largeobject'::regclass, oid FROM pg_largeobject_metadata
     UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation
+    UNION ALL SELECT 'pg_conversion'::regclass, oid FROM pg_conversion
     UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator
+    UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily
+    UNION ALL SELECT 'pg_am'::regclass, oid FROM pg_am
     UNION ALL SELECT 'pg_cast'::regclass, oid FROM pg_cast
     UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config
     UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict
+    UNION ALL SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser
+    UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper
     UNION ALL SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server
     UNION ALL SELECT 'pg_event_trigger'::regclass, oid FROM pg_event_trigger
-    UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication) made
- WHERE (oid >= 16384 OR class = 'pg_largeobject'::regclass)
+    UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication
+    UNION ALL SELECT 'pg_subscription'::regclass, 16384 FROM pg_subscription
+               WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())) made
+ WHERE (oid >= 16384 OR class IN ('pg_largeobject'::regclass, 'pg_namespace'::regclass))
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')"
 
 is_empty() { # DATABASE
     [[ $(inspect "$1" "$held_sql") == 0 ]]
+}
+
+# What makes the schema "public", where it was dropped: no dump makes it, for every new database has it.
+readonly public_sql="
+SELECT 'CREATE SCHEMA public' || CASE WHEN EXISTS (SELECT FROM pg_roles
+        WHERE rolname = 'pg_database_owner' AND pg_has_role(oid, 'MEMBER')) THEN ' AUTHORIZATION pg_database_owner'
+        ELSE '' END WHERE to_regnamespace('public') IS NULL"
+
+make_public() { # DATABASE
+    local sql
+    sql=$(inspect "$1" "$public_sql")
+    [[ -n $sql ]] || return 0
+    inspect "$1" "$sql; GRANT USAGE ON SCHEMA public TO PUBLIC" >/dev/null 2>"$run_dir/psql.err" ||
+        die "cannot make the schema public in $1: $(reason_in "$run_dir/psql.err")"
+    info "$1 had no schema public: it has one again"
 }
 
 # A list in the manifest, each name ended by a sign, since some have a line break. One that has the sign could pass

@@ -4,6 +4,7 @@
 
 readonly fetch_unit=$app_name-vault-fetch
 readonly manifest_limit=1048576 list_limit=67108864 new_at_a_time=500
+readonly errors_limit=1048576
 readonly told_limit=67108864    # what a dump tells of itself is read whole, into memory
 # Whoever has captured a source may answer for ever: that host's turn ends, and the next one's begins. What is
 # not through by then goes on in the next run.
@@ -26,13 +27,20 @@ ssh_options() { # ADDRESS PORT ACCOUNT, FILLS options
 }
 
 # The other side may be anybody's by now: its client is another user, in a view of this host where only `incoming`
-# can be written, no file of it grows beyond the limit, and none of its processes is left when this returns.
+# can be written, no file of it grows beyond the limit, and none of its processes is left when this returns. Its
+# errors come through a pipe: they are no file of its own, and the other side has a say in how long they are.
 as_fetcher() { # BYTES AT MOST, SECONDS AT MOST, COMMAND...
+    { as_fetcher_with_errors "$@" 2>&1 >&3 | head -c "$errors_limit" >"$work/sftp.err"; } 3>&1
+}
+
+# MemoryMax counts where the kernel's cgroups have memory, as in few containers; LimitDATA of each process everywhere.
+as_fetcher_with_errors() { # BYTES AT MOST, SECONDS AT MOST, COMMAND...
     systemd-run --quiet --pipe --wait --collect --unit="$fetch_unit" --service-type=exec \
         --property=User="$vault_user" --property=ProtectSystem=strict --property=ProtectHome=yes \
         --property=ReadWritePaths="$incoming" --property=PrivateTmp=yes --property=NoNewPrivileges=yes \
-        --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitFSIZE="$1" \
-        --property=RuntimeMaxSec="$2" --property=UMask=0077 --working-directory="$incoming" -- "${@:3}"
+        --property=CapabilityBoundingSet= --property=MemoryMax=64M --property=LimitDATA=128M \
+        --property=LimitFSIZE="$1" --property=RuntimeMaxSec="$2" --property=UMask=0077 \
+        --working-directory="$incoming" -- "${@:3}"
 }
 
 # Runs sftp's commands from stdin: for what is small.
@@ -50,7 +58,7 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     local kind name fetched=0 began=$SECONDS
     local -a where=("${@:2}")
     step=list
-    if ! printf 'ls -1 daily\nls -1 weekly\n' | sftp_from 0 "${where[@]}" 2>"$work/sftp.err" |
+    if ! printf 'ls -1 daily\nls -1 weekly\n' | sftp_from 0 "${where[@]}" |
         head -c "$list_limit" >"$work/listed"; then
         alarm "it was not reached: $(why_it_ended): nothing was fetched"
         return 1
@@ -100,7 +108,7 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
         printf -- '-get "/%s/%s" "again/%s_%s"\n' "$kind" "$name" "$kind" "$name"
     done <"$work/offered" >"$work/again"
     if [[ -s $work/again ]]; then
-        sftp_from "$manifest_limit" "$@" <"$work/again" >/dev/null 2>"$work/sftp.err" || true
+        sftp_from "$manifest_limit" "$@" <"$work/again" >/dev/null || true
     fi
     take_over "$here" "$work/compare"
     while IFS=/ read -r kind name; do
@@ -111,12 +119,20 @@ compare_what_is_here() { # ADDRESS PORT ACCOUNT
             continue
         fi
         tells_the_same "$store/$source_name/$kind/$name" "$work/compare/${kind}_$name" "$kind" ||
-            alarm "${name%.manifest.json} was changed there after it was fetched: what is here stays"
+            alarm "${name%.manifest.json} $(where_it_changed "$store/$source_name/$kind/$name")"
     done <"$work/offered"
     [[ -z $unread ]] || alarm "manifests of copies that were fetched cannot be read there any more, such as $unread: \
 $(why_it_ended): what is here stays"
     rm -rf -- "$work/compare"
     missing_newest
+}
+
+where_it_changed() { # MANIFEST HERE
+    if [[ -e $1.sig ]] && ! is_signed "$1"; then
+        printf 'is damaged here, its signature does not fit its manifest any more: see the disk'
+    else
+        printf 'was changed there after it was fetched: what is here stays'
+    fi
 }
 
 tells_the_same() { # MANIFEST HERE, MANIFEST THERE, TIER
@@ -128,7 +144,7 @@ tells_the_same() { # MANIFEST HERE, MANIFEST THERE, TIER
 
 plain_part() { # MANIFEST
     jq --sort-keys --compact-output 'del(.recipients)
-        | .files |= (map({plain_name, plain_sha256}) | sort_by(.plain_name))' "$1"
+        | .files |= (map({plain_name, plain_sha256}) | sort_by(.plain_name))' "$1" 2>/dev/null
 }
 
 # The newest copy of a database always stays at its source, until there is a newer one.
@@ -174,10 +190,15 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
     shift 2
     fresh_directory "$incoming/new"
     printf 'get "/%s/%s" "new/%s"\n' "$kind" "$name" "$name" |
-        sftp_from "$manifest_limit" "$@" >/dev/null 2>"$work/sftp.err" || { not_fetched "$name"; return 1; }
+        sftp_from "$manifest_limit" "$@" >/dev/null || { not_fetched "$name"; return 1; }
     take_over "$incoming/new" "$into"
     if ! is_a_manifest "$into/$name" "$kind" "$dump"; then
         alarm "$name is no manifest of ours: nothing of it was taken"
+        return 1
+    fi
+    if ! is_of_its_database "$into/$name" "$dump"; then
+        alarm "$name says that it is of the database $(json_value "$into/$name" database), its name says another: \
+nothing of it was taken"
         return 1
     fi
     room_for "$into/$name" || return 1
@@ -206,10 +227,12 @@ not_fetched() { # FILE
     alarm "$1 could not be fetched: $(why_it_ended): the next run goes on"
 }
 
+# Its last words: before them stands whatever the other side greets with.
 why_it_ended() {
     local said
-    said=$(reason_in "$work/sftp.err")
-    printf '%s' "${said:-it took too long, or the connection was cut}"
+    said=$(tail -n 2 "$work/sftp.err" | tr -d '\r' | plain_text | without_rows)
+    printf '%s' "${said:0:400}"
+    [[ -n $said ]] || printf 'it took too long, or the connection was cut'
 }
 
 # Those that are not there yet as long as they should be, in one connection.
@@ -221,7 +244,7 @@ fetch_files() { # TIER PARTIAL ADDRESS PORT ACCOUNT
     ssh_options "${@:3}"
     largest=$(cut -d ' ' -f 2 "$work/left" | sort --numeric-sort | tail -n 1)
     as_fetcher "$largest" "$files_seconds" "$here/fetch-files.sh" "$vault_bandwidth_kbit" "${options[@]}" \
-        <"$work/left" >/dev/null 2>"$work/sftp.err"
+        <"$work/left" >/dev/null
 }
 
 # A part that is there already is added to. One that is as long as it should be waits for its sum.
@@ -251,9 +274,9 @@ first_unfinished() { # PARTIAL
 # Every member is what it should be and nothing else is asked for: names above all, which become paths here.
 is_a_manifest() { # FILE TIER DUMP
     (( $(stat -c %s "$1") <= manifest_limit )) &&
-        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" \
+        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" --arg app "$app_name" \
             --argjson told_limit "$told_limit" '
-            .version == 1 and .dump == $dump and .tier == $tier and .source == $source
+            .version == 1 and .dump == $dump and .tier == $tier and .source == $source and .app == $app
             and (.database | type == "string" and (explode | all(. > 31)))
             and (.server_version | type == "string" and test("^[0-9]{1,3}[0-9.]*"))
             and (.database_bytes | type == "number" and . >= 0)
@@ -270,6 +293,19 @@ is_a_manifest() { # FILE TIER DUMP
                 and ($file.sha256 | test("^[0-9a-f]{64}$"))
                 and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
             "$1" >/dev/null 2>&1
+}
+
+# Its name is what a copy is kept and compared by, the database in its manifest what people are told.
+is_of_its_database() { # MANIFEST DUMP
+    local part
+    part=$(database_part "$2")
+    [[ $part == "$app_name" || $(named_database "$part") == "$(json_value "$1" database)" ]]
+}
+
+# As its manifest has it: `spelt_for_files` the other way round, in one line.
+named_database() { # DATABASE PART
+    printf '%s' "${1#"$app_name-"}" | perl -pe 's/%([0-9a-f]{2})/chr hex $1/ge' |
+        jq --raw-input --slurp --raw-output 'gsub("\\s"; " ")'
 }
 
 room_for() { # MANIFEST

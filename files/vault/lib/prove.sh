@@ -48,14 +48,20 @@ is_signed() { # MANIFEST
 }
 
 prove_newest() { # SOURCE
-    local manifest
+    local manifest began=$SECONDS
     step=prove
     if ! age-keygen -y "$identity" >/dev/null 2>&1; then
         alarm "$identity is no key: nothing can be opened here. What is stored waits for it"
         return
     fi
     while read -r manifest; do
-        if needs_a_proof "$manifest"; then prove "$manifest" </dev/null; fi
+        needs_a_proof "$manifest" || continue
+        # Whoever has captured a source may offer any number of databases, none of which ends being restored.
+        if (( SECONDS - began > turn_seconds )); then
+            warn "$source_name has had its time: the next run proves the rest"
+            break
+        fi
+        prove "$manifest" </dev/null
     done < <(newest_of_each)
 }
 
@@ -133,6 +139,16 @@ open_dump() { # MANIFEST, DIRECTORY
     done < <(jq --raw-output '.files[] | "\(.name) \(.plain_name) \(.plain_sha256)"' "$1")
 }
 
+# What it was dumped of stands in its own manifest, too, which travels encrypted.
+is_what_it_says() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
+    local own
+    own=$(json_value "$2" database)
+    if [[ $own != "$(json_value "$1" database)" ]]; then
+        said_of_proof="its own manifest says that it is of the database ${own:-(none)}"
+        return 1
+    fi
+}
+
 said_of_proof=''
 doubt=''    # of the copy that is being proven: what it lacks, or nothing
 
@@ -142,6 +158,8 @@ look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
     doubt=$(json_value "$2" suspect)
     before=$(newest_sound "$(database_part "$1")")
     if [[ -n $doubt || -z $before ]]; then return 0; fi
+    look_for_another_time "$1" "$before"
+    if [[ -n $doubt ]]; then return 0; fi
     if ! open_copy "${before%.manifest.json}.json.age" >"$work/before.json" 2>"$work/age.err"; then
         warn "$(basename "${before%.manifest.json}") cannot be compared with: $(reason_in "$work/age.err")"
         return 0
@@ -157,13 +175,39 @@ look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
     doubt=${doubt%; }
 }
 
+# A dump that was good once says nothing that is wrong, under a new name either: it is what came since that it lacks.
+look_for_another_time() { # MANIFEST, THE NEWEST SOUND ONE
+    local path sum between='' part
+    part=$(database_part "$1")
+    sum=$(main_sum "$1")
+    if [[ $(json_value "$2" database) != "$(json_value "$1" database)" ]]; then
+        doubt="the one before it was of the database $(json_value "$2" database)"
+    fi
+    while read -r path; do
+        [[ $(database_part "$path") == "$part" && $(stamp_of "$path") < $(stamp_of "$1") ]] || continue
+        if ! grep -qF -- "$sum" "$path"; then
+            if [[ -z $between ]] && is_sound "$path"; then between=$path; fi
+        elif [[ -n $between ]]; then
+            doubt="it is what $(basename "${path%.manifest.json}") was, though another has come since"
+            break
+        else
+            break    # nothing has changed in this database
+        fi
+    done < <(stored_manifests)
+}
+
+main_sum() { # MANIFEST
+    jq --raw-output '.dump as $dump | .files[] | select(.plain_name == ($dump, $dump + ".tar")) | .plain_sha256' "$1"
+}
+
 prove() { # MANIFEST
     local manifest=$1 dump plain verdict=failed
     dump=$(basename "${manifest%.manifest.json}")
     plain=$vault_proof_dir/$dump
     said_of_proof='' doubt=''
     info "proving $dump"
-    if open_dump "$manifest" "$work" && look_for_doubts "$manifest" "$work/$dump.json" &&
+    if is_still_one "$manifest" "$dump" && open_dump "$manifest" "$work" &&
+        is_what_it_says "$manifest" "$work/$dump.json" && look_for_doubts "$manifest" "$work/$dump.json" &&
         hand_over "$manifest" "$dump"; then
         if "$here/restore-database.sh" --test --from "$plain" 2>"$work/restore.err" >&2; then
             verdict=ok
@@ -180,9 +224,16 @@ prove() { # MANIFEST
     if [[ $verdict == ok ]]; then sign "$manifest" || note_verdict "$manifest" 'not made'; fi
 }
 
+is_still_one() { # MANIFEST DUMP
+    is_a_manifest "$1" "$(basename "${1%/*}")" "$2" || { said_of_proof='its manifest is damaged'; return 1; }
+}
+
 # The restoring user gets the files as a night's dump lies on its host.
 hand_over() { # MANIFEST DUMP
     if [[ -e $work/$2.tar ]]; then
+        # Neither a pipe, for which somebody would wait, nor a link, nor a device.
+        tar --list --verbose --file "$work/$2.tar" | awk '!/^[-d]/ { odd = 1 } END { exit odd }' ||
+            { said_of_proof="$2.tar holds what is neither file nor directory"; return 1; }
         tar --extract --file "$work/$2.tar" --directory "$work" --no-same-owner --no-same-permissions \
             --wildcards "$2/*" || { said_of_proof="$2.tar cannot be unpacked"; return 1; }
         rm -f -- "$work/$2.tar"

@@ -102,7 +102,7 @@ report_source() { # NAME ...
         doubted=''
         if [[ -n $signed ]] && lacks_data "$signed"; then doubted=$(basename "${signed%.manifest.json}"); fi
         jq --null-input --compact-output --arg host "$1" --arg newest "$(basename "${path%.manifest.json}")" \
-            --arg database "$(jq --raw-output .database "$path")" \
+            --arg database "$(json_value "$path" database)" \
             --arg proven "$(basename "${sound%.manifest.json}")" --arg suspect "$doubted" \
             --argjson hours "$(hours_since "$sound")" \
             --argjson came "$(if [[ -n $sound ]]; then stat -c %Y "$sound"; else printf null; fi)" \
@@ -133,28 +133,32 @@ list_stored() {
         [[ -z $wanted_host || $wanted_host == "$source_name" ]] || continue
         while read -r path; do
             word=-
-            if is_signed "$path"; then word=signed; fi
+            if is_signed "$path"; then word=signed; elif [[ -e $path.sig ]]; then word=damaged; fi
             if [[ $word == signed ]] && lacks_data "$path"; then word=suspect; fi
             printf '%-9s %-16s %10s %s %s\n' "$word" "$(date --reference="$path" +'%F %H:%M')" \
-                "$(human_size "$(jq '[.files[].bytes] | add' "$path")")" "$source_name" \
+                "$(human_size "$(digits "$(jq '[.files[].bytes] | add' "$path" 2>/dev/null)")")" "$source_name" \
                 "$(basename "${path%/*}")/$(basename "${path%.manifest.json}")"
         done < <(stored_manifests)
     done
 }
 
 offer() {
-    local path
+    local path signed proof
     source_name=$wanted_host
     [[ -d $store/$wanted_host ]] || return 0
+    # One whose manifest the disk has damaged hides none of the others.
     while read -r path; do
-        jq --compact-output --arg tier "$(basename "${path%/*}")" \
-            --arg proof "$(json_value "${path%.manifest.json}.proof.json" verdict)" \
+        signed=false proof=$(json_value "${path%.manifest.json}.proof.json" verdict)
+        if is_signed "$path"; then signed=true; elif [[ -e $path.sig ]]; then proof='its signature does not fit it'; fi
+        jq --null-input --compact-output --arg tier "$(basename "${path%/*}")" \
+            --arg dump "$(basename "${path%.manifest.json}")" --arg database "$(json_value "$path" database)" \
+            --arg proof "$proof" \
             --argjson fetched "$(stat -c %Y "$path")" \
-            --argjson signed "$([[ -e $path.sig ]] && echo true || echo false)" \
+            --argjson signed "$signed" \
             --arg suspect "$(if lacks_data "$path"; then
                 json_value "${path%.manifest.json}.proof.json" suspect
             fi)" \
-            '{$tier, dump, database, $proof, $fetched, $signed, $suspect}' "$path"
+            '{$tier, $dump, $database, $proof, $fetched, $signed, $suspect}'
     done < <(stored_manifests)
 }
 

@@ -66,25 +66,25 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
     return $done.Output
 }
 
-# What a program said, without anything that may be a patient's row: only the first line of each error, and of those
-# whose text may hold values the code alone: SQLSTATE classes 22 and P0 ("invalid input syntax for type date: ..."), and
-# whatever a function of the dump's has raised, by whichever code. The lines below an error (DETAIL, CONTEXT, HINT,
-# STATEMENT) are not read, but for the last, which tells where in PostgreSQL's source it was raised. The words for ERROR
-# are in the server's language.
+# What a program said, without anything that may be a patient's row: only the first line of each error, which begins
+# with psql's own place in the file, and of those whose text may hold values the code alone: SQLSTATE classes 22 and P0
+# ("invalid input syntax for type date: ..."), 42601 (the word where the syntax is wrong), and whatever a function of the
+# dump's has raised, by whichever code. The lines below an error (DETAIL, CONTEXT, HINT, STATEMENT) are not read, but for
+# the last, which tells where in PostgreSQL's source it was raised. The words for ERROR are in the server's language.
 function Select-Errors([hashtable]$Done) {
     $hidden = 'a value was refused (it is not shown)'
     $said = @()
     foreach ($line in $Done.Errors -split '\r?\n') {
-        if ($line -cmatch '(?:^|: )[^\s:]+ ?:  ?(?!0[0-2])([0-9A-Z]{5}): (.*)$') {
-            $code, $text = $Matches[1], ($Matches[2] -replace ' at or near ".*$', '')
+        if ($line -cmatch '^psql:\w+\.sql:(\d+): [^\s:]+ ?:  ?(?!0[0-2])([0-9A-Z]{5}): (.*)$') {
+            $number, $code, $text = $Matches[1], $Matches[2], $Matches[3]
             if ($code -cmatch '^(22|P0)') { $text = $hidden }
-            $where = if ($line -match '\.sql:(\d+):') { "line $($Matches[1]): " } else { '' }
-            $said += "$where$text ($code)"
+            if ($code -eq '42601') { $text = 'the syntax is wrong (what stands there is not shown)' }
+            $said += "line ${number}: $text ($code)"
         } elseif ($said -and $line -cmatch ' \w+, pl\w+\.c:\d+$') {
             $said[-1] = $said[-1] -creplace '^(line \d+: )?.* \((\w+)\)$', "`$1$hidden (`$2)"
         } elseif ($line -match '^(pg_dump|psql): (error|warning|detail|hint): ') {
             if ($line -notmatch 'Command was') { $said += $line }
-        } elseif ($line -match 'connection to server .* failed|could not translate|FATAL: ') {
+        } elseif ($line -match '^(pg_dump|psql):.*(connection to server .* failed|could not translate|FATAL: )') {
             $said += $line
         }
     }

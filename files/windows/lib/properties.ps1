@@ -7,7 +7,7 @@ SELECT json_build_object(
     'encoding', pg_encoding_to_char(encoding), 'collate', datcollate, 'ctype', datctype,
     'provider', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
     'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
-    'connection_limit', datconnlimit,
+    'connection_limit', datconnlimit, 'template', datistemplate,
     'comment', 'comment=' || shobj_description(d.oid, 'pg_database'),
     'settings', (SELECT coalesce(json_agg(json_build_object('role', rolname, 'setting', c)), '[]')
                    FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) c
@@ -130,10 +130,16 @@ function Set-Properties([string]$Database, $Properties) {
     if ($Properties.connection_limit -ge 0) {
         Set-Property 'its connection limit' "ALTER $on CONNECTION LIMIT $([int]$Properties.connection_limit)"
     }
+    if (Test-Template $Properties) { Set-Property 'being a template' "ALTER $on IS_TEMPLATE true" }
     if ($script:NotSet) {
         Write-Log 'WARN' ("$Database lacks of what was set on it: $($script:NotSet -join ', '): an administrator can" +
             ' set that; the manifest beside the dump has the values')
     }
+}
+
+# An earlier version's manifest does not say.
+function Test-Template($Properties) {
+    return (Test-Noted $Properties 'template') -and $Properties.template -eq $true
 }
 
 function Set-Grants([string]$On, $Grants) {

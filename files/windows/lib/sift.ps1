@@ -136,6 +136,8 @@ function Read-Lines([hashtable]$Sift, [IO.StreamReader]$Reader) {
     $block = [char[]]::new(1mb)
     $begun = New-Object Text.StringBuilder
     while (($got = $Reader.Read($block, 0, $block.Length)) -gt 0) {
+        # psql passes over what follows one in its line, the line's end too, and says nothing.
+        if ([Array]::IndexOf($block, [char]0, 0, $got) -ge 0) { Stop-Run "the dump is damaged: it holds a byte of zero" }
         if ([Array]::IndexOf($block, [char]10, 0, $got) -lt 0) {
             $null = $begun.Append($block, 0, $got)
             continue

@@ -10,26 +10,35 @@ function Test-Database([string]$Name) {
 }
 
 # What somebody made in it: whatever the catalogues list that is neither PostgreSQL's own (its object ids are below
-# 16384) nor an extension's. A schema "public" may be there or not, and holds nothing by itself.
+# 16384) nor an extension's. A schema "public" may be there or not, and holds nothing by itself; one that was renamed
+# has kept its low id. Tests ask both shells for the same text.
 $HeldSql = @'
 SELECT count(*) FROM (
     SELECT 'pg_class'::regclass AS class, oid FROM pg_class
      WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
        AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(temp|toast)')
     UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc
-    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+    UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typtype IN ('d', 'e', 'r', 'p')
     UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace
-               WHERE nspname !~ '^pg_(temp|toast)' AND nspname <> 'public'
+               WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')
     UNION ALL SELECT 'pg_largeobject'::regclass, oid FROM pg_largeobject_metadata
     UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation
+    UNION ALL SELECT 'pg_conversion'::regclass, oid FROM pg_conversion
     UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator
+    UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily
+    UNION ALL SELECT 'pg_am'::regclass, oid FROM pg_am
     UNION ALL SELECT 'pg_cast'::regclass, oid FROM pg_cast
     UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config
     UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict
+    UNION ALL SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser
+    UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper
     UNION ALL SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server
     UNION ALL SELECT 'pg_event_trigger'::regclass, oid FROM pg_event_trigger
-    UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication) made
- WHERE (oid >= 16384 OR class = 'pg_largeobject'::regclass)
+    UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication
+    UNION ALL SELECT 'pg_subscription'::regclass, 16384 FROM pg_subscription
+               WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())) made
+ WHERE (oid >= 16384 OR class IN ('pg_largeobject'::regclass, 'pg_namespace'::regclass))
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
 '@
@@ -37,6 +46,21 @@ SELECT count(*) FROM (
 function Test-Empty([string]$Name) {
     Write-Services $script:RunDir $Name 'postgres'
     return (Invoke-Sql 'target' $HeldSql) -eq '0'
+}
+
+# What makes the schema "public", where it was dropped: no dump makes it, for every new database has it.
+$PublicSql = @'
+SELECT 'CREATE SCHEMA public' || CASE WHEN EXISTS (SELECT FROM pg_roles
+        WHERE rolname = 'pg_database_owner' AND pg_has_role(oid, 'MEMBER')) THEN ' AUTHORIZATION pg_database_owner'
+        ELSE '' END WHERE to_regnamespace('public') IS NULL
+'@
+
+function Add-Public([string]$Name) {
+    Write-Services $script:RunDir $Name 'postgres'
+    $sql = Invoke-Sql 'target' $PublicSql
+    if (-not $sql) { return }
+    $null = Invoke-Sql 'target' "$sql; GRANT USAGE ON SCHEMA public TO PUBLIC"
+    Write-Log 'INFO' "$Name had no schema public: it has one again"
 }
 
 # Extensions of the target that another role has made: their comments are not ours to set.

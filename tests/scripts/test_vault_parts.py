@@ -1,0 +1,192 @@
+"""The parts of a vault's program that judge what a backup host has sent, each by itself: no server, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provision.settings.render import FILES
+
+# As the program has them, without its settings. A signature here is the text "good".
+PARTS = f"""
+umask 077; cd "$1"; shift; shopt -u failglob
+app_name=medaction store=$PWD/store state=$PWD/state work=$PWD/work incoming=$PWD/incoming source_name=db1
+vault_proof_dir=$PWD/proof backup_user=$(id -un) vault_dir=$PWD vault_config_dir=$PWD
+backup_size_change_percent=20 subject=vault step=test alarms=0 identity=none
+mkdir -p store/db1/daily store/db1/weekly state work incoming proof
+log() {{ printf '%s %s\\n' "$1" "$2"; }}
+info() {{ log INFO "$1"; }}; warn() {{ log WARN "$1"; }}; alarm() {{ log ALARM "$1"; }}
+eval "$(sed -n '/^without_rows()/,/^}}/p; /^plain_text()/,/^}}/p; /^digits()/,/^}}/p; /^human_size()/,/^}}/p' \
+    {FILES}/backup/lib/base.sh)"
+. {FILES}/backup/lib/json.sh
+eval "$(sed -n '/^readonly stamp_/p; /^stamp_of()/,/^}}/p; /^spelt_for_files()/,/^}}/p' {FILES}/backup/lib/store.sh)"
+. {FILES}/vault/lib/fetch.sh; . {FILES}/vault/lib/prove.sh; . {FILES}/vault/lib/tell.sh
+is_signed() {{ [[ $(cat "$1.sig" 2>/dev/null) == good ]]; }}
+"""
+Vault = Callable[..., str]
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    """Runs a line of the program's own functions in a vault's directory; returns what it prints, and its exit code."""
+
+    def run(program: str, *arguments: object) -> str:
+        done = subprocess.run(
+            ["bash", "-c", f"set -uo pipefail; {PARTS}\n{program}; echo \"exit $?\"", "-", tmp_path, *arguments],
+            capture_output=True, text=True, timeout=30, env={**os.environ, "LC_ALL": "C.UTF-8"}, check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    run("true")
+    return run
+
+
+def manifest(dump: str, database: str = "medaction", sums: str = "a", **other: object) -> str:
+    files = [
+        {"name": f"{dump}{end}.age", "plain_name": f"{dump}{end}", "bytes": 9, "sha256": "0" * 64,
+         "plain_sha256": (sums if not end else "f") * 64}
+        for end in ("", ".json")
+    ]  # fmt: skip
+    told = {"version": 1, "source": "db1", "app": "medaction", "dump": dump, "tier": "daily", "database": database}
+    return json.dumps({**told, "server_version": "17.1", "database_bytes": 5, "files": files, **other})
+
+
+def put(root: Path, day: int, sums: str, signed: bool = True, **other: object) -> Path:
+    dump = f"medaction_2026-06-{day:02}_02-00-00.sql.gz"
+    path = root / f"store/db1/daily/{dump}.manifest.json"
+    path.write_text(manifest(dump, sums=sums, **other))  # type: ignore[arg-type]  # those of manifest's own
+    if signed:
+        path.with_name(f"{path.name}.sig").write_text("good")
+    return path
+
+
+def test_manifest_of_another_app_is_none_of_ours(vault: Vault, tmp_path: Path) -> None:
+    dump = "medaction_2026-06-01_02-00-00.sql.gz"
+    for app, code in (("medaction", 0), ("other", 1), ("medaction\0", 1), (None, 1)):
+        (tmp_path / "one").write_text(manifest(dump, app=app))
+        assert vault('is_a_manifest one daily "$1"', dump).endswith(f"exit {code}\n"), app
+
+
+NAMED = [
+    ("medaction", "medaction", True),
+    ("medaction", "whatever the app's own is called", True),
+    ("medaction-crm", "crm", True),
+    ("medaction-CRM", "crm", False),
+    ("medaction-crm", "medaction", False),
+    ("medaction-%63rm", "crm", True),
+    ("medaction-a%5fb%20%c3%a9", "a_b é", True),
+    ("medaction-e%cc%81", "é", False),  # the same to the eye: e and an accent
+    ("medaction-a%0ab", "a b", True),  # a line's end, as manifests have it
+    ("medaction-%e9", "\ufffd", True),  # no UTF-8, as jq has it
+    ("medaction--rf", "-rf", True),
+    ("medaction-%24%28id%29", "$(id)", True),
+    ("medaction-a", "a\n", False),
+]
+
+
+def test_copy_is_named_after_the_database_that_its_manifest_tells(vault: Vault, tmp_path: Path) -> None:
+    dumps = [f"{part}_2026-06-01_02-00-00.sql.gz" for part, _, _ in NAMED]
+    for number, (_, database, _) in enumerate(NAMED):
+        (tmp_path / str(number)).write_text(manifest(dumps[number], database))
+    said = vault('n=0; for dump; do is_of_its_database "$n" "$dump"; echo "$?"; n=$((n + 1)); done', *dumps)
+    assert said.split()[: len(NAMED)] == ["0" if fits else "1" for _, _, fits in NAMED]
+
+
+@pytest.mark.parametrize(
+    ("nights", "said"),
+    [
+        ("ab", ""),
+        ("aa", ""),  # nothing happened in this database
+        ("abb", ""),
+        ("aba", "it is what medaction_2026-06-01_02-00-00.sql.gz was, though another has come since"),
+        ("abbca", "it is what medaction_2026-06-01_02-00-00.sql.gz was, though another has come since"),
+        ("aBa", ""),  # what lay between was never proven
+    ],
+)
+def test_old_dump_under_a_new_name_lacks_what_came_since(vault: Vault, tmp_path: Path, nights: str, said: str) -> None:
+    for day, sums in enumerate(nights, start=1):
+        last = put(tmp_path, day, sums.lower(), signed=sums.islower() and day < len(nights))
+    (tmp_path / "store/db1/daily/medaction_2026-06-01_02-00-01.sql.gz.manifest.json").write_text("x")  # damaged
+    before = last.parent / "medaction_2026-06-01_02-00-00.sql.gz.manifest.json"
+    assert vault('look_for_another_time "$1" "$2"; printf "%s;" "$doubt"', last, before) == f"{said};exit 0\n"
+
+
+def test_copy_of_another_database_under_the_apps_own_name_is_doubted(vault: Vault, tmp_path: Path) -> None:
+    before, last = put(tmp_path, 1, "a"), put(tmp_path, 2, "b", signed=False, database="crm")
+    said = vault('look_for_another_time "$1" "$2"; printf "%s;" "$doubt"', last, before)
+    assert said == "the one before it was of the database medaction;exit 0\n"
+    (tmp_path / "own").write_text('{"database": "hr"}')
+    said = vault('is_what_it_says "$1" own; echo "$said_of_proof"', last)
+    assert said == "its own manifest says that it is of the database hr\nexit 0\n"
+
+
+def test_archive_that_holds_more_than_files_is_not_unpacked(vault: Vault, tmp_path: Path) -> None:
+    work, dump = tmp_path / "work", "medaction_2026-06-01_02-00-00.dir"
+    (work / dump).mkdir()
+    (work / dump / "toc.dat").write_text("x")
+    makes = {"link": "ln -s /etc/passwd", "other": "ln toc.dat", "pipe": "mkfifo"}
+    for name, make in makes.items():
+        subprocess.run(f"{make} {name} && tar -cf ../{dump}.tar -C .. {dump}", shell=True, cwd=work / dump, check=True)
+        said = vault('hand_over "" "$1"; echo "$said_of_proof"', dump)
+        assert said.startswith(f"{dump}.tar holds what is neither file nor directory"), said
+        assert not any((tmp_path / "proof").iterdir())
+        (work / dump / name).unlink()
+    subprocess.run(["tar", "-cf", f"{dump}.tar", dump], cwd=work, check=True)
+    assert vault('hand_over "" "$1"', dump) == "exit 0\n"
+    assert (tmp_path / "proof" / dump / "toc.dat").read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["", "x", '{"files": 1}'])
+def test_manifest_that_the_disk_has_damaged_hides_none_of_the_others(vault: Vault, tmp_path: Path, text: str) -> None:
+    put(tmp_path, 1, "a")
+    put(tmp_path, 2, "b").write_text(text)
+    (tmp_path / "store/db1/daily/medaction_2026-06-02_02-00-00.sql.gz.manifest.json.sig").write_text("of another text")
+    offers = [json.loads(line) for line in vault("wanted_host=db1; offer").splitlines()[:-1]]
+    assert [(each["dump"][:20], each["signed"], each["proof"]) for each in offers] == [
+        ("medaction_2026-06-02", False, "its signature does not fit it"), ("medaction_2026-06-01", True, "")
+    ]  # fmt: skip
+    listed = vault("vault_sources=('db1 x 22 y') wanted_host=''; list_stored")
+    assert listed.count("\n") == 4 and "damaged" in listed and "signed" in listed and "error" not in listed, listed
+
+
+def test_proving_has_an_end_however_many_databases_are_offered(vault: Vault, tmp_path: Path) -> None:
+    for name in "abc":
+        dump = f"medaction-{name}_2026-06-01_02-00-00.sql.gz"
+        (tmp_path / f"store/db1/daily/{dump}.manifest.json").write_text(manifest(dump, name))
+    said = vault(
+        "age-keygen() { :; }; needs_a_proof() { :; };"
+        ' prove() { echo "proves ${1##*/}"; SECONDS=$((SECONDS + 11000)); }; prove_newest db1'
+    )
+    assert said.count("proves medaction-") == 1 and "the next run proves the rest" in said, said
+
+
+def test_what_the_other_side_says_is_told_in_a_line_of_bounded_length(vault: Vault, tmp_path: Path) -> None:
+    errors = tmp_path / "work/sftp.err"
+    errors.write_text("welcome to this host\r\n" * 3 + "Host key verification failed.\r\nConnection closed.\r\n")
+    assert vault("why_it_ended").startswith("Host key verification failed.\nConnection closed.")
+    errors.write_text("x" * 3_000_000)
+    said = vault('as_fetcher_with_errors() { cat work/sftp.long >&2; }; mv work/sftp.err work/sftp.long;'
+                 " as_fetcher 0 9; stat -c %s work/sftp.err; why_it_ended | wc -c")  # fmt: skip
+    assert said.split()[:2] == [str(1 << 20), "400"], said
+    errors.write_text("")
+    assert "it took too long, or the connection was cut" in vault("why_it_ended")
+
+
+def test_what_is_no_file_among_the_dumps_is_not_encrypted(vault: Vault, tmp_path: Path) -> None:
+    names = [f"medaction_2026-06-{day:02}_02-00-00.sql.gz" for day in range(1, 6)]
+    for name in names:
+        (tmp_path / f"{name}.json").write_text("{}")
+    (tmp_path / names[0]).write_text("x")
+    os.mkfifo(tmp_path / names[1])  # which would be waited for
+    (tmp_path / names[2]).symlink_to("/etc/passwd")
+    (tmp_path / names[3]).symlink_to(names[1])
+    said = vault(
+        f"eval \"$(sed -n '/^local_dumps()/,/^}}/p' {FILES}/vault/offsite.sh)\";"
+        ' as_owner() { "$@"; }; tier_dir() { echo "$PWD/${1#daily}"; }; mkdir weekly; local_dumps'
+    )
+    assert said.splitlines()[:-1] == [f"daily {names[0]}"], said
