@@ -32,7 +32,7 @@ told() {
         directory=$backup_dir
         if [[ $tier != daily ]]; then directory+=/$tier; fi
         for file in "$directory"/*.json; do
-            [[ $file == *.restore-test.json ]] || one manifest "$tier" "$file"
+            [[ ! -e ${file%.json} ]] || one manifest "$tier" "$file"    # of a dump that is there
         done
     done
 }

@@ -168,7 +168,8 @@ class Report:
     """A host's own words on its backups: its clock, each database's last run of each tier and last restore test, and
     by tier the manifests of its dumps, the newest first. Each is what `_objects` lets through; `unread` counts, by
     where they lie, the files that are something else; `accepted` names the suspect dumps that somebody has accepted;
-    `idle` says why the next run will not come."""
+    `idle` says why the next run will not come; `gone` are the manifests whose dump is not there any more, of all tiers.
+    """
 
     now: datetime | None = None
     last_runs: tuple[dict[str, Any], ...] = ()
@@ -177,6 +178,7 @@ class Report:
     unread: Mapping[str, int] = field(default_factory=dict)
     accepted: frozenset[str] = frozenset()
     idle: tuple[str, ...] = ()
+    gone: tuple[dict[str, Any], ...] = ()
 
 
 class BackupReport(Fact[Report]):
@@ -195,6 +197,9 @@ class BackupReport(Fact[Report]):
             parts += [*_each_file(tier, directory, "*.json", but=_NO_MANIFESTS), ";"]
             parts += ["find", QuoteString(directory), "-maxdepth 1 -name", QuoteString(f"*{_ACCEPTED}")]
             parts += ["-printf", QuoteString("accepted=%f\\n"), "2>/dev/null;"]
+            parts += ["find", QuoteString(directory), "-maxdepth 1 -type f -name '*_[0-9]*.json' -exec sh -c"]
+            parts += [QuoteString(f'for f; do d=${{f%.json}}; [ -e "$d" ] || echo "gone={tier}/${{d##*/}}"; done')]
+            parts += ["- {} + 2>/dev/null;"]
         return asked(*parts, "true")
 
     @staticmethod
@@ -213,8 +218,11 @@ class BackupReport(Fact[Report]):
         unread: dict[str, int] = {}
         read = {place: _objects(place, texts, unread) for place, texts in found.items() if place in _PLACES}
         last_runs, tests = read.pop("status", []), read.pop("restore-test", [])
-        manifests = {tier: newest_first(each) for tier, each in read.items()}
-        return Report(now, tuple(last_runs), tuple(tests), manifests, unread, accepted, idle)
+        names = set(found.get("gone", []))
+        gone = [one for tier, each in read.items() for one in each if f"{tier}/{one['dump']}" in names]
+        there = {tier: [one for one in each if f"{tier}/{one['dump']}" not in names] for tier, each in read.items()}
+        manifests = {tier: newest_first(each) for tier, each in there.items()}
+        return Report(now, tuple(last_runs), tuple(tests), manifests, unread, accepted, idle, tuple(gone))
 
 
 def newest_first(manifests: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

@@ -83,6 +83,11 @@ def test_figures_are_those_of_the_newest_dump(watched: Host) -> None:
     assert abs(value(text, "backup_newest_timestamp_seconds", tier="daily") - dump.stat().st_mtime) < 10
     assert value(text, "backup_kept", tier="daily") == 2
     assert value(text, "backup_last_run_failed", tier="daily") == 0
+    dump.unlink()
+    left = printed(watched)
+    assert value(left, "backup_kept", tier="daily") == 1
+    newest, before = (value(each, "backup_newest_timestamp_seconds", tier="daily") for each in (left, text))
+    assert newest < before, "whoever deletes a dump leaves its manifest"
 
 
 def test_failed_run_is_told_and_the_good_dump_stays_told(watched: Host) -> None:
@@ -112,6 +117,7 @@ def test_damaged_manifest_takes_nothing_else_away(content: str, backed_up: Host,
     damaged = backed_up.backups / "medaction_2026-01-01_02-00-00.sql.gz.json"
     damaged.unlink(missing_ok=True)
     before = {line for line in printed(backed_up).splitlines() if "backup_kept" not in line}
+    damaged.with_suffix("").touch()
     damaged.write_text(content)
     after = printed(backed_up)
     assert before

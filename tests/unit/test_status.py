@@ -107,7 +107,10 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
         made = manifest(day)
         path = tmp_path / "it's here" / f"{made['dump']}.json"
         path.write_text(json.dumps(made, indent=2))
+        path.with_name(made["dump"]).touch()
         path.with_name(f"{made['dump']}.restore-test.json").write_text("{}")
+    taken = manifest("2026-06-16")
+    (tmp_path / "it's here" / f"{taken['dump']}.json").write_text(json.dumps(taken))
     path.with_name(f"{made['dump']}.accepted.json").write_text("{}")
     fact = BackupReport()
     tiers = {"daily": str(tmp_path / "it's here"), "weekly": str(tmp_path / "absent")}
@@ -120,6 +123,7 @@ def test_what_the_host_prints_is_read_back(tmp_path: Path):
     assert [each["started"][:10] for each in report.manifests["daily"]] == ["2026-06-15", "2026-06-14"]
     assert set(report.manifests) == {"daily"} and report.accepted == {"medaction_2026-06-15_02-00-01.sql.gz"}
     assert report.unread == {"daily": 1, "status": 1}
+    assert report.gone == (taken,)
     assert [f"{file} is missing" for file in cron_files if f"{file} is missing" not in report.idle] == []
     assert f"{tmp_path}/gone/restore-database.sh cannot be started" in report.idle
 
@@ -166,6 +170,9 @@ TROUBLE = [
      f"{SUSPECT['dump']} is suspect: table patients is gone; if that was intended: backup-database.sh --accept"
      f" {SUSPECT['dump']}"]),
     (Report(NOW, manifests={"daily": (SUSPECT,)}, accepted=frozenset([SUSPECT["dump"]])), {}, 0, []),
+    (Report(NOW, manifests=GOOD, gone=(manifest("2026-06-14"), manifest("2026-06-12"))), {}, 1, [
+     f"{manifest('2026-06-14')['dump']} and 1 more are gone, with the manifest left behind; see who took it; run"
+     " backup-database.sh there, and remove what is left of it"]),
     (Report(NOW, manifests=GOOD, idle=("cron does not run", "/etc/cron.d/x is missing")), {}, 1, ["the next run will"
      " not come: cron does not run; /etc/cron.d/x is missing; `make deploy` with LIMIT=db1 mends what it can"]),
     (Report(), {}, 3, ["its backups could not be asked for; the reason stands above"]),
