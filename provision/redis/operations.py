@@ -39,13 +39,17 @@ from provision.redis.running import refusal as meaning_of
 from provision.settings import Settings
 
 
+def _differ(entries: Sequence[Entry]) -> bool:
+    """Whether one of these is not as it should be: in a plan, whether it will be written."""
+    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
+    return any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
+
+
 @operation()
 def unit_read(unit: str, entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
     """systemd knows the units as they lie there: else a bound holds from the next boot alone."""
-    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    differ = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
     drop_ins = tuple(entry.path for entry in entries if isinstance(entry, File) and entry.path.endswith(".conf"))
-    if differ or host.get_fact(UnreadUnits, unit=unit, drop_ins=drop_ins):
+    if _differ(entries) or host.get_fact(UnreadUnits, unit=unit, drop_ins=drop_ins):
         note(host, "systemd has not read what its units say now")
         yield StringCommand("systemctl daemon-reload")
 
@@ -106,8 +110,7 @@ def _silent(doors: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
 def exporter_run(unit: str, entries: Sequence[Entry], address: str, port: int) -> Generator[StringCommand, None, None]:
     """redis_exporter runs as its files say, now and after every boot, and reaches Redis."""
     files = [entry.path for entry in entries if isinstance(entry, File)]
-    found = host.get_fact(Paths, paths=tuple(entry.path for entry in entries))
-    changed = any(sentence for entry in entries for sentence in differences(entry, found.get(entry.path)))
+    changed = _differ(entries)
     unlike = host.get_fact(ExporterUnlike, unit=unit, files=tuple(files))
     if changed or unlike:
         note(host, f"{unit} does not run as its files say")
@@ -201,11 +204,9 @@ def in_service(package: str) -> Server:
 def in_container(container: str, compose_file: str, port: int, image: str) -> Server:
     """The server of our Compose file; a restart of it waits until it answers."""
     ours = compose(compose_file)
-    answers = f"redis-cli -h 127.0.0.1 -p {port} PING 2>/dev/null | grep -q -e PONG -e NOAUTH"
-    wait = f"for _ in $(seq 100); do if {answers}; then break; fi; sleep 0.1; done"
     state = f"docker inspect {container} -f"
     return Server(
-        restart=f"{ours} up -d redis && {ours} restart redis && {{ {wait}; }}",
+        restart=f"{ours} up -d redis && {ours} restart redis && {{ {_awaited(port)}; }}",
         log=f"`docker logs {container}`",
         # Without a container there is nothing to mend; one that begins again and again is not running.
         runs=f'[ "$({state} {{{{.State.Restarting}}}} || echo false)" = false ]',
@@ -215,6 +216,11 @@ def in_container(container: str, compose_file: str, port: int, image: str) -> Se
         as_owner=f"docker run --rm --network none --user redis -v {container}-data:/data --entrypoint sh {image} -c",
         aof_check="redis-check-aof",
     )
+
+
+def _awaited(port: int) -> str:
+    answers = f"redis-cli -h 127.0.0.1 -p {port} PING 2>/dev/null | grep -q -e PONG -e NOAUTH"
+    return f"for _ in $(seq 100); do if {answers}; then break; fi; sleep 0.1; done"
 
 
 def has_broken_aof(server: Server) -> bool:
@@ -245,25 +251,53 @@ def aof_mended(server: Server) -> Generator[StringCommand, None, None]:
     yield program("redis/mend-aof.sh", server.data, server.aof_check, "mend", shell=server.as_owner)
 
 
+_MISSING = "Redis' container is missing"
+
+
+def _made_anew(container: str, file: Entry) -> str:
+    """Why the container is yet to be made from its Compose file as that will be; "" where it runs as it should."""
+    status, is_current = host.get_fact(Container, container=container, compose_file=file.path)
+    if status == "running" and is_current and not _differ([file]):
+        return ""
+    if not status:
+        return _MISSING
+    as_it = "is" if status and not is_current else "will be" if _differ([file]) else ""
+    return f"Redis' container is {status}" + (f", not made from the Compose file as it {as_it}" if as_it else "")
+
+
+def begins_anew(container: str, file: Entry) -> bool:
+    """Whether a container that is there will start again, with its data and the configuration that is new by then."""
+    return _made_anew(container, file) not in ("", _MISSING)
+
+
 @operation()
-def composed(container: str, compose_file: str) -> Generator[StringCommand, None, None]:
-    """The container runs, made from the Compose file as it is now: `docker compose --profile cache up -d redis`."""
-    status, is_current = host.get_fact(Container, container=container, compose_file=compose_file)
-    if status == "running" and is_current:
-        return
-    outdated = ", not made from the Compose file as it is" if status and not is_current else ""
-    note(host, f"Redis' container is {status or 'missing'}{outdated}")
-    yield StringCommand(f"{compose(compose_file)} up -d redis", _timeout=LONG)  # it may pull an image
+def composed(container: str, file: Entry, port: int) -> Generator[StringCommand, None, None]:
+    """The container runs, made from the Compose file: `docker compose --profile cache up -d redis`; and it answers."""
+    if why := _made_anew(container, file):
+        note(host, why)
+        # It may pull an image.
+        yield StringCommand(f"{compose(file.path)} up -d redis && {{ {_awaited(port)}; }}", _timeout=LONG)
 
 
 @operation()
 def configured(
-    config: File, acl: File, library: str, port: int, operator_password: SecretStr, server: Server
+    config: File,
+    acl: File,
+    library: str,
+    port: int,
+    operator_password: SecretStr,
+    server: Server,
+    begins_anew: bool = False,
 ) -> Generator[StringCommand, None, None]:
-    """The running server has this configuration, these users and these functions, and says so itself."""
+    """The running server has this configuration, these users and these functions, and says so itself.
+
+    One that begins anew has them from its start, but for the functions: they lie in its data.
+    """
     wanted, wanted_users = directives(config.content), users(acl.content)
     load = _command(port, operator_password, f"FUNCTION LOAD REPLACE {quoted(library)}")
     live = _ask(port, operator_password)
+    if begins_anew and not state.is_executing and (live.has(library) or not live.operator_let_in):
+        return
     if not live.operator_let_in:
         note(host, f"Redis {_why_not(live)}")
         if live.said.startswith("BUSY"):

@@ -138,12 +138,16 @@ def _in_a_container(
     files.placed(name="Write the Compose file, Redis' configuration and its users", entries=entries)
     server_of_ours = redis.in_container(container, compose_file, settings.redis_port, settings.redis_image)
     _mend(server_of_ours)
-    redis.composed(name="Run Redis' container, now and after a boot", container=container, compose_file=compose_file)
+    (file,) = (entry for entry in entries if entry.path == compose_file)
+    begins_anew = redis.begins_anew(container, file)
+    redis.composed(
+        name="Run Redis' container, now and after a boot", container=container, file=file, port=settings.redis_port
+    )
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,
         operator_password=settings.redis_operator_password,
-        server=server_of_ours,
+        server=server_of_ours, begins_anew=begins_anew,
     )  # fmt: skip
 
 

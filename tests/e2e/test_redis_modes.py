@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -130,8 +131,11 @@ def test_what_runs_in_the_container_is_mended_without_a_restart(deployed: Operat
 @pytest.mark.docker1
 def test_a_changed_setting_that_needs_a_restart_keeps_the_counters(project_copy: Operator, counter: str) -> None:
     edit(project_copy, "sandbox.py", COMPOSE, f'{COMPOSE} "redis_port": 6400,')
-    (number,) = re.findall(r"^(\d+) change\(s\) pending", project_copy.plan("docker1").stdout, re.MULTILINE)
-    assert f"\n{number} change(s) on 1 host(s)" in project_copy.deploy("docker1").stdout, f"plan said {number}"
+    planned = re.findall(r"^docker1: (.*)$", project_copy.plan("docker1").stdout, re.MULTILINE)
+    deployed = project_copy.deploy("docker1").stdout
+    assert f"\n{len(planned)} change(s) on 1 host(s)" in deployed, (planned, deployed)
+    made = project_copy.read("docker1", "tail -n 1 /var/lib/medaction-deploy/history.jsonl")
+    assert json.loads(made)["changes"] == planned
     assert project_copy.plan("docker1").returncode == 0
     moved = project_copy.read("docker1", "ss -Hltn 'sport = :6400 or sport = :6379'")
     assert ":6400" in moved and ":6379" not in moved
