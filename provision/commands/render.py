@@ -73,6 +73,7 @@ def files_of(member: inventory.Member) -> list[File]:
     if "redis" in member.groups:
         entries += [*redis.files(settings, app_is_here="app" in member.groups), redis.kernel(settings)]
         entries += [redis.compose_entry(settings)] if settings.redis_mode == "compose" else []
+        entries += redis.no_server_of_the_package(settings) if settings.redis_mode == "instance" else []
         if settings.redis_exporter_bind:
             entries += [*redis.no_exporter_of_the_package(settings), *redis.exporter(settings)]
     if "app" in member.groups:

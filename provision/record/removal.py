@@ -7,7 +7,7 @@ it. Data stays until it is told twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from provision.engine.claims import KINDS
@@ -21,17 +21,25 @@ _STAY = "cron curl jq logrotate nftables openssh-client sudo util-linux"
 EVERYDAY = frozenset(_STAY.split())
 _OWN = re.compile(r"/var/lib/[^/]+-deploy(/|$)")  # where the list itself lies
 # What is read by a package, as long as that is there.
-_READ_BY = {"/etc/redis/": "redis-server", "/etc/valkey/": "valkey-server", "/etc/apt/": "postgresql"}
+_SERVERS = {"redis-server": "/etc/redis/redis.conf", "valkey-server": "/etc/valkey/valkey.conf"}
+_READ_BY = {
+    **{f"{path.rpartition('/')[0]}/": server for server, path in _SERVERS.items()}, "/etc/apt/": "postgresql",
+    **{f"/etc/systemd/system/{server}.service.d/asleep.conf": server for server in _SERVERS},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Removal:
-    """By kind what goes, data apart; why what else the role has stays, a sentence each."""
+    """By kind what goes, data apart; why what else the role has stays, a sentence each.
+
+    `rests` are services of packages that another app needs, which run for this role alone.
+    """
 
     goes: Things
     data: frozenset[str]  # directories and files that hold what is worth something
     scratch: frozenset[str]
     stays: tuple[str, ...]
+    rests: frozenset[str] = frozenset()
 
     @property
     def units(self) -> list[str]:
@@ -42,7 +50,7 @@ class Removal:
         return not any(self.goes.values()) and not self.data
 
 
-def removal(listed: Listed, role: str, others: Iterable[Listed] = ()) -> Removal:
+def removal(listed: Listed, role: str, others: Sequence[Listed] = ()) -> Removal:
     """Given a host's list, the lists of other apps there and a role: what goes, what stays."""
     has = _has(listed, role)
     needed = _needed(listed, role, others)
@@ -51,7 +59,25 @@ def removal(listed: Listed, role: str, others: Iterable[Listed] = ()) -> Removal
     ours = listed.ours["files"] | listed.ours["directories"]
     data = {path for path in has["data"] - _paths(needed) if path.removesuffix(".previous") in ours}
     scratch = {path for path in has["scratch"] - _paths(needed) if path in ours or path not in has["directories"]}
-    return Removal(goes, frozenset(data), frozenset(scratch), tuple(_stay(listed, has, goes, needed)))
+    # Another setting has put data there before.
+    scratch = {path for path in scratch if not any(is_data(each, [path]) for each in has["data"])}
+    stays, rests = tuple(_stay(listed, has, goes, needed)), frozenset(_rests(listed, goes, needed, others))
+    return Removal(goes, frozenset(data), frozenset(scratch), stays, rests)
+
+
+def _rests(
+    listed: Listed, goes: Things, needed: Mapping[str, Mapping[str, str]], others: Iterable[Listed]
+) -> Iterator[str]:
+    """The services whose configuration goes, of packages that a deploy has brought and another app needs."""
+    brought = set().union(*(each.ours["packages"] for each in (listed, *others)))
+    for server, path in _SERVERS.items():
+        if path in goes["files"] and server in needed["packages"] and server in brought:
+            yield server
+
+
+def data_of(server: str) -> str:
+    """Where a package's server has its data."""
+    return f"/var/lib/{server.removesuffix('-server')}"
 
 
 def is_data(path: str, data: Iterable[str]) -> bool:

@@ -41,6 +41,11 @@ def remove(going: removal.Removal, listed: layout.Listed, role: str, path: str, 
     undo.files_gone(name="Take away its cron files", files=cron, sums=listed.sums, aside=aside)
     undo.units_gone(name="Stop its units and timers, now and after every boot", units=going.units)
     undo.containers_gone(name="Take away its containers", compose_files=going.goes["compose"], with_data=with_data)
+    if going.rests:
+        undo.servers_rest(
+            name="Stop a package's service that no app uses any more",
+            services=going.rests, with_data=with_data,
+        )  # fmt: skip
     undo.packages_gone(
         name="Take away the packages that nobody else needs",
         names=packages, with_data=with_data,
@@ -48,7 +53,7 @@ def remove(going: removal.Removal, listed: layout.Listed, role: str, path: str, 
     undo.tables_gone(name="Take away its firewall", tables=going.goes["tables"])
     undo.files_gone(
         name="Take away its files, and keep those that were changed by hand",
-        files=files, sums=listed.sums, aside=aside, going=packages,
+        files=files, sums=listed.sums, aside=aside, going={*packages, *going.rests},
     )  # fmt: skip
     undo.directories_gone(
         name="Take away its directories in which nothing is left",

@@ -214,6 +214,20 @@ def containers_gone(compose_files: Collection[str], *, with_data: bool) -> Gener
 
 
 @operation()
+def servers_rest(services: Collection[str], *, with_data: bool) -> Generator[StringCommand, None, None]:
+    """None of these services of packages runs, now or after a boot; with_data: nor are Redis' counters there."""
+    for service in sorted(services):
+        data = removal.data_of(service)
+        note(host, f"{service}.service: stops, and starts no more; another app of this host needs its package alone")
+        yield StringCommand("systemctl disable -q --now", service, _timeout=LONG)
+        if with_data:
+            note(host, f"{data}: what lies there goes")
+            yield StringCommand("find", data, "-xdev -mindepth 1 -delete")
+        else:
+            _told(f"{data}: stays, it is data")
+
+
+@operation()
 def packages_gone(names: Collection[str], *, with_data: bool) -> Generator[StringCommand, None, None]:
     """None of these packages is installed but what something else needs; with_data: nor are Redis' counters there."""
     leaving = host.get_fact(Removable, names=tuple(sorted(names))) if names else []

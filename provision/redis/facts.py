@@ -114,7 +114,7 @@ def login(operator_password: str) -> str:
 # The first words of what files/redis/existing.sh prints, and what it may say of redis.conf.
 _WORDS = {
     "address", "listener", "conf", "user", "service", "docker", "compose", "published", "container", "entry",
-    "including", "own", "shadowed", "override", "other", "lacks",
+    "including", "own", "shadowed", "override", "other", "lacks", "instance", "instance-on",
 }  # fmt: skip
 _CONF: dict[str, Literal["missing", "ours", "debian", "changed"]] = {
     "missing": "missing", "ours": "ours", "debian": "debian", "changed": "changed",
@@ -161,6 +161,8 @@ class RedisSite(Fact[Site]):
             has_override="override" in found,
             other_package="".join(found.get("other", [])),
             lacks_package="lacks" in found,
+            instance="".join(found.get("instance", [])),
+            instance_is_on="instance-on" in found,
         )  # fmt: skip
 
 
@@ -321,12 +323,12 @@ def firewall_before(host: Host, settings: Settings) -> Before:
     )  # fmt: skip
 
 
-class ExporterUnlike(Lines):
-    """What of redis_exporter's unit is not as its files say: "stopped", "disabled", "unread", "old"."""
+class UnitUnlike(Lines):
+    """What of a unit is not as its files say: "stopped", "disabled", "unread", "old"."""
 
     @override
     def command(self, unit: str, files: Sequence[str]) -> StringCommand:
-        return asked(program("redis/exporter-runs.sh", unit, *files))
+        return asked(program("redis/unit-runs.sh", unit, *files))
 
     @override
     def read(self, lines: list[str]) -> list[str]:

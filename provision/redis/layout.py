@@ -1,4 +1,4 @@
-"""What lies on Redis' host, rendered: its configuration, its users, its unit or its Compose file. Pure."""
+"""What lies on Redis' host, rendered: its configuration, its users, its units or its Compose file. Pure."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ def library() -> str:
 
 
 def _redis_file(settings: Settings, path: str, template: str, **extra: object) -> File:
-    text, user = render(f"redis/{template}.j2", settings, **extra), settings.redis_package
+    text, user = render(f"redis/{template}.j2", settings, **extra), settings.redis_system_user
     if settings.redis_mode == "package":
         return File(path, text, user, user, 0o640, keep_previous=settings.redis_take_over)
+    if settings.redis_mode == "instance":
+        return File(path, text, "root", user, 0o640)
     # The container's user has a number that means nobody, or somebody else, here: the directory above keeps
     # others out on the host, and the container begins below it.
     return File(path, text)
@@ -48,9 +50,11 @@ def files(settings: Settings, *, app_is_here: bool, allow_eval: bool | None = No
     ours: list[Entry] = [config(settings), users(settings, allow_eval=allow_eval)]
     if settings.redis_mode == "package":
         return [*ours, *unit(settings)]
+    if settings.redis_mode == "instance":
+        return [own_directory(settings), *ours, data(settings), *unit(settings)]
     compose = File(settings.redis_compose_file, render("redis/compose.redis.yaml.j2", settings))
     return [
-        Directory(posixpath.dirname(settings.redis_config_dir), mode=0o700),
+        own_directory(settings),
         Directory(settings.redis_config_dir),
         *ours,
         app.directory(settings, settings.app_user if app_is_here else "root"),
@@ -58,18 +62,46 @@ def files(settings: Settings, *, app_is_here: bool, allow_eval: bool | None = No
     ]
 
 
+def own_directory(settings: Settings) -> Directory:
+    """What of Redis is this app's alone: root's, and of the group of the Redis that reads its configuration there."""
+    if settings.redis_mode == "instance":
+        return Directory(settings.redis_own_dir, "root", settings.redis_system_user, 0o750)
+    return Directory(settings.redis_own_dir, mode=0o700)
+
+
+def data(settings: Settings) -> Directory:
+    """Mode instance: where the counters lie."""
+    return Directory(settings.redis_data_dir, settings.redis_system_user, settings.redis_system_user, 0o750)
+
+
 def unit(settings: Settings) -> list[Entry]:
-    """Bounds what the service may hold and how long its end may take; waits for the network where it needs it."""
+    """Bounds what the service may hold and how long its end may take; waits for the network where it needs it.
+
+    The service itself is the package's, or in mode instance one of its own.
+    """
     directory = f"/etc/systemd/system/{settings.redis_service}.service.d"
     text = render("redis/redis-server.conf.j2", settings)
-    return [Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
+    own = [service(settings)] if settings.redis_mode == "instance" else []
+    return [*own, Directory(directory), File(f"{directory}/{settings.app_name}.conf", text)]
+
+
+def service(settings: Settings) -> File:
+    """Mode instance: the unit. What settings change of it stands in a drop-in, which holds without a restart."""
+    text = render("redis/instance.service.j2", settings, writable=[settings.redis_data_dir], capabilities="")
+    return File(f"/etc/systemd/system/{settings.redis_own_service}.service", text)
+
+
+def no_server_of_the_package(settings: Settings) -> list[Entry]:
+    """What keeps the package's own service from starting as Debian ships it, the same for every app of a host."""
+    directory = f"/etc/systemd/system/{settings.redis_server}.service.d"
+    return [Directory(directory), File(f"{directory}/asleep.conf", render("redis/asleep.conf.j2", settings))]
 
 
 def firewall(settings: Settings, rules: Firewall) -> list[Entry]:
     """The firewall's table, the unit that loads it, and what loads it again after somebody else's rules."""
     table = render("redis/firewall.nft.j2", settings, hosts=rules.hosts, networks=rules.networks)
     return [
-        Directory(posixpath.dirname(settings.redis_firewall_file), mode=0o700),
+        own_directory(settings),
         File(settings.redis_firewall_file, table, mode=0o600),
         File(f"/etc/systemd/system/{settings.redis_firewall_unit}", render("redis/firewall.service.j2", settings)),
         Directory(posixpath.dirname(settings.redis_firewall_drop_in)),
@@ -82,7 +114,7 @@ def script_watch(settings: Settings) -> list[Entry]:
     directory, unit = posixpath.dirname, f"/etc/systemd/system/{script_timer(settings).removesuffix('.timer')}"
     return [
         Directory(directory(settings.redis_script_watch)),
-        Directory(directory(settings.redis_script_login), mode=0o700),
+        own_directory(settings),
         Directory(directory(settings.redis_script_state), mode=0o700),
         File(settings.redis_script_watch, plain("redis/count-scripts.sh"), mode=0o755),
         File(settings.redis_script_login, render("redis/count-scripts.login.j2", settings), mode=0o600),

@@ -24,10 +24,10 @@ from provision.engine.reach import LONG
 from provision.redis.facts import (
     BrokenAof,
     Container,
-    ExporterUnlike,
     FirewallUnlike,
     Knocks,
     Redis,
+    UnitUnlike,
     UnreadUnits,
     compose,
     firewall_before,
@@ -49,9 +49,21 @@ def _differ(entries: Sequence[Entry]) -> bool:
 def unit_read(unit: str, entries: Sequence[Entry]) -> Generator[StringCommand, None, None]:
     """systemd knows the units as they lie there: else a bound holds from the next boot alone."""
     drop_ins = tuple(entry.path for entry in entries if isinstance(entry, File) and entry.path.endswith(".conf"))
+    new = tuple(entry.path for entry in entries if entry.path.endswith(f"/{unit}"))
+    if new and not host.get_fact(Paths, paths=new):
+        return  # systemd reads it, and what lies beside it, when it is asked for it first
     if _differ(entries) or host.get_fact(UnreadUnits, unit=unit, drop_ins=drop_ins):
         note(host, "systemd has not read what its units say now")
         yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def begun_anew(unit: str, file: File) -> Generator[StringCommand, None, None]:
+    """What runs was begun by the unit as it is: what it may do holds from its beginning alone."""
+    unlike = host.get_fact(UnitUnlike, unit=unit, files=(file.path,))
+    if "stopped" not in unlike and ("old" in unlike or _differ([file])):
+        note(host, f"{unit} runs as its file said before: it begins anew, with all its counters")
+        yield StringCommand(f"systemctl restart {unit}")
 
 
 @operation()
@@ -111,7 +123,7 @@ def exporter_run(unit: str, entries: Sequence[Entry], address: str, port: int) -
     """redis_exporter runs as its files say, now and after every boot, and reaches Redis."""
     files = [entry.path for entry in entries if isinstance(entry, File)]
     changed = _differ(entries)
-    unlike = host.get_fact(ExporterUnlike, unit=unit, files=tuple(files))
+    unlike = host.get_fact(UnitUnlike, unit=unit, files=tuple(files))
     if changed or unlike:
         note(host, f"{unit} does not run as its files say")
         yield StringCommand(f"systemctl daemon-reload && systemctl enable -q {unit} && systemctl restart {unit}")
@@ -149,7 +161,9 @@ def unwatched(timer: str, paths: Sequence[str]) -> Generator[StringCommand, None
 
 
 @operation()
-def accepted(config: File, acl: File, package: str = "redis", image: str = "") -> Generator[StringCommand, None, None]:
+def accepted(
+    config: File, acl: File, package: str = "redis", user: str = "", image: str = ""
+) -> Generator[StringCommand, None, None]:
     """Redis itself starts with these files; tried aside (in a container of `image`), when they are new to the host."""
     found = host.get_fact(Paths, paths=(config.path, acl.path))
     if any(file.path not in found or found[file.path].sha256 != file.sha256 for file in (config, acl)):
@@ -157,12 +171,13 @@ def accepted(config: File, acl: File, package: str = "redis", image: str = "") -
         aside = f"docker run --rm -i --network none --user redis --entrypoint sh {image} -c" if image else "sh -c"
         candidate = f"{config.content}==users==\n{acl.content}"
         yield StringCommand(
-            program("redis/try.sh", package, shell=aside), _stdin=PrivateInput(candidate), _timeout=LONG
-        )
+            program("redis/try.sh", package, user or package, shell=aside),
+            _stdin=PrivateInput(candidate), _timeout=LONG,
+        )  # fmt: skip
 
 
 @operation()
-def stopped(mode: str, container: str, service: str) -> Generator[StringCommand, None, None]:
+def stopped(mode: str, container: str = "", service: str = "") -> Generator[StringCommand, None, None]:
     """The Redis of this mode does not run, nor come back at the next boot; its data stay where they are."""
     note(host, f"the Redis of mode {mode!r} is stopped in favour of the other, and its data stay behind")
     if mode == "compose":
@@ -185,18 +200,18 @@ class Server:
     aof_check: str
 
 
-def in_service(package: str) -> Server:
-    """The server of the distribution's package."""
-    unit = f"{package}-server"
+def in_service(settings: Settings) -> Server:
+    """The server of the distribution's package, in its own service or in one of the app's."""
+    unit, package, user = settings.redis_service, settings.redis_package, settings.redis_system_user
     return Server(
         # A unit that failed five times in ten seconds refuses to start until it is reset (systemd.unit(5)).
         restart=f"systemctl reset-failed {unit}; systemctl restart {unit}",
-        log=f"`journalctl -u {unit}` and /var/log/{package}/{unit}.log",
+        log=f"`journalctl -u {unit}`" + (f" and /var/log/{package}/{unit}.log" if user == package else ""),
         runs=f"systemctl is-active -q {unit}",
         pid=f"systemctl show -P MainPID {unit}",
         stop=f"systemctl stop {unit}; systemctl reset-failed {unit}",
-        data=f"/var/lib/{package}",
-        as_owner=f"setpriv --reuid={package} --regid={package} --init-groups sh -c",
+        data=settings.redis_data_dir,
+        as_owner=f"setpriv --reuid={user} --regid={user} --init-groups sh -c",
         aof_check=f"{package}-check-aof",
     )
 

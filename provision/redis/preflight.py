@@ -24,11 +24,11 @@ def redis_host(host: Host, settings: Settings, others: Mapping[str, Listed]) -> 
     site = replace(site_of(host, settings), served=served)
     found = existing.holder(site, settings)
     keys = None
-    if found in ("package", "compose", "debian"):
+    if found in ("package", "instance", "compose", "debian"):
         # The password is for a Redis of ours alone.
         known = "" if found == "debian" else login(settings.redis_operator_password.get_secret_value())
         keys = host.get_fact(Keys, port=settings.redis_port, _stdin=PrivateInput(known + COUNT))
-    elif existing.is_on_another_port(site, settings):
+    elif settings.redis_mode != "instance" and existing.is_on_another_port(site, settings):
         keys = host.get_fact(Keys, port=existing.DEBIANS_PORT, _stdin=PrivateInput(COUNT))
     objection = existing.objection(site, settings, keys)
     if objection:

@@ -1,4 +1,4 @@
-"""A Redis of our own for the rate limiters, hardened, shared by every app host: Debian's package, or a container."""
+"""A Redis of our own for the rate limiters, hardened, shared by every app host: of Debian's package, or a container."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ from provision.settings import Settings
 def redis_server(
     settings: Settings, system: System, site: Site, firewall: Firewall | None, *, app_is_here: bool
 ) -> None:
+    if settings.redis_mode == "instance":
+        users.service_user(
+            name="Create the user that Redis runs as",
+            user=settings.redis_system_user, home=settings.redis_data_dir,
+        )  # fmt: skip
     _firewall(settings, firewall)
     seen = host.get_fact(scripts.ScriptUse, **scripts.question(settings))
     allow_eval = scripts.are_allowed(settings, seen)
@@ -64,36 +69,70 @@ def _firewall(settings: Settings, firewall: Firewall | None) -> None:
 
 
 def _from_the_distribution(settings: Settings, system: System, site: Site, acl: File, entries: list[Entry]) -> None:
-    config, service, server_of_ours = (
-        layout.config(settings),
-        settings.redis_service,
-        redis.in_service(settings.redis_package),
-    )
+    """In the package's own service, or in mode instance in one of the app's beside it."""
+    config, service, server_of_ours = layout.config(settings), settings.redis_service, redis.in_service(settings)
+    is_own = settings.redis_mode == "instance"
     claims.needed("data", [server_of_ours.data])
     if site.has_container:
         redis.stopped(
             name="Stop the Redis in the container",
             mode="compose", container=settings.redis_container, service=service,
         )  # fmt: skip
-    packages.installed(name="Install Redis from the distribution", names=[service, "redis-tools"])
+    _stop_the_other_service(settings, site)
+    if is_own:
+        _keep_asleep(
+            "Keep the service of Redis' package from starting",
+            settings.redis_server, layout.no_server_of_the_package(settings),
+        )  # fmt: skip
+    packages.installed(name="Install Redis from the distribution", names=[settings.redis_server, "redis-tools"])
+    if is_own:
+        # One that is tried aside goes there too before it is led elsewhere.
+        files.placed(name="Lay out where Redis has its data", entries=[layout.data(settings)])
     _kernel(settings, system)
     redis.accepted(
-        name="Try the new configuration with a server aside", config=config, acl=acl, package=settings.redis_package
-    )
+        name="Try the new configuration with a server aside", config=config, acl=acl,
+        package=settings.redis_package, user=settings.redis_system_user,
+    )  # fmt: skip
     files.placed(
-        name="Write Redis' configuration and its users", entries=entries, within=[layout.of_the_package(settings)]
-    )
+        name="Write Redis' configuration and its users", entries=entries,
+        within=[] if is_own else [layout.of_the_package(settings)],
+    )  # fmt: skip
     redis.unit_read(
         name="Bound what Redis' service may hold, and how long its end may take",
         unit=f"{service}.service", entries=layout.unit(settings),
     )  # fmt: skip
     _mend(server_of_ours)
-    units.run(name="Run Redis, now and after every boot", service=service, package=service)
+    if is_own:
+        redis.begun_anew(
+            name="Have Redis run as its unit says now",
+            unit=f"{service}.service", file=layout.service(settings),
+        )  # fmt: skip
+        systemd.service(
+            name="Run Redis, now and after every boot", service=f"{service}.service", running=True, enabled=True
+        )
+    else:
+        units.run(name="Run Redis, now and after every boot", service=service, package=service)
     redis.configured(
         name="Bring the running Redis to its configuration",
         config=config, acl=acl, library=layout.library(), port=settings.redis_port,
         operator_password=settings.redis_operator_password, server=server_of_ours,
     )  # fmt: skip
+
+
+def _stop_the_other_service(settings: Settings, site: Site) -> None:
+    """This app's Redis of the package, where it is to have a service of its own, or the other way round."""
+    own = settings.redis_mode == "instance"
+    packages_is_this_apps = site.redis_conf == "ours" and settings.redis_user in site.users and not site.served
+    if own and site.service_is_on and packages_is_this_apps:
+        redis.stopped(
+            name="Stop the Redis of Debian's package",
+            mode="package", service=settings.redis_server,
+        )  # fmt: skip
+    elif not own and site.instance_is_on:
+        redis.stopped(
+            name="Stop the Redis in a service of its own",
+            mode="instance", service=settings.redis_own_service,
+        )  # fmt: skip
 
 
 def _in_a_container(
@@ -107,6 +146,7 @@ def _in_a_container(
             name="Stop the Redis of Debian's package",
             mode="package", container=container, service=settings.redis_service,
         )  # fmt: skip
+    _stop_the_other_service(settings, site)
     packages.installed(name="Install redis-cli, to ask the Redis in the container", names=["redis-tools"])
     if app_is_here:
         users.service_user(name="Create the user that the app runs as", user=settings.app_user, home=settings.app_dir)
@@ -182,7 +222,10 @@ def _exporter(settings: Settings) -> None:
     """What tells Prometheus of Redis, where it is wanted."""
     entries, unit = layout.exporter(settings), settings.redis_exporter_unit
     if settings.redis_exporter_bind:
-        _keep_the_package_asleep(settings)
+        _keep_asleep(
+            "Keep the unit of redis_exporter's package from starting",
+            layout.EXPORTER, layout.no_exporter_of_the_package(settings),
+        )  # fmt: skip
         packages.installed(name="Install what tells Prometheus of Redis", names=[layout.EXPORTER])
         users.service_user(
             name="Create the user that redis_exporter runs as",
@@ -202,13 +245,12 @@ def _exporter(settings: Settings) -> None:
         )  # fmt: skip
 
 
-def _keep_the_package_asleep(settings: Settings) -> None:
-    """Its own unit listens to everybody; where somebody had it before us, it is theirs."""
-    entries = layout.no_exporter_of_the_package(settings)
-    status = host.get_fact(packages.Packages, names=(layout.EXPORTER,)).get(layout.EXPORTER)
+def _keep_asleep(name: str, package: str, entries: list[Entry]) -> None:
+    """The package's own unit would listen without a password; where somebody had it before us, it is theirs."""
+    status = host.get_fact(packages.Packages, names=(package,)).get(package)
     path = entries[-1].path
     if status != "installed" or path in host.get_fact(files.Paths, paths=(path,)):
-        files.placed(name="Keep the unit of redis_exporter's package from starting", entries=entries)
+        files.placed(name=name, entries=entries)
 
 
 def _kernel(settings: Settings, system: System) -> None:

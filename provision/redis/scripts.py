@@ -61,8 +61,9 @@ class ScriptUse(Fact[Scripts]):
 
 
 def question(settings: Settings) -> dict[str, object]:
-    """The arguments of `ScriptUse` for these settings: the app's users file of either mode."""
-    files = (f"/etc/{settings.redis_package}/users.acl", f"/etc/{settings.app_name}-redis/mounted/users.acl")
+    """The arguments of `ScriptUse` for these settings: the app's users file of each mode."""
+    own = settings.redis_own_dir
+    files = (f"/etc/{settings.redis_package}/users.acl", f"{own}/mounted/users.acl", f"{own}/users.acl")
     return {"acl_files": files, "user": settings.redis_user, "state": settings.redis_script_state}
 
 

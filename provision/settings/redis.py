@@ -28,13 +28,15 @@ Image = Annotated[str, matching(r"[\w./:@-]+", "must be the name of an image, su
 
 
 class RedisSettings(AppSettings):
-    redis_mode: Literal["package", "compose", "external"] = Field(
+    redis_mode: Literal["package", "instance", "compose", "external"] = Field(
         "package",
-        description="Where Redis comes from: Debian's package, Docker Compose, or somebody else's server.",
+        description="Where Redis comes from: Debian's package, a service of its own from that package (beside another"
+        " app's), Docker Compose, or somebody else's server.",
     )
     redis_package: Literal["redis", "valkey"] = Field(
         "redis",
-        description="Mode package: Redis, or Valkey where the distribution has it (Debian 13), for new hosts only.",
+        description="Modes package and instance: Redis, or Valkey where the distribution has it (Debian 13), for new"
+        " hosts only.",
     )
     redis_image: Image = Field("redis:7.2-alpine", description="Mode compose: the image, of Redis 7.0 or newer.")
     redis_take_over: Annotated[bool, Field(strict=True)] = Field(
@@ -175,7 +177,7 @@ class RedisSettings(AppSettings):
     @property
     def redis_firewall_file(self) -> str:
         """Our nftables table as nft reads it."""
-        return f"/etc/{self.app_name}-redis/firewall.nft"
+        return f"{self.redis_own_dir}/firewall.nft"
 
     @property
     def redis_firewall_unit(self) -> str:
@@ -195,12 +197,12 @@ class RedisSettings(AppSettings):
     @property
     def redis_script_login(self) -> str:
         """How that program logs in, root's alone."""
-        return f"/etc/{self.app_name}-redis/count-scripts.login"
+        return f"{self.redis_own_dir}/count-scripts.login"
 
     @property
     def redis_script_state(self) -> str:
-        """What that program has seen."""
-        return f"/var/lib/{self.app_name}-redis/scripts"
+        """What that program has seen: never where a Redis has its data, which is its user's."""
+        return f"/var/lib/{self.app_name}-redis{'-scripts' if self.redis_mode == 'instance' else ''}/scripts"
 
     @property
     def redis_sampler_password(self) -> str:
@@ -225,9 +227,16 @@ class RedisSettings(AppSettings):
         return 2 * (self.redis_max_memory_bytes + self.redis_clients_memory_bytes >> 20) + 128
 
     @property
+    def redis_own_dir(self) -> str:
+        """What of Redis is this app's alone on its host: the firewall, and where no package has it, the rest."""
+        return f"/etc/{self.app_name}-redis"
+
+    @property
     def redis_config_dir(self) -> str:
         """Where redis.conf and users.acl lie on the host; a container sees it as /etc/redis."""
-        return f"/etc/{self.redis_package}" if self.redis_mode == "package" else f"/etc/{self.app_name}-redis/mounted"
+        if self.redis_mode == "package":
+            return f"/etc/{self.redis_package}"
+        return self.redis_own_dir if self.redis_mode == "instance" else f"{self.redis_own_dir}/mounted"
 
     @property
     def redis_config_file(self) -> str:
@@ -235,9 +244,29 @@ class RedisSettings(AppSettings):
         return f"{self.redis_config_dir}/{self.redis_package if self.redis_mode == 'package' else 'redis'}.conf"
 
     @property
-    def redis_service(self) -> str:
-        """Mode package: the unit, and the program that it runs."""
+    def redis_server(self) -> str:
+        """The distribution's package; its program and its own unit have the same name."""
         return f"{self.redis_package}-server"
+
+    @property
+    def redis_service(self) -> str:
+        """The unit of modes package and instance."""
+        return self.redis_own_service if self.redis_mode == "instance" else self.redis_server
+
+    @property
+    def redis_own_service(self) -> str:
+        """Mode instance: the unit."""
+        return f"{self.app_name}-redis"
+
+    @property
+    def redis_system_user(self) -> str:
+        """The system user that Redis runs as in modes package and instance."""
+        return self.redis_own_service if self.redis_mode == "instance" else self.redis_package
+
+    @property
+    def redis_data_dir(self) -> str:
+        """Where Redis has its counters in modes package and instance."""
+        return f"/var/lib/{self.redis_system_user}"
 
     @property
     def redis_acl_file(self) -> str:
@@ -271,6 +300,13 @@ class RedisSettings(AppSettings):
         needed = [ipaddress.ip_address(each) for each in self.redis_listens_on if not each.startswith("-")]
         return any(not each.is_loopback and not each.is_unspecified for each in needed)
 
+    @field_validator("redis_mode")
+    @classmethod
+    def _has_a_user_of_its_own(cls, mode: str, values: ValidationInfo) -> str:
+        if mode == "instance" and len(app_name := values.data.get("app_name", "")) > 26:
+            raise ValueError(f"needs the system user {app_name}-redis, which is longer than 32: shorten app_name")
+        return mode
+
     # Rules across settings hang on one field each: pydantic runs a model's own rules only when every field
     # is valid, and all faults are to be told at once.
     @field_validator("redis_bind")
@@ -278,7 +314,7 @@ class RedisSettings(AppSettings):
     def _is_reached_by_everyone(cls, addresses: list[str], values: ValidationInfo) -> list[str]:
         host = values.data.get("redis_host")
         mode = values.data.get("redis_mode")
-        if mode not in ("package", "compose") or host is None:
+        if mode not in ("package", "instance", "compose") or host is None:
             return addresses
         if not addresses and _address(host) is None and host != "localhost":
             raise ValueError(
@@ -307,7 +343,7 @@ class RedisSettings(AppSettings):
     @field_validator("redis_tls")
     @classmethod
     def _is_external(cls, tls: bool, values: ValidationInfo) -> bool:
-        if tls and values.data.get("redis_mode") in ("package", "compose"):
+        if tls and values.data.get("redis_mode") in ("package", "instance", "compose"):
             raise ValueError('is for redis_mode = "external" only: the Redis of the other modes speaks no TLS yet')
         return tls
 

@@ -39,6 +39,17 @@ CONTAINER = [
     "Redis | Run Redis' container, now and after a boot",
     REDIS[7],
 ]
+OWN = [
+    "Redis | Create the user that Redis runs as",
+    *WALL,
+    "Redis | Keep the service of Redis' package from starting",
+    REDIS[0],
+    "Redis | Lay out where Redis has its data",
+    *REDIS[1:6],
+    "Redis | Have Redis run as its unit says now",
+    *REDIS[6:],
+    SEEN,
+]
 APP = [
     "App | Install redis-cli, to ask Redis from where the app stands",
     "App | Create the user that the app runs as",
@@ -156,6 +167,25 @@ def test_one_host_can_be_all_with_redis_in_a_container(fleet: Fleets):
     assert [(step.name, step.differences) for step in hosts.run("--dry").steps if step.changes] == []
     # The app's directory belongs to its group, and Redis' step comes first.
     assert first.index(APP[1].replace("App", "Redis")) < first.index(CONTAINER[4]) < first.index(APP[2])
+
+
+def test_redis_in_a_service_of_its_own_takes_the_packages_steps_and_then_nothing(fleet: Fleets):
+    hosts = fleet("production")
+    (name,) = hosts.groups["redis"]
+    with (hosts.root / "group_data/redis.py").open("a") as file:
+        file.write('redis_mode = "instance"\n')
+    first = hosts.run("--dry")
+    assert hosts.steps(first, name) == OWN + RECORD
+    still = (SEEN, "Redis | Have Redis run", "Redis | Bound what")
+    assert {step.name.startswith(still): step.changes for step in first.steps if step.host == f"@fake/{name}"} == {
+        True: False, False: True,
+    }  # fmt: skip
+    hosts.deploy_already()
+    assert [(step.name, step.differences) for step in hosts.run("--dry").steps if step.changes] == []
+    hosts.answers[name]["redis/unit-runs.sh medaction-redis.service"] = ["old"]
+    (begun,) = [step.name for step in hosts.run("-y").steps if step.changes]
+    assert begun == "Redis | Have Redis run as its unit says now"
+    assert "systemctl restart medaction-redis.service" in " ".join(commands())
 
 
 def test_a_second_deploy_sends_no_command_that_changes_anything(fleet: Fleets):

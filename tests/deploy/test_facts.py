@@ -63,7 +63,7 @@ ANSWERS = {
     "FirewallBefore": ["host app1 10.0.0.11", "up"],
     "HasFirewall": ["yes"],
     "FirewallUnlike": ["table"],
-    "ExporterUnlike": ["old"],
+    "UnitUnlike": ["old"],
     "ExporterSilence": ["nothing answers at 127.0.0.1:9121"],
     "RedisSite": ["address 127.0.0.1", "conf ours"],
     "Lists": ["{}", "==journal==", "a line"],

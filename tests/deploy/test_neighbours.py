@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.fake import Fleet, began
+from tests.deploy.fake import Fleet, began, commands
 
 LIST = "/var/lib/medaction-deploy/host.json"
 
@@ -78,10 +78,12 @@ TAKEN = ["conf ours", "listener\tredis-server\t12\tredis\tredis-server.service",
     ("settings", "site", "told"),
     [
         ("", ["conf ours", "user medaction"], "serves the app clinic there: in mode 'package' a host serves one app."
-         " Set redis_mode = 'compose' and a redis_port of its own"),
+         " Set redis_mode = 'instance' (or 'compose', where Docker is) and a redis_port of its own"),
         ("", ["conf ours", "user clinic"], "serves the app clinic there"),
         ('redis_mode = "compose"\n', TAKEN, "redis_port = 6379 is where the Redis of the package serves the app clinic:"
          " choose another redis_port"),
+        ('redis_mode = "instance"\n', TAKEN, "is where the Redis of the package serves the app clinic: choose another"
+         " redis_port"),
     ],
 )  # fmt: skip
 def test_redis_of_the_package_that_serves_another_app_is_left_to_it(
@@ -90,19 +92,48 @@ def test_redis_of_the_package_that_serves_another_app_is_left_to_it(
     assert told in refused("redis", other(CONF), settings, **{"redis/existing.sh 6379": site})
 
 
+@pytest.mark.parametrize("mode", ["instance", "compose"])
 @pytest.mark.parametrize(
     ("answer", "user", "stops"),
     [(other(CONF), "clinic", 0), (["==journal=="], "clinic", 0), (["==journal=="], "medaction", 1)],
 )
-def test_redis_of_the_package_is_stopped_for_one_in_a_container_where_no_other_app_has_it(
-    answer: list[str], user: str, stops: int, fleet: Callable[[str], Fleet]
+def test_redis_of_the_package_is_stopped_for_one_beside_it_where_no_other_app_has_it(
+    answer: list[str], user: str, stops: int, mode: str, fleet: Callable[[str], Fleet]
 ) -> None:
     hosts = fleet("production")
     host = hosts.groups["redis"][0]
     site = ["conf ours", f"user {user}", "service on", "docker answers", "compose 2.26.1-4"]
     hosts.answers[host] = {f"cat -- {LIST}": answer, "redis/existing.sh 6380": site, **hosts.answers[host]}
     with (hosts.root / "group_data/redis.py").open("a") as file:
-        file.write('redis_mode = "compose"\nredis_port = 6380\n')
+        file.write(f'redis_mode = "{mode}"\nredis_port = 6380\n')
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0
     assert sum("Stop the Redis" in step.name for step in outcome.steps) == stops
+
+
+@pytest.mark.parametrize("conf", ["debian", "changed", "ours"])
+@pytest.mark.parametrize("take_over", [True, False])
+def test_redis_of_somebody_else_or_another_app_runs_on_beside_one_in_a_service_of_its_own(
+    conf: str, take_over: bool, fleet: Callable[[str], Fleet]
+) -> None:
+    hosts = fleet("production")
+    host = hosts.groups["redis"][0]
+    site = [f"conf {conf}", "service on", "user clinic"]
+    hosts.answers[host] = {"redis/existing.sh 6380": site, **hosts.answers[host]}
+    with (hosts.root / "group_data/redis.py").open("a") as file:
+        file.write(f'redis_mode = "instance"\nredis_port = 6380\nredis_take_over = {take_over}\n')
+    outcome = hosts.run("-y")
+    assert outcome.exit_code == 0 and not any("Stop the Redis" in step.name for step in outcome.steps)
+    assert not any("redis-server" in each and "systemctl" in each for each in commands() if "show" not in each)
+
+
+@pytest.mark.parametrize("mode", ["package", "compose"])
+def test_redis_in_a_service_of_its_own_is_stopped_for_another_mode(mode: str, fleet: Callable[[str], Fleet]) -> None:
+    hosts = fleet("production")
+    host = hosts.groups["redis"][0]
+    site = ["instance redis", "instance-on yes", "docker answers", "compose 2.26.1-4"]
+    hosts.answers[host] = {"redis/existing.sh 6379": site, **hosts.answers[host]}
+    with (hosts.root / "group_data/redis.py").open("a") as file:
+        file.write(f'redis_mode = "{mode}"\n')
+    assert hosts.run("-y").exit_code == 0
+    assert "systemctl disable --now medaction-redis" in " ".join(commands())

@@ -31,6 +31,7 @@ ENTRIES: list[Entry] = [
     *vault.push_files(SETTINGS, is_vault=True, host_name="vault1"),
     *redis.script_watch(SETTINGS),
     *redis.exporter(SETTINGS),
+    redis.service(SETTINGS.model_copy(update={"redis_mode": "instance"})),
     File(f"/etc/systemd/system/{SETTINGS.redis_firewall_unit}", render("redis/firewall.service.j2", SETTINGS)),
 ]
 SERVICES = {Path(each.path).name: each for each in ENTRIES if isinstance(each, File) and each.path.endswith(".service")}
@@ -45,13 +46,13 @@ def test_every_service_is_looked_at() -> None:
     templates = {path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.glob("*/*.service.j2")}
     assert templates == {
         "backup/restore-test@.service.j2", "vault/program.service.j2", "redis/count-scripts.service.j2",
-        "redis/firewall.service.j2", "redis/exporter.service.j2",
+        "redis/firewall.service.j2", "redis/exporter.service.j2", "redis/instance.service.j2",
         "vault/ping.service.j2",
     }  # fmt: skip
     assert set(SERVICES) == {
         "medaction-restore-test@.service", "medaction-offsite.service", "medaction-vault.service",
         "medaction-push.service", "medaction-redis-scripts.service", SETTINGS.redis_firewall_unit,
-        SETTINGS.redis_exporter_unit, "medaction-vault-ping@.service",
+        SETTINGS.redis_exporter_unit, "medaction-vault-ping@.service", "medaction-redis.service",
     }  # fmt: skip
 
 

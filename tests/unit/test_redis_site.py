@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from provision.app import layout as app_layout
+from provision.debian.entries import Directory
 from provision.redis import layout as redis_layout
 from provision.redis.existing import Listener, Site, holder, objection
 from provision.redis.facts import Container, Keys, RedisSite
+from provision.redis.firewall import Firewall
 from provision.settings import Fault, Settings
 
 ValidSettings = Callable[..., Settings]
@@ -22,6 +24,9 @@ DOCKER = Site(docker_answers=True, compose_version=(2, 26, 1))
 OURS = replace(DOCKER, listeners=(SERVICE,), redis_conf="ours")
 DEBIANS = replace(DOCKER, listeners=(SERVICE,), redis_conf="debian")
 ELSEWHERE = replace(DOCKER, service_is_on=True, redis_conf="debian")
+SERVICE_OF_ITS_OWN = Listener("redis-server", "9", "medaction-redis", "medaction-redis.service")
+INSTANCE = Site(listeners=(SERVICE_OF_ITS_OWN,), instance="redis", instance_is_on=True)
+NEIGHBOUR = Site(listeners=(Listener("redis-server", "9", "clinic-redis", "clinic-redis.service"),))
 CONTAINER = replace(DOCKER, listeners=(PROXY,), published_by=("medaction-redis (redis:7.2-alpine)",))
 
 
@@ -38,6 +43,9 @@ CONTAINER = replace(DOCKER, listeners=(PROXY,), published_by=("medaction-redis (
         (replace(OURS, listeners=(replace(SERVICE, unit="redis-server@other.service"),)), "stranger"),
         (replace(OURS, listeners=(SERVICE, replace(SERVICE, unit="nc.service"))), "stranger"),
         (replace(DOCKER, listeners=(Listener("", "", "", ""),)), "stranger"),
+        (INSTANCE, "instance"),
+        (replace(INSTANCE, listeners=(SERVICE_OF_ITS_OWN, SERVICE)), "stranger"),
+        (NEIGHBOUR, "stranger"),
     ],
 )
 def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
@@ -57,6 +65,15 @@ def test_whose_the_port_is(site: Site, whose: str, settings_of: ValidSettings):
         ("package", ELSEWHERE, 0),
         ("compose", ELSEWHERE, 0),
         ("package", replace(OURS, listeners=(), service_is_on=True), None),
+        ("instance", Site(), None),
+        ("instance", INSTANCE, 5),
+        ("instance", replace(OURS, users=frozenset({"medaction"})), 0),
+        ("instance", CONTAINER, 0),
+        ("instance", ELSEWHERE, 3),
+        ("instance", replace(ELSEWHERE, redis_conf="changed"), None),
+        ("instance", Site(other_package="valkey"), None),
+        ("package", INSTANCE, 0),
+        ("compose", replace(DOCKER, listeners=INSTANCE.listeners, instance="redis", instance_is_on=True), 0),
         ("package", replace(OURS, users=frozenset({"default", "operator", "sampler", "exporter", "medaction"})), 5),
     ],
 )
@@ -71,11 +88,24 @@ def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, setting
         ("compose", replace(DOCKER, compose_version=(2, 19, 9)), None, "no Compose 2.20 or newer"),
         ("compose", replace(DOCKER, compose_version=()), None, "no Compose 2.20 or newer"),
         ("package", CONTAINER, 5, "of mode 'compose' runs there with 5 key(s)"),
+        ("package", INSTANCE, 5, "of mode 'instance' runs there with 5 key(s): the limits would count anew, and its"
+         " data stay unused in /var/lib/medaction-redis."),
+        ("instance", OURS, 5, "of mode 'package' runs there with 5 key(s)"),
+        ("instance", CONTAINER, None, "of mode 'compose' runs there with counters in it"),
+        ("instance", DEBIANS, 0, "redis_port = 6379 is held by redis-server (pid 7, user redis, redis-server.service),"
+         " the Redis of Debian's package, which mode 'instance' leaves as it is: choose another redis_port"),
+        ("instance", NEIGHBOUR, None, "redis_port = 6379 is held by redis-server (pid 9, user clinic-redis,"
+         " clinic-redis.service), which serves the app clinic: choose another redis_port"),
+        ("instance", replace(OURS, served=("clinic",)), 5, "serves the app clinic: choose another redis_port"),
+        ("instance", replace(INSTANCE, instance="valkey"), 5, "this app's Redis there is of the package valkey-server"),
+        ("instance", Site(lacks_package=True), None, "this host's distribution has no redis-server"),
+        ("compose", replace(DOCKER, listeners=INSTANCE.listeners), None, "of mode 'instance' runs there with counters"),
+        ("external", INSTANCE, 3, "this project's Redis there, with 3 key(s), stays as it is"),
         ("compose", OURS, None, "of mode 'package' runs there with counters in it"),
         ("package", DEBIANS, 1, "Debian's package already, with 1 key(s)"),
         ("package", replace(DOCKER, redis_conf="changed"), None, "with a redis.conf that somebody changed"),
     ],
-)
+)  # fmt: skip
 def test_what_speaks_against(mode: str, site: Site, keys: int | None, said: str, settings_of: ValidSettings):
     assert said in (objection(site, settings_of(redis_mode=mode), keys) or "")
 
@@ -122,6 +152,9 @@ def test_another_app_is_not_locked_out_of_its_redis(settings_of: ValidSettings):
 def test_a_word_lets_a_redis_be_taken_over_and_never_a_strangers(settings_of: ValidSettings):
     settings = settings_of(redis_take_over=True)
     assert objection(DEBIANS, settings, 5) is None and objection(CONTAINER, settings, 5) is None
+    own = settings_of(redis_take_over=True, redis_mode="instance")
+    assert objection(replace(OURS, users=frozenset({"medaction"})), own, 5) is None
+    assert "mode 'instance' leaves as it is" in (objection(DEBIANS, own, 0) or "")
     stranger = replace(DOCKER, listeners=(Listener("nc", "9", "bob", "session-1.scope"),))
     assert "held by nc (pid 9, user bob, session-1.scope)" in (objection(stranger, settings, None) or "")
 
@@ -163,7 +196,7 @@ def test_a_host_is_read_from_one_answer():
         "listener\tdocker-proxy\t8\troot\tdocker.service", "conf changed", "service on", "docker answers",
         "compose v2.26.1-4", "published theirs (redis:7)", "container medaction-redis", "entry",
         "including /opt/a/compose.yml", "own /opt/a/docker-compose.yml", "shadowed /opt/a/docker-compose.yaml",
-        "override roots", "other valkey", "lacks", "lacks",
+        "override roots", "other valkey", "lacks", "lacks", "instance redis", "instance-on yes",
     ])  # fmt: skip
     assert site == Site(
         listeners=(PROXY,), redis_conf="changed", service_is_on=True, docker_answers=True, compose_version=(2, 26, 1),
@@ -171,7 +204,7 @@ def test_a_host_is_read_from_one_answer():
         published_by=("theirs (redis:7)",), has_container=True, has_compose_entry=True,
         compose_files=(("/opt/a/compose.yml", True), ("/opt/a/docker-compose.yml", False)),
         shadowed=("/opt/a/docker-compose.yaml",), has_override=True,
-        other_package="valkey", lacks_package=True,
+        other_package="valkey", lacks_package=True, instance="redis", instance_is_on=True,
     )  # fmt: skip
 
 
@@ -210,6 +243,30 @@ def test_only_root_reaches_what_the_container_reads(settings_of: ValidSettings):
         entry.path: entry.mode for entry in redis_layout.files(settings_of(redis_mode="compose"), app_is_here=False)
     }
     assert modes["/etc/medaction-redis"] == 0o700
+
+
+def test_only_root_and_its_own_user_reach_what_a_redis_of_its_own_reads(settings_of: ValidSettings):
+    entries = {entry.path: entry for entry in redis_layout.files(settings_of(redis_mode="instance"), app_is_here=False)}
+    own = "/etc/medaction-redis"
+    found = {path: (each.user, each.group, each.mode) for path, each in entries.items() if path.startswith(own)}
+    assert found == {
+        own: ("root", "medaction-redis", 0o750),
+        f"{own}/redis.conf": ("root", "medaction-redis", 0o640),
+        f"{own}/users.acl": ("root", "medaction-redis", 0o640),
+    }
+    assert entries["/var/lib/medaction-redis"].mode == 0o750
+
+
+def test_what_several_rooms_lay_out_for_a_redis_of_its_own_agrees(settings_of: ValidSettings):
+    """Two owners or modes of one directory would be mended to and fro by every deploy."""
+    for mode in ("package", "instance", "compose"):
+        settings = settings_of(redis_mode=mode, redis_host="10.0.0.5", redis_exporter_bind="127.0.0.1")
+        entries = [
+            *redis_layout.files(settings, app_is_here=False), *redis_layout.firewall(settings, Firewall()),
+            *redis_layout.script_watch(settings), *redis_layout.exporter(settings),
+        ]  # fmt: skip
+        directories = {entry for entry in entries if isinstance(entry, Directory)}
+        assert len({entry.path for entry in directories}) == len(directories), mode
 
 
 def test_tls_is_for_an_external_redis_alone(faults_of: Faults, settings_of: ValidSettings):

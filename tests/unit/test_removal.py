@@ -64,6 +64,31 @@ def test_what_another_app_of_the_host_needs_stays():
     assert found.goes["packages"] == {"redis-tools"} and found.goes["tables"] == {"x-redis"}
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "rests"),
+    [
+        (True, {"packages": {"redis-server"}}, True),
+        (False, {"packages": {"redis-server"}}, False),  # Debian's before us both
+        (True, {"packages": {"redis-server"}, "files": {"/etc/redis/redis.conf"}}, False),
+        (True, {"packages": {"valkey-server"}}, False),
+    ],
+)
+def test_the_service_of_a_package_that_another_app_needs_alone_stops(ours: bool, theirs: Things, rests: bool):
+    other = Listed("1.1.0", "staging", things({}), {"redis": things(theirs)})
+    mine = listed(None if ours else {"packages": {"redis-server"}}, redis=REDIS)
+    assert removal.removal(mine, "redis", [other]).rests == ({"redis-server"} if rests else set())
+
+
+def test_data_in_what_another_setting_calls_scratch_stays_data():
+    """A Redis in a service of its own, and then in the package's, which keeps other things there."""
+    watch = things({"scratch": {"/var/lib/x-redis"}, "directories": {"/var/lib/x-redis"}})
+    left = things({"data": {"/var/lib/x-redis"}, "directories": {"/var/lib/x-redis"}})
+    had = listed(redis=watch)
+    had.left["redis"] = left
+    found = removal.removal(had, "redis")
+    assert (found.scratch, found.data) == (set(), {"/var/lib/x-redis"})
+
+
 def test_packages_that_anybody_may_use_by_now_stay_and_are_told():
     found = removal.removal(listed(backup=BACKUP), "backup")
     assert found.goes["packages"] == {"isal"}

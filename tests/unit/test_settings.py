@@ -66,7 +66,7 @@ def test_the_longest_app_name_still_gives_a_user_that_the_system_accepts(setting
         ("app_user", "a b", "must be a system user name"),
         ("app_env", {"A B": "1"}, None),
         ("app_env", ["A=1"], "must be a valid dictionary"),
-        ("redis_mode", "docker", "must be 'package', 'compose' or 'external'"),
+        ("redis_mode", "docker", "must be 'package', 'instance', 'compose' or 'external'"),
         ("redis_host", "http://redis", "must be a host name or an IP address"),
         ("redis_port", 70000, "must be less than or equal to 65535"),
         ("redis_port", 0, "must be greater than or equal to 1"),
@@ -261,6 +261,13 @@ def test_networks_within_others_are_named_once(settings_of: ValidSettings):
 
 def test_an_app_named_as_a_redis_user_is_told_which_setting_mends_it(faults_of: Faults):
     assert "is a user of Redis already" in found(faults_of(app_name="operator"), "redis_user")
+
+
+def test_a_redis_of_its_own_needs_a_user_whose_name_is_short_enough(faults_of: Faults, settings_of: ValidSettings):
+    longest = "a" * 26
+    assert settings_of(app_name=longest, redis_mode="instance").redis_system_user == f"{longest}-redis"
+    said = found(faults_of(app_name=f"{longest}a", redis_mode="instance"), "redis_mode")
+    assert "which is longer than 32: shorten app_name" in said
 
 
 @pytest.mark.parametrize("path", ["/", "//", "/etc", "/usr/", "/opt", "/var/lib", "/usr/local", "/var/tmp", "/dev/shm"])

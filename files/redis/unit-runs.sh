@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether redis_exporter's unit runs as its files say. Usage: exporter-runs.sh UNIT FILE...
+# Whether a unit runs as its files say. Usage: unit-runs.sh UNIT FILE...
 # Prints a line for each thing that is not so: stopped, disabled, unread (by systemd), old (started before a file).
 unit=$1
 shift
