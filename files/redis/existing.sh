@@ -1,6 +1,7 @@
 #!/bin/sh
-# Given a port, a container's name (and a unit's), the app's directory and a package (redis, valkey), print what the host has of
-# Redis, Docker and Compose files, a line each: a word, then what it says (provision/redis/facts.py reads it).
+# Given a port, a container's name (and a unit's), the app's directory and a package (redis, valkey), print what the
+# host has of Redis, Docker and Compose files, a line each: a word, then what it says (provision/redis/facts.py reads
+# it).
 # ss names a listener's process only in our own network namespace, and only to root.
 port=$1 container=$2 dir=$3 package=$4
 ip -o addr show | awk '{ sub("/.*", "", $4); print "address " $4 }'
@@ -23,11 +24,10 @@ if [ -e "$conf" ]; then
   elif [ -f "$conf" ] && [ "$sum" = "$(md5sum "$conf" | cut -d ' ' -f 1)" ]; then echo conf debian
   else echo conf changed; fi
 fi
-is_on() { systemctl is-active -q "$1" || systemctl is-enabled -q "$1"; }
-# One that we keep asleep is enabled, and does not run.
-asleep=/etc/systemd/system/$package-server.service.d/asleep.conf
-if [ -e "$asleep" ] && ! is_managed "$conf"; then systemctl is-active -q "$package-server"; else is_on "$package-server"; fi &&
-  echo service on
+# One that we keep asleep is enabled, and does not start.
+is_asleep() { [ -e "/etc/systemd/system/$1.service.d/00-asleep.conf" ] && ! is_managed "$conf"; }
+is_on() { systemctl is-active -q "$1" || { systemctl is-enabled -q "$1" && ! is_asleep "$1"; }; }
+if is_on "$package-server"; then echo service on; fi
 unit=/etc/systemd/system/$container.service
 if is_managed "$unit"; then
   sed -n 's|^ExecStart=/usr/bin/\([a-z]*\)-server .*|instance \1|p' "$unit"

@@ -24,7 +24,7 @@ _OWN = re.compile(r"/var/lib/[^/]+-deploy(/|$)")  # where the list itself lies
 _SERVERS = {"redis-server": "/etc/redis/redis.conf", "valkey-server": "/etc/valkey/valkey.conf"}
 _READ_BY = {
     **{f"{path.rpartition('/')[0]}/": server for server, path in _SERVERS.items()}, "/etc/apt/": "postgresql",
-    **{f"/etc/systemd/system/{server}.service.d/asleep.conf": server for server in _SERVERS},
+    **{f"/etc/systemd/system/{server}.service.d/00-asleep.conf": server for server in _SERVERS},
 }  # fmt: skip
 
 

@@ -177,9 +177,12 @@ def _other_users(site: Site, settings: Settings) -> frozenset[str]:
 
 def _of_another_app(site: Site, found: Holder, settings: Settings) -> str | None:
     """Why the package's Redis, which serves other apps by their own lists, cannot be this one's too."""
-    if not site.served:
+    served = site.served
+    if settings.redis_mode == "instance" and settings.redis_user not in site.users:
+        served = served or tuple(sorted(_other_users(site, settings)))  # of a version that kept no list
+    if not served:
         return None
-    apps = ", ".join(site.served)
+    apps = ", ".join(served)
     if settings.redis_mode == "package" and not settings.redis_take_over:
         return (
             f"the Redis of the package serves the app {apps} there: in mode 'package' a host serves one app. Set"

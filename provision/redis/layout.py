@@ -94,7 +94,7 @@ def service(settings: Settings) -> File:
 def no_server_of_the_package(settings: Settings) -> list[Entry]:
     """What keeps the package's own service from starting as Debian ships it, the same for every app of a host."""
     directory = f"/etc/systemd/system/{settings.redis_server}.service.d"
-    return [Directory(directory), File(f"{directory}/asleep.conf", render("redis/asleep.conf.j2", settings))]
+    return [Directory(directory), File(f"{directory}/00-asleep.conf", render("redis/asleep.conf.j2", settings))]
 
 
 def firewall(settings: Settings, rules: Firewall) -> list[Entry]:

@@ -97,6 +97,7 @@ def test_nothing_speaks_against(mode: str, site: Site, keys: int | None, setting
         ("instance", NEIGHBOUR, None, "redis_port = 6379 is held by redis-server (pid 9, user clinic-redis,"
          " clinic-redis.service), which serves the app clinic: choose another redis_port"),
         ("instance", replace(OURS, served=("clinic",)), 5, "serves the app clinic: choose another redis_port"),
+        ("instance", replace(OURS, users=frozenset({"operator", "clinic"})), None, "serves the app clinic:"),
         ("instance", replace(INSTANCE, instance="valkey"), 5, "this app's Redis there is of the package valkey-server"),
         ("instance", Site(lacks_package=True), None, "this host's distribution has no redis-server"),
         ("compose", replace(DOCKER, listeners=INSTANCE.listeners), None, "of mode 'instance' runs there with counters"),
