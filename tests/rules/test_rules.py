@@ -68,8 +68,10 @@ def _one_word(case: dict[str, Any]) -> str:
 
 def _powershell(cases: dict[str, Any], place: Path) -> dict[str, Any]:
     # Its JSON knows no two names that differ by case alone.
-    pairs = [{**case, "had": [*case["had"].items()], "has": [*case["has"].items()], "volatile": case.get("volatile", [])}
-             for case in cases["losses"]]  # fmt: skip
+    pairs = [
+        {**case, "had": [*case["had"].items()], "has": [*case["has"].items()], "volatile": case.get("volatile", [])}
+        for case in cases["losses"]
+    ]
     (place / "cases.json").write_text(json.dumps({**cases, "losses": pairs}), encoding="utf-8")
     rules = PROJECT / "files/windows/lib/rules.ps1"
     argv = [str(archives.pwsh()), "-NoProfile", "-NonInteractive", "-File", str(HERE / "ask.ps1"), str(rules)]

@@ -299,7 +299,17 @@ def test_a_table_that_lost_its_rows_or_is_gone_is_told_however_large_the_databas
     """The size of the dump does not show it."""
     database = host.settings.postgres_database
     host.write(backup_volatile_tables=["sessions"])
-    odd = ['"Visits"', '"VISITS"', '"vis its"', '"a""b.c"', '"Besøg"', '"two\nlines"', "odd.sessions", "sessions", "none"]
+    odd = [
+        '"Visits"',
+        '"VISITS"',
+        '"vis its"',
+        '"a""b.c"',
+        '"Besøg"',
+        '"two\nlines"',
+        "odd.sessions",
+        "sessions",
+        "none",
+    ]
     sql = "CREATE SCHEMA odd; CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i;"
     sql += "".join(f"CREATE TABLE {name} AS SELECT i FROM generate_series(1, 200) i;" for name in odd)
     # What looks like a table's rows and is none, and rows that look like their end.
@@ -320,7 +330,7 @@ COPY public."Visits" (i) FROM stdin;
     assert {each["name"]: each["rows"] for each in noted} == counted and len(noted) == len(counted)
 
     lost = ['public."Visits"', 'public."Besøg"', "odd.sessions", "public.ends", "public.bare"]
-    cluster.ask(database, f"TRUNCATE {', '.join(lost)}, sessions; DROP TABLE \"a\"\"b.c\", none", ROLE)
+    cluster.ask(database, f'TRUNCATE {", ".join(lost)}, sessions; DROP TABLE "a""b.c", none', ROLE)
     done = host.run("backup-database.ps1")
     assert done.returncode == LEFT_UNDONE
     told = [f"the table {name} has 0 rows, it had {counted[name]}" for name in lost]
