@@ -190,3 +190,14 @@ def test_what_is_no_file_among_the_dumps_is_not_encrypted(vault: Vault, tmp_path
         ' as_owner() { "$@"; }; tier_dir() { echo "$PWD/${1#daily}"; }; mkdir weekly; local_dumps'
     )
     assert said.splitlines()[:-1] == [f"daily {names[0]}"], said
+
+
+@pytest.mark.parametrize(("free", "said"), [(0, "0.0B"), (512, "512.0B"), (5 << 20, "5.0MiB")])
+def test_room_that_is_left_is_told_without_df_s_padding(vault: Vault, free: int, said: str) -> None:
+    table = f"Avail\n{free:5}\n"  # as df prints it: as wide as its heading, to the right
+    told = vault(
+        f'eval "$(sed -n \'/^free_bytes()/,/^}}/p\' {FILES}/backup/lib/store.sh)"; df() {{ printf %s "$table"; }};'
+        ' table=$1; echo "has $(human_size "$(free_bytes .)") free"',
+        table,
+    )
+    assert told == f"has {said} free\nexit 0\n"

@@ -213,5 +213,5 @@ age_of() { # DUMP
 }
 
 free_bytes() { # DIRECTORY
-    df --output=avail --block-size=1 "$1" | tail -n 1
+    df --output=avail --block-size=1 "$1" | tail -n 1 | tr -d ' '    # it is padded, and numfmt would keep that
 }
