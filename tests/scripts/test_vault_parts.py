@@ -201,3 +201,33 @@ def test_room_that_is_left_is_told_without_df_s_padding(vault: Vault, free: int,
         table,
     )
     assert told == f"has {said} free\nexit 0\n"
+
+
+HOSTS = ["db1", "db1.example.com", "h" * 63, f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 48}", "h" * 63 + "2"]
+DUMPS = [
+    f"{database}_2026-06-{day:02}_02-00-00.sql.zst"
+    for database in ("medaction", "medaction-" + "%e6%97%a5" * 21, "fourteen-bytes-" + "%27" * 63)
+    for day in (1, 2)
+]
+
+
+def test_parts_of_a_copy_have_a_place_of_their_own_whatever_the_names(vault: Vault, tmp_path: Path) -> None:
+    said = vault(
+        'for source_name in $HOSTS; do for dump; do part_of daily "$dump"; echo; done; done'.replace(
+            "$HOSTS", " ".join(HOSTS)
+        ),
+        *DUMPS,
+    )
+    parts = said.splitlines()[:-1]
+    assert len(set(parts)) == len(HOSTS) * len(DUMPS) and max(map(len, parts)) + len(".0123456789abcdef") <= 255
+    assert parts[0] == f"db1.daily.{DUMPS[0]}"  # as they were: a fetch goes on after an upgrade
+    for part in parts:
+        (tmp_path / f"incoming/{part}.0123456789abcdef").mkdir()
+    # Of one host the second night of each database is offered no more.
+    offered = [f"daily/{dump}.manifest.json" for dump in DUMPS[::2]]
+    for number, host in enumerate(HOSTS):
+        (tmp_path / "work/offered").write_text("\n".join(offered) + "\n")
+        vault("source_name=$1; remove_parts_of_nothing", host)
+        left = {path.name.removesuffix(".0123456789abcdef") for path in (tmp_path / "incoming").iterdir()}
+        gone = {parts[each * len(DUMPS) + odd] for each in range(number + 1) for odd in (1, 3, 5)}
+        assert left == set(parts) - gone, host

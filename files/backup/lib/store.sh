@@ -33,6 +33,11 @@ spelt_for_files() { # TEXT
     printf '%s' "$out"
 }
 
+# Of the 255 bytes of a file's name, _YYYY-MM-DD_HH-MM-SS.sql.zst.restore-test.json.part leaves 204.
+is_too_long() { # PREFIX
+    (( ${#1} > 204 ))
+}
+
 tier_dir() { # TIER
     if [[ $1 == daily ]]; then printf '%s' "$backup_dir"; else printf '%s/%s' "$backup_dir" "$1"; fi
 }
