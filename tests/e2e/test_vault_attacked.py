@@ -162,7 +162,7 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
             "could not be fetched",
         ),
         ("rm $copy.manifest.json; mknod -m 0644 $copy.manifest.json c 1 5", "could not be fetched"),
-        ("ln -f $copy.globals.gz.age $copy.age", "could not be fetched"),
+        ("ln -f $copy.globals.gz.age $copy.age", "is not what its manifest says"),
         ("ln -f $copy.age $copy.globals.gz.age", "could not be fetched"),
         ("truncate -s 1T $copy.manifest.json", "could not be fetched"),
         ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
@@ -174,7 +174,7 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
             "is no manifest of ours",
         ),
     ],
-    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j")) else "",
+    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j", "l")) else "",
 )
 def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
     both: Operator, done: str, said: str
