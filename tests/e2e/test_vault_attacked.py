@@ -149,7 +149,7 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
     [
         ("truncate -s -1 $copy.age", "is not what its manifest says"),
         ("printf x | dd of=$copy.age conv=notrunc seek=500 bs=1 status=none", "is not what its manifest says"),
-        ("echo more >>$copy.age", "could not be fetched"),
+        ("echo more >>$copy.age", "is longer there than its manifest says"),
         ("rm $copy.age", "could not be fetched"),
         ("chmod 0600 $copy.json.age", "could not be fetched"),
         ("rm $copy.age; mkdir $copy.age", "could not be fetched"),
@@ -163,7 +163,7 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
         ),
         ("rm $copy.manifest.json; mknod -m 0644 $copy.manifest.json c 1 5", "could not be fetched"),
         ("ln -f $copy.globals.gz.age $copy.age", "is not what its manifest says"),
-        ("ln -f $copy.age $copy.globals.gz.age", "could not be fetched"),
+        ("ln -f $copy.age $copy.globals.gz.age", "is longer there than its manifest says"),
         ("truncate -s 1T $copy.manifest.json", "could not be fetched"),
         ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
         ("truncate -s 2M $copy.manifest.json", "could not be fetched"),
@@ -205,7 +205,7 @@ def test_file_that_claims_a_terabyte_takes_no_more_than_its_manifest_says(both: 
     size = int(both.read("db1", f"stat -c %s {OUTBOX}/daily/{dump}.age; truncate -s 1T {OUTBOX}/daily/{dump}.age"))
     try:
         assert visit(both).returncode == 1
-        assert f"{dump}.age could not be fetched" in vault(both, "--check")
+        assert f"{dump}.age is longer there than its manifest says" in vault(both, "--check")
         assert stored(both) == before
         part = both.read("vault1", f"stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}.*/{dump}.age")
         assert int(part) <= size

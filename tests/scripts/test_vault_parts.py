@@ -231,3 +231,27 @@ def test_parts_of_a_copy_have_a_place_of_their_own_whatever_the_names(vault: Vau
         left = {path.name.removesuffix(".0123456789abcdef") for path in (tmp_path / "incoming").iterdir()}
         gone = {parts[each * len(DUMPS) + odd] for each in range(number + 1) for odd in (1, 3, 5)}
         assert left == set(parts) - gone, host
+
+
+@pytest.mark.parametrize(("bytes_there", "said"), [(5000, "x.age is longer there than its manifest says"), (9, "")])
+def test_file_that_is_longer_than_its_manifest_says_is_told_by_its_name(
+    vault: Vault, tmp_path: Path, bytes_there: int, said: str
+) -> None:
+    fakes = {
+        "ssh": "exit 0",
+        "sftp": f'while read -r _ _ place; do place=${{place//\\"}}; head -c {bytes_there} /dev/zero >"$place"; done',
+    }
+    for name, program in fakes.items():
+        (tmp_path / "fakes").mkdir(exist_ok=True)
+        (tmp_path / f"fakes/{name}").write_text(f"#!/bin/bash\n{program}\n")
+        (tmp_path / f"fakes/{name}").chmod(0o755)
+    (tmp_path / "incoming/part").mkdir()
+    told = vault(
+        f'here={FILES}/vault PATH=$PWD/fakes:$PATH; as_fetcher_with_errors() {{ cd incoming; bash "${{@:3}}"; }};'
+        ' vault_bandwidth_kbit=0 ssh_key=k; info() { :; }; printf "%s 9 sum\\n" x.age y.age >work/wanted;'
+        ' work=$PWD/work; fetch_files daily part host 22 account || not_fetched "$(first_unfinished part)"'
+    )
+    if said:
+        assert f"ALARM {said}: the next run goes on\n" in told and "size limit" not in told, told
+    else:
+        assert "ALARM" not in told and (tmp_path / "incoming/part/y.age").stat().st_size == 9, told

@@ -252,7 +252,11 @@ nothing of it was taken"
 }
 
 not_fetched() { # FILE
-    alarm "$1 could not be fetched: $(why_it_ended): the next run goes on"
+    local longer
+    # fetch-files.sh's words, which name the file: as much of it as there should be is here.
+    longer=$(tail -n 1 "$work/sftp.err" | plain_text |
+        sed -nE 's|^/.*/(.* is longer there than its manifest says)$|\1|p')
+    alarm "${longer:-"$1 could not be fetched: $(why_it_ended)"}: the next run goes on"
 }
 
 # Its last words: before them stands whatever the other side greets with.
