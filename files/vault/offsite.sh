@@ -277,7 +277,7 @@ note_readings() {
     for account in "${vault_accounts[@]}"; do
         journalctl _UID="$(id -u "$account")" --identifier=internal-sftp --quiet --no-pager \
             --output=short-unix --since=-14days |
-            sed -nE 's|^([0-9]+)\.[0-9]* .* close "/([^"]*)" bytes read ([0-9]+) written 0$|\1 \2 \3|p' \
+            sed -nE 's|^([0-9]+)\.[0-9]* .*: close "/([^"]*)" bytes read ([0-9]+) written 0$|\1 \2 \3|p' \
             >"$outbox_work/.run.$account"
     done
 }

@@ -209,8 +209,9 @@ def test_file_that_claims_a_terabyte_takes_no_more_than_its_manifest_says(both: 
         assert stored(both) == before
         part = both.read("vault1", f"stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}.*/{dump}.age")
         assert int(part) <= size
-        log = both.read("db1", f"journalctl -t internal-sftp -o cat | grep 'close \"/daily/{dump}.age\"' | tail -1")
-        assert int(re.search(r"bytes read (\d+)", log)[1]) < size + (16 << 20)  # what was under way
+        log = f"journalctl -t internal-sftp -o cat | grep 'close \"/daily/{dump}.age\"' | tail -1"
+        told = until(lambda: re.search(r"bytes read (\d+)", both.read("db1", log)), "its server says how much it was")
+        assert int(told[1]) < size + (16 << 20)  # what was under way
     finally:
         both.read("db1", f"rm -rf {OUTBOX}/daily/{dump}.* && sed -i '/{dump}/d' {OUTBOX}-work/published")
         encrypt(both)

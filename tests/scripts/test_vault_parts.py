@@ -255,3 +255,18 @@ def test_file_that_is_longer_than_its_manifest_says_is_told_by_its_name(
         assert f"ALARM {said}: the next run goes on\n" in told and "size limit" not in told, told
     else:
         assert "ALARM" not in told and (tmp_path / "incoming/part/y.age").stat().st_size == 9, told
+
+
+def test_file_whose_reading_was_cut_off_does_not_count_as_read(vault: Vault, tmp_path: Path) -> None:
+    """OpenSSH's server says `forced close` where the session ended before the file was closed: what it had read from
+    the disk by then may have got lost on the way."""
+    (tmp_path / "journal").write_text(
+        '1782000000.1 db1 internal-sftp[7]: close "/daily/whole.age" bytes read 9 written 0\n'
+        '1782000001.1 db1 internal-sftp[7]: forced close "/daily/cut.age" bytes read 9 written 0\n'
+        '1782000002.1 db1 internal-sftp[7]: open "/daily/other.age" flags READ mode 0666\n'
+    )
+    said = vault(
+        f"eval \"$(sed -n '/^note_readings()/,/^}}/p' {FILES}/vault/offsite.sh)\"; journalctl() {{ cat journal; }};"
+        " vault_accounts=(root) outbox_work=$PWD/work; note_readings; cat work/.run.root"
+    )
+    assert said == "1782000000 daily/whole.age 9\nexit 0\n"
