@@ -365,6 +365,10 @@ back_up() {
     fi
     database=${database:-${names[0]}}
     prefix=$(prefix_of "$database")
+    if is_too_long "$prefix"; then
+        die "the names of its files would begin with ${#prefix} bytes, and 255 in all leave 204 for that: list the \
+others in backup_databases, or give $database or the app a shorter name" "$EXIT_USAGE"
+    fi
     if (( only_if_missed )); then
         if ! was_missed; then
             info "$database: nothing was missed since $(last_due)"

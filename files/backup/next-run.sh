@@ -17,6 +17,12 @@ today=$(($(date +%s) / 86400))
 getent shadow "$2" | awk -F : -v today="$today" \
   '$8 != "" && today >= $8 || $3 == "0" || $3 != "" && $5 != "" && today > $3 + $5 { exit 1 }' ||
   hinders "the account $2 has expired, and cron runs nothing for it (chage -E -1 -M -1 -d $today $2 ends that)"
+# A pipe in a file's place would be waited for, by every run as well.
+odd=$(find -L "$1" ! -type f ! -type d -print -quit 2>/dev/null)
+if [ -n "$odd" ]; then
+  hinders "$odd is no file: remove it, and deploy again"
+  exit 0
+fi
 for program in backup-database.sh restore-database.sh; do
   "$1/$program" --help >/dev/null 2>&1 || hinders "$1/$program cannot be started"
 done

@@ -17,7 +17,12 @@ socket=$(mktemp --directory)/master    # in this unit's own /tmp, which goes wit
 
 ssh -f -N -M -S "$socket" "$@" </dev/null
 while read -r how bytes path place; do
-    # Where the other side allows one session a connection, the client makes one of its own.
-    printf '%s "%s" "%s"\n' "$how" "$path" "$place" |
-        prlimit --fsize="$bytes" sftp -b - "${limit[@]}" -o ControlMaster=no -o ControlPath="$socket" "$@"
+    # Where the other side allows one session a connection, the client makes one of its own. How it was ended bash
+    # would tell in its own words, with all of this line.
+    ended=0
+    { printf '%s "%s" "%s"\n' "$how" "$path" "$place" |
+        prlimit --fsize="$bytes" sftp -b - "${limit[@]}" -o ControlMaster=no -o ControlPath="$socket" "$@" 2>&3
+    } 3>&2 2>/dev/null || ended=$?
+    if (( ended == 128 + $(kill -l XFSZ) )); then printf '%s is longer there than its manifest says\n' "$path" >&2; fi
+    (( ended == 0 )) || exit "$ended"
 done

@@ -210,7 +210,26 @@ not_open_to_all() {
 
 forget_what_somebody_cannot_open() {
     not_open_to_all >"$outbox_work/.run.closed"
-    grep -vxF --file="$outbox_work/.run.closed" "$outbox_work/published" >"$outbox_work/.run.published" || true
+    forget "$outbox_work/.run.closed"
+}
+
+# The inventory has given this host another name: to a vault they would be no copies of ours.
+of_another_name() {
+    find "$outbox"/{daily,weekly} -name '*.manifest.json' \
+        -exec grep -LF -- "\"source\": \"$source_name\"," {} + || true
+}
+
+forget_what_has_another_name() {
+    local manifest
+    while read -r manifest; do
+        printf '%s %s\n' "$(basename "${manifest%/*}")" "$(dump_of "${manifest##*/}")"
+        rm -f -- "$manifest"
+    done < <(of_another_name) >"$outbox_work/.run.renamed"
+    forget "$outbox_work/.run.renamed"
+}
+
+forget() { # FILE WITH "TIER NAME" LINES
+    grep -vxF --file="$1" "$outbox_work/published" >"$outbox_work/.run.published" || true
     mv -- "$outbox_work/.run.published" "$outbox_work/published"
 }
 
@@ -232,6 +251,7 @@ sweep() {
     local path name kind
     rm -rf -- "$outbox_work"/.run.*
     touch "$outbox_work/published"
+    forget_what_has_another_name
     for path in "$outbox"/{daily,weekly}/*.age; do
         [[ -e $path ]] || continue
         name=$(dump_of "${path##*/}")
@@ -257,7 +277,7 @@ note_readings() {
     for account in "${vault_accounts[@]}"; do
         journalctl _UID="$(id -u "$account")" --identifier=internal-sftp --quiet --no-pager \
             --output=short-unix --since=-14days |
-            sed -nE 's|^([0-9]+)\.[0-9]* .* close "/([^"]*)" bytes read ([0-9]+) written 0$|\1 \2 \3|p' \
+            sed -nE 's|^([0-9]+)\.[0-9]* .*: close "/([^"]*)" bytes read ([0-9]+) written 0$|\1 \2 \3|p' \
             >"$outbox_work/.run.$account"
     done
 }
@@ -326,6 +346,7 @@ check() {
 
 due() {
     local newest kind name
+    of_another_name | sed -E 's|.*/(.*)\.manifest\.json$|\1 has another name of this host than the inventory|'
     while read -r kind name; do
         if is_here "$kind" "$name"; then printf '%s is encrypted to other keys than it should be\n' "$name"; fi
     done < <(not_open_to_all)

@@ -156,7 +156,7 @@ def _judged(name: str, report: Report, member: Member) -> Iterator[tuple[int, st
     for run in own(name, report.last_runs):
         yield from _of_run(run, report.now, program)
     yield from _of_suspects(name, report)
-    yield from _of_gone(own(name, report.gone))
+    yield from _of_gone(own(name, report.gone), program)
     if not member.is_windows:
         yield from _of_tests(name, report, member.settings.backup_restore_test_maximum_age_days)
 
@@ -218,14 +218,14 @@ def _of_suspects(name: str, report: Report) -> Iterator[tuple[int, str, str]]:
             )  # fmt: skip
 
 
-def _of_gone(manifests: list[dict[str, Any]]) -> Iterator[tuple[int, str, str]]:
+def _of_gone(manifests: list[dict[str, Any]], program: str) -> Iterator[tuple[int, str, str]]:
     """Dumps that no run of ours has taken away: that takes the manifest with it."""
     if names := sorted({each["dump"] for each in manifests}):
         more = len(names) - 1
         which = f"{names[-1]} and {more} more are" if more else f"{names[-1]} is"
         yield (
             WARNING, f"{which} gone, with the manifest left behind",
-            "see who took it; run backup-database.sh there, and remove what is left of it",
+            f"see who took it; run {program} there, and remove what is left of it",
         )  # fmt: skip
 
 

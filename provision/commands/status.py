@@ -145,9 +145,11 @@ def _proven(host: Host, member: inventory.Member) -> Vault | None:
     """What a vault has of whom; None of a host that is no vault, or does not answer."""
     if "vault" not in member.groups or not host.connected:
         return None
-    program = backup_layout.program(member.settings, "vault.sh")
+    settings = member.settings
+    program = backup_layout.program(settings, "vault.sh")
+    beside = (f"{settings.vault_dir}/store", f"{settings.vault_dir}/state", settings.vault_config_dir)
     with ctx_host.use(host):
-        report = host.get_fact(VaultReport, program=program, _ignore_errors=True)
+        report = host.get_fact(VaultReport, program=program, beside=beside, _ignore_errors=True)
     if report is None:
         return Vault(member.name, member.settings, None)
     proven = {(str(each["host"]), each["database"]): each["proven_hours"] for each in report}

@@ -25,6 +25,10 @@ INVENTORIES = PROJECT / os.environ.get("INVENTORIES", "inventories")
 ROLES = ("redis", "app", "backup", "vault")
 
 
+# Of the 255 bytes of a file's name; a DNS name may have 253.
+_LONGEST_NAME = 240
+
+
 class InventoryError(Exception):
     """The environment cannot be deployed as it is described; the text lists every reason and its remedy."""
 
@@ -160,6 +164,13 @@ def _faults_of_roles(host: Any, environment: str) -> Iterator[tuple[Fault, str]]
         yield Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it"), file
     if {"backup", "vault"} <= set(host.groups):
         reason = "is in backup and in vault: whoever takes it over would have both; move the vault"
+        yield Fault("", None, reason), file
+    if len(host.name.encode()) > _LONGEST_NAME:
+        length = len(host.name.encode())
+        reason = (
+            f"has a name of {length} bytes, and files are named after it, which leaves {_LONGEST_NAME}:"
+            ' give it a shorter one, and its address beside it: ("db1", {"ssh_hostname": "its address"})'
+        )
         yield Fault("", None, reason), file
 
 

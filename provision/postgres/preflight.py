@@ -14,6 +14,7 @@ from provision.postgres import packages as clients
 from provision.postgres import server as database
 from provision.postgres.facts import ClientMajors, DumpRole
 from provision.settings import Settings
+from provision.settings.backup_content import too_long_for_files
 
 
 def database_server(host: Host, settings: Settings) -> database.Server:
@@ -23,6 +24,11 @@ def database_server(host: Host, settings: Settings) -> database.Server:
     except database.DatabaseError as error:
         raise PreflightError(f"{host.name}: {error}; no host was changed") from None
     logger.debug(f"{host.print_prefix}{server.version}")
+    if settings.backup_databases == "all":
+        for name in server.databases:
+            told = too_long_for_files(settings.app_name, name) if name != settings.postgres_database else ""
+            if told:
+                warn(host, f"backup_databases = 'all' {told}")
     return server
 
 

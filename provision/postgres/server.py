@@ -32,6 +32,7 @@ class Server:
     major: int
     version: str
     started: str = ""  # seconds since 1970, as the server prints them: no two servers have the same
+    databases: tuple[str, ...] = ()  # those that can be dumped
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def _server(connection: pg8000.native.Connection) -> Server:
         "select pg_catalog.current_setting('server_version_num')::int, pg_catalog.version(),"
         " extract(epoch from pg_catalog.pg_postmaster_start_time())::text"
     )
-    return Server(number // 10000, version.split(",")[0], started)
+    names = connection.run("select datname from pg_catalog.pg_database where datallowconn and not datistemplate")
+    return Server(number // 10000, version.split(",")[0], started, tuple(name for (name,) in names))
 
 
 def _undumped(connection: pg8000.native.Connection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -20,6 +21,24 @@ Exclusion = Annotated[
         " 'schema:SCHEMA', each name as PostgreSQL writes it: in double quotes where it has capitals",
     ),
 ]
+
+# A file's name has 255 bytes at most, and beside what tells the database, at its longest
+# `_2026-01-01_02-00-00.sql.zst.restore-test.json.part` (files/backup/lib/store.sh: is_too_long).
+_LONGEST_PREFIX = 204
+
+
+def too_long_for_files(app_name: str, database: str) -> str:
+    """Why the dumps of a database other than the app's own cannot be named after it: a sentence, or "".
+
+    Each of its bytes but letters, digits, "." and "-" takes three there (`spelt_for_files`).
+    """
+    prefix = len(app_name) + 1 + len(re.sub(rb"[^A-Za-z0-9.-]", b"%00", database.encode()))
+    if prefix <= _LONGEST_PREFIX:
+        return ""
+    return (
+        f"cannot have dumps of '{database}': their files' names would begin with {prefix} bytes, and 255 in all leave"
+        f" {_LONGEST_PREFIX} for that: list the databases without it, or give it or the app (app_name) a shorter name"
+    )
 
 
 class BackupContentSettings(BaseModel):
@@ -84,6 +103,10 @@ class BackupContentSettings(BaseModel):
         own = info.data.get("postgres_database")
         if names != "all" and own is not None and own not in names:
             raise ValueError(f"lacks the app's own, postgres_database = '{own}': add it, or set postgres_database")
+        for name in names if names != "all" else []:
+            told = too_long_for_files(info.data.get("app_name", ""), name) if name != own else ""
+            if told:
+                raise ValueError(told)
         return names
 
     @field_validator("backup_format")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
 from provision.debian.programs import program
 from provision.engine.facts import Fact, Lines, asked
+from provision.engine.shown import shown
 
 
 class PublicKeys(Fact[dict[str, str]]):
@@ -48,14 +52,19 @@ class Warnings(Lines):
 
 
 class VaultReport(Fact[list[dict[str, Any]] | None]):
-    """Given a vault's program, return what it holds of each database of each backup host, an entry each.
+    """Given a vault's program and the other directories whose files it reads, return what it holds of each database of
+    each backup host, an entry each.
 
-    None where the program gave no answer.
+    None where the program gave no answer. What stands in a file's place, a pipe say, is not waited for, but told.
     """
 
     @override
-    def command(self, program: str) -> StringCommand:
-        return asked(QuoteString(program), "--report")
+    def command(self, program: str, beside: Sequence[str]) -> StringCommand:
+        places = [QuoteString(each) for each in (posixpath.dirname(program), *beside)]
+        return asked(
+            "odd=$(find -L", *places, "! -type f ! -type d -print -quit 2>/dev/null);",
+            'if [ -n "$odd" ]; then echo "odd=$odd"; else', QuoteString(program), "--report; fi",
+        )  # fmt: skip
 
     @staticmethod
     @override
@@ -64,6 +73,8 @@ class VaultReport(Fact[list[dict[str, Any]] | None]):
 
     @override
     def read(self, lines: list[str]) -> list[dict[str, Any]]:
+        if lines and lines[0].startswith("odd="):
+            raise FactProcessError(f"{shown(lines[0][4:])} is no file: remove it, and deploy again")
         entries = [json.loads(line) for line in lines]
         for each in entries:
             if not isinstance(each["database"], str) or not isinstance(each["proven_hours"], int | None):

@@ -14,7 +14,7 @@ from provision.postgres import server as database
 from provision.settings import Settings
 from provision.vault import keys
 from provision.vault.facts import PublicKeys
-from provision.vault.sources import Vault
+from provision.vault.sources import Vault, account
 
 
 def known_hosts_only(host: Host, state: State, member: Member, members: list[Member]) -> None:
@@ -22,6 +22,7 @@ def known_hosts_only(host: Host, state: State, member: Member, members: list[Mem
     environment = inventory.environment_of(host.groups)
     if not any("vault" in each.groups for each in members):
         return
+    refuse_shared_account(members)
     if keys.kinds_of(member):
         has = found(host, member)
         refuse_offline_key(host, member, has)
@@ -36,6 +37,20 @@ def known_hosts_only(host: Host, state: State, member: Member, members: list[Mem
             f" changed. Run `make deploy ENV={environment}` with these hosts, or"
             f" `pyinfra inventories/{environment}.py vault-keys.py` and then this again"
         )
+
+
+def refuse_shared_account(members: Sequence[Member]) -> None:
+    """Raise PreflightError for vaults that backup hosts would know by the same account: but one could not log in."""
+    names: dict[str, str] = {}
+    for vault in (each for each in members if "vault" in each.groups):
+        name = account(vault.settings.app_name, vault.name)
+        other = names.setdefault(name, vault.name)
+        if other != vault.name:
+            raise PreflightError(
+                f"{other}, {vault.name}: backup hosts would know both by the account {name}, of the first label"
+                " of a name, 32 characters at most: give one another name in the inventory, and its address as"
+                " ssh_hostname; no host was changed"
+            )
 
 
 def refuse_offline_key(host: Host, member: Member, has: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import posixpath
 import shlex
 from collections.abc import Iterator
 from typing import Protocol
@@ -54,7 +55,7 @@ class _Arriving:
 @contextlib.contextmanager
 def arriving(host: Host, path: str, user: str, sha256: str) -> Iterator[Sink]:
     """A file of a host, to be written; one whose sum is wrong is not left there. Raise RecoveryError."""
-    aside = f"{path}.arriving"
+    aside = f"{posixpath.dirname(path)}/.arriving"  # one at a time; with its own name it could be too long for a file's
     into = _Arriving(_open(host, [*as_user(user), *program("receive", aside)]))
     try:
         yield into

@@ -11,7 +11,7 @@ from provision.__main__ import parser
 from provision.commands import deploy, plan, verify
 from provision.engine.run import Outcome
 from provision.postgres import server as database
-from tests.deploy.fake import KEYS, Fleet, began, debian
+from tests.deploy.fake import KEYS, STARTED, Fleet, began, debian
 
 Fleets = Callable[[str], Fleet]
 
@@ -229,3 +229,19 @@ def test_a_variable_that_not_all_read_alike_is_told_by_name_and_the_deploy_goes_
         "@fake/app2.example.com: /opt/medaction/.env: LOGDIR is not what the settings say to all who may read it"
         " (bash's source, systemd: goes on into the next line)"
     )
+
+
+@pytest.mark.parametrize(("databases", "told"), [("all", True), (["clinic"], False)])
+def test_a_database_whose_dumps_names_would_be_too_long_is_told_in_a_plan(
+    fleet: Fleets, monkeypatch: pytest.MonkeyPatch, databases: object, told: bool
+):
+    there = database.Server(15, "PostgreSQL 15.1", STARTED, ("clinic", "é" * 31, "short é"))
+    monkeypatch.setattr(database, "ask", lambda *_: there)
+    hosts = fleet("production")
+    hosts.data["db1.example.com"] |= {
+        "app_name": "clinic-of-saint-exupery", "postgres_database": "clinic", "backup_databases": databases
+    }  # fmt: skip
+    outcome = hosts.run("--dry")
+    assert outcome.exit_code == 0
+    lines = [line for line in outcome.warnings if "cannot have dumps of" in line]
+    assert len(lines) == told and all("é" * 31 in line for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from provision.engine import inventory
 from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from tests.e2e.operator import Operator
-from tests.e2e.vaults import HOSTS, MARKER, OUTBOX, STORE, newest, stored, vault, visit
+from tests.e2e.vaults import HOSTS, MARKER, OUTBOX, STORE, encrypt, newest, stored, vault, visit
 
 pytestmark = pytest.mark.servers
 
@@ -171,3 +172,46 @@ def test_old_copies_go_by_their_tiers_and_none_that_may_be_needed(
     assert {name.removesuffix(".age") for name in left} == wanted
     assert {name.removesuffix(".manifest.json") for name in with_manifest} == wanted
     assert not removes or len(wanted) < len(ages)
+
+
+@pytest.mark.prove
+def test_longest_names_of_a_host_and_a_database_come_as_far_as_the_recovered_host(
+    both: Operator, project_copy: Operator
+) -> None:
+    name, database, renamed = "db-of-the-clinic-" + "x" * 46, "日" * 21, project_copy
+    dumps = "/opt/medaction/backups/medaction-%e6%97%a5*"
+    path = renamed.checkout / "inventories/sandbox.py"
+    more = '"backup_vault_address": "db1", "backup_databases": "all"'
+    path.write_text(path.read_text().replace('("db1", {', f'("{name}", {{{more}, '))
+    config = (renamed.checkout / ".sandbox/ssh_config").read_text()
+    (renamed.checkout / ".sandbox").unlink()
+    (renamed.checkout / ".sandbox").mkdir()
+    config = config.replace("Host db1\n", f"Host db1 {name}\n").replace("Host app1 ", f"Host {name} app1 ")
+    (renamed.checkout / ".sandbox/ssh_config").write_text(re.sub(r"\n    Control.*", "", config))
+    shutil.copy(PROJECT / ".sandbox/known_hosts", renamed.checkout / ".sandbox/known_hosts")
+    both.postgres(f'CREATE DATABASE "{database}" OWNER medaction')
+    both.postgres("SET ROLE medaction; CREATE TABLE own AS SELECT 'kept' AS note", database)
+    try:
+        both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+        # Under its old name in the outbox: the copies are made anew, and none of them is an alarm.
+        renamed.deploy(f"{name},vault1")
+        both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+        encrypt(both)
+        done = visit(both)
+        assert done.returncode == 0, done.stderr
+        offers = [json.loads(line) for line in vault(both, f"--offer {name}").splitlines()]
+        assert {(each["database"], each["signed"]) for each in offers if each["database"] == database} == {
+            (database, True)
+        }
+        both.read("db1", f"rm -r {dumps}")
+        done = renamed.python("-m", "provision", "recover", "--env", "sandbox", "--host", name)
+        assert f"{name}: {database}: " in done.stdout, done.stdout
+        dump = both.read("db1", f"ls {dumps} | grep -v -e latest -e gz[.] | tail -n 1").strip()
+        both.postgres("DROP TABLE own", database)
+        both.read("db1", f"/usr/local/lib/medaction/restore-database.sh --into '{database}' --from '{dump}'")
+        assert both.postgres("SELECT note FROM own", database) == "kept"
+    finally:
+        both.postgres(f'DROP DATABASE "{database}"')
+        both.read("db1", f"rm -rf {dumps}")
+        both.deploy(HOSTS)
+    assert visit(both).returncode == 0

@@ -149,12 +149,22 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
     [
         ("truncate -s -1 $copy.age", "is not what its manifest says"),
         ("printf x | dd of=$copy.age conv=notrunc seek=500 bs=1 status=none", "is not what its manifest says"),
-        ("echo more >>$copy.age", "could not be fetched"),
+        ("echo more >>$copy.age", "is longer there than its manifest says"),
         ("rm $copy.age", "could not be fetched"),
         ("chmod 0600 $copy.json.age", "could not be fetched"),
         ("rm $copy.age; mkdir $copy.age", "could not be fetched"),
         ("rm $copy.age; mkfifo $copy.age", "could not be fetched"),
         ("rm $copy.age; ln -s /dev/log $copy.age", "could not be fetched"),
+        ("rm $copy.age; mknod -m 0644 $copy.age c 1 5", "could not be fetched"),
+        ("rm $copy.age; mknod -m 0644 $copy.age b 7 0", "could not be fetched"),
+        (
+            "rm $copy.age; perl -MSocket -e 'socket S, AF_UNIX, SOCK_STREAM, 0; bind S, sockaddr_un shift' $copy.age",
+            "could not be fetched",
+        ),
+        ("rm $copy.manifest.json; mknod -m 0644 $copy.manifest.json c 1 5", "could not be fetched"),
+        ("ln -f $copy.globals.gz.age $copy.age", "is not what its manifest says"),
+        ("ln -f $copy.age $copy.globals.gz.age", "is longer there than its manifest says"),
+        ("truncate -s 1T $copy.manifest.json", "could not be fetched"),
         ("rm $copy.manifest.json; ln -s / $copy.manifest.json", "could not be fetched"),
         ("truncate -s 2M $copy.manifest.json", "could not be fetched"),
         ("jq '.files[0].bytes = 99999999999999' $copy.manifest.json >m; cat m >$copy.manifest.json", "make room"),
@@ -164,7 +174,7 @@ def test_copy_that_every_vault_has_read_goes_and_the_newest_stays(both: Operator
             "is no manifest of ours",
         ),
     ],
-    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j")) else "",
+    ids=lambda value: value if value.startswith(("t", "p", "e", "r", "c", "j", "l")) else "",
 )
 def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
     both: Operator, done: str, said: str
@@ -184,6 +194,63 @@ def test_copy_that_is_not_what_it_says_is_an_alarm_and_nothing_of_it_stays(
     assert f"./daily/{dump}.manifest.json.sig" in stored(both)
     # Its timer may be at work: what it has then goes.
     until(lambda: both.read("vault1", "ls /var/lib/medaction/vault/incoming") == "", "no part of it stays")
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+def test_file_that_claims_a_terabyte_takes_no_more_than_its_manifest_says(both: Operator) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    encrypt(both)
+    dump, before = newest(both), stored(both)
+    size = int(both.read("db1", f"stat -c %s {OUTBOX}/daily/{dump}.age; truncate -s 1T {OUTBOX}/daily/{dump}.age"))
+
+    def came() -> int:
+        return int(both.read("vault1", "cat /sys/class/net/eth0/statistics/rx_bytes"))
+
+    before_visit = came()
+    try:
+        assert visit(both).returncode == 1
+        assert f"{dump}.age is longer there than its manifest says" in vault(both, "--check")
+        assert stored(both) == before
+        part = both.read("vault1", f"stat -c %s /var/lib/medaction/vault/incoming/db1.daily.{dump}.*/{dump}.age")
+        assert int(part) <= size
+        # With what was under way, and the manifests that are compared.
+        assert came() - before_visit < size + (16 << 20)
+    finally:
+        both.read("db1", f"rm -rf {OUTBOX}/daily/{dump}.* && sed -i '/{dump}/d' {OUTBOX}-work/published")
+        encrypt(both)
+    assert visit(both).returncode == 0
+    assert f"./daily/{dump}.manifest.json.sig" in stored(both)
+
+
+@pytest.mark.prove
+@pytest.mark.fault
+@pytest.mark.parametrize("also_ours", [True, False])
+def test_copy_for_a_stranger_is_proven_where_it_is_for_us_as_well_and_else_never(
+    both: Operator, also_ours: bool
+) -> None:
+    both.read("db1", "/usr/local/lib/medaction/backup-database.sh")
+    recipients = "/usr/local/lib/medaction/recipients"
+    ours = both.read("db1", f"cat {recipients}")
+    stranger = both.read("db1", "age-keygen 2>/dev/null | age-keygen -y")
+    both.on("db1", f"cat >{recipients}", PrivateInput((ours if also_ours else "") + stranger))
+    try:
+        encrypt(both)
+    finally:
+        both.on("db1", f"cat >{recipients}", PrivateInput(ours))
+    dump = newest(both)
+    done = visit(both)
+    signed = f"./daily/{dump}.manifest.json.sig" in stored(both)
+    try:
+        # docs/security.md: nobody can tell from outside who else opens it, and the host reads its database anyway.
+        assert signed == also_ours == (done.returncode == 0)
+        if not also_ours:
+            assert f"{dump} is not proven (failed): {dump}.age cannot be opened" in vault(both, "--check")
+    finally:
+        both.read("vault1", f"rm -f {STORE}/daily/{dump}.*")
+        both.read("db1", f"rm -f {OUTBOX}/daily/{dump}.* && sed -i '/{dump}/d' {OUTBOX}-work/published")
+        encrypt(both)
+    assert visit(both).returncode == 0
 
 
 @pytest.mark.prove

@@ -73,3 +73,39 @@ def test_status_of_before_dots_were_spelt_is_taken_away_by_the_one_that_replaces
     assert host.backup("--check").returncode == 0 and not [file for file in old if (state / file).exists()]
     assert host.backup("--tier", "weekly").returncode == 0
     assert statuses(host)["x", "weekly"]["state"] == "ok" and statuses(host)["x.weekly", "daily"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["é" * 31 + "x", "日" * 21, "'" * 63], ids=["two", "three", "ascii"])
+@pytest.mark.parametrize("form", ["plain-zstd", "directory"])
+def test_longest_name_that_postgresql_takes_is_backed_up_tested_and_restored(host: Host, name: str, form: str) -> None:
+    assert len(name.encode()) == 63
+    host.cluster.new_database(name, template="template0")
+    try:
+        host.cluster.ask(name, "CREATE TABLE own AS SELECT 1 AS one; ALTER TABLE own OWNER TO medaction")
+        # The longest name of an app with which it can be.
+        host.configure(app_name="fourteen-bytes", backup_databases=[host.database, name], backup_format=form)
+        for tier in ("daily", "weekly"):
+            done = host.backup("--tier", tier)
+            assert done.returncode == 0, done.stderr
+        assert host.restore_test().returncode == 0
+        host.cluster.ask(name, "DROP TABLE own")
+        done = host.restore("--into", name)
+        assert done.returncode == 0, done.stderr
+        assert host.cluster.ask(name, "SELECT one FROM own") == "1"
+    finally:
+        host.cluster.drop_database(name)
+
+
+@pytest.mark.fault
+def test_name_that_is_too_long_for_files_is_one_sentence_and_harms_no_other(host: Host) -> None:
+    name = "日" * 21
+    host.cluster.new_database(name, template="template0")
+    try:
+        host.configure(app_name="sixteen-bytes-ab", backup_databases="all")
+        done = host.backup()
+        assert done.returncode != 0
+        assert "the names of its files would begin with 206 bytes" in done.stderr and "too long" not in done.stderr
+        assert {each["state"] for key, each in statuses(host).items() if key[0] == host.database} == {"ok"}
+        assert [each["state"] for key, each in statuses(host).items() if key[0] == name] == ["failed"]
+    finally:
+        host.cluster.drop_database(name)

@@ -190,3 +190,83 @@ def test_what_is_no_file_among_the_dumps_is_not_encrypted(vault: Vault, tmp_path
         ' as_owner() { "$@"; }; tier_dir() { echo "$PWD/${1#daily}"; }; mkdir weekly; local_dumps'
     )
     assert said.splitlines()[:-1] == [f"daily {names[0]}"], said
+
+
+@pytest.mark.parametrize(("free", "said"), [(0, "0.0B"), (512, "512.0B"), (5 << 20, "5.0MiB")])
+def test_room_that_is_left_is_told_without_df_s_padding(vault: Vault, free: int, said: str) -> None:
+    table = f"Avail\n{free:5}\n"  # as df prints it: as wide as its heading, to the right
+    told = vault(
+        f'eval "$(sed -n \'/^free_bytes()/,/^}}/p\' {FILES}/backup/lib/store.sh)"; df() {{ printf %s "$table"; }};'
+        ' table=$1; echo "has $(human_size "$(free_bytes .)") free"',
+        table,
+    )
+    assert told == f"has {said} free\nexit 0\n"
+
+
+HOSTS = ["db1", "db1.example.com", "h" * 63, f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 48}", "h" * 63 + "2"]
+DUMPS = [
+    f"{database}_2026-06-{day:02}_02-00-00.sql.zst"
+    for database in ("medaction", "medaction-" + "%e6%97%a5" * 21, "fourteen-bytes-" + "%27" * 63)
+    for day in (1, 2)
+]
+
+
+def test_parts_of_a_copy_have_a_place_of_their_own_whatever_the_names(vault: Vault, tmp_path: Path) -> None:
+    said = vault(
+        'for source_name in $HOSTS; do for dump; do part_of daily "$dump"; echo; done; done'.replace(
+            "$HOSTS", " ".join(HOSTS)
+        ),
+        *DUMPS,
+    )
+    parts = said.splitlines()[:-1]
+    assert len(set(parts)) == len(HOSTS) * len(DUMPS) and max(map(len, parts)) + len(".0123456789abcdef") <= 255
+    assert parts[0] == f"db1.daily.{DUMPS[0]}"  # as they were: a fetch goes on after an upgrade
+    for part in parts:
+        (tmp_path / f"incoming/{part}.0123456789abcdef").mkdir()
+    # Of one host the second night of each database is offered no more.
+    offered = [f"daily/{dump}.manifest.json" for dump in DUMPS[::2]]
+    for number, host in enumerate(HOSTS):
+        (tmp_path / "work/offered").write_text("\n".join(offered) + "\n")
+        vault("source_name=$1; remove_parts_of_nothing", host)
+        left = {path.name.removesuffix(".0123456789abcdef") for path in (tmp_path / "incoming").iterdir()}
+        gone = {parts[each * len(DUMPS) + odd] for each in range(number + 1) for odd in (1, 3, 5)}
+        assert left == set(parts) - gone, host
+
+
+@pytest.mark.parametrize(("bytes_there", "said"), [(5000, "x.age is longer there than its manifest says"), (9, "")])
+def test_file_that_is_longer_than_its_manifest_says_is_told_by_its_name(
+    vault: Vault, tmp_path: Path, bytes_there: int, said: str
+) -> None:
+    fakes = {
+        "ssh": "exit 0",
+        "sftp": f'while read -r _ _ place; do place=${{place//\\"}}; head -c {bytes_there} /dev/zero >"$place"; done',
+    }
+    for name, program in fakes.items():
+        (tmp_path / "fakes").mkdir(exist_ok=True)
+        (tmp_path / f"fakes/{name}").write_text(f"#!/bin/bash\n{program}\n")
+        (tmp_path / f"fakes/{name}").chmod(0o755)
+    (tmp_path / "incoming/part").mkdir()
+    told = vault(
+        f'here={FILES}/vault PATH=$PWD/fakes:$PATH; as_fetcher_with_errors() {{ cd incoming; bash "${{@:3}}"; }};'
+        ' vault_bandwidth_kbit=0 ssh_key=k; info() { :; }; printf "%s 9 sum\\n" x.age y.age >work/wanted;'
+        ' work=$PWD/work; fetch_files daily part host 22 account || not_fetched "$(first_unfinished part)"'
+    )
+    if said:
+        assert f"ALARM {said}: the next run goes on\n" in told and "size limit" not in told, told
+    else:
+        assert "ALARM" not in told and (tmp_path / "incoming/part/y.age").stat().st_size == 9, told
+
+
+def test_file_whose_reading_was_cut_off_does_not_count_as_read(vault: Vault, tmp_path: Path) -> None:
+    """OpenSSH's server says `forced close` where the session ended before the file was closed: what it had read from
+    the disk by then may have got lost on the way."""
+    (tmp_path / "journal").write_text(
+        '1782000000.1 db1 internal-sftp[7]: close "/daily/whole.age" bytes read 9 written 0\n'
+        '1782000001.1 db1 internal-sftp[7]: forced close "/daily/cut.age" bytes read 9 written 0\n'
+        '1782000002.1 db1 internal-sftp[7]: open "/daily/other.age" flags READ mode 0666\n'
+    )
+    said = vault(
+        f"eval \"$(sed -n '/^note_readings()/,/^}}/p' {FILES}/vault/offsite.sh)\"; journalctl() {{ cat journal; }};"
+        " vault_accounts=(root) outbox_work=$PWD/work; note_readings; cat work/.run.root"
+    )
+    assert said == "1782000000 daily/whole.age 9\nexit 0\n"

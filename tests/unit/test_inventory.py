@@ -263,3 +263,12 @@ def test_an_app_host_is_not_sent_to_itself_for_a_redis_that_is_elsewhere(redis: 
 def test_a_host_in_no_role_is_a_fault_and_not_a_deploy_of_nothing(project: Any):
     project.environment('app = ["one"]\nbackups = ["two"]\n')
     assert "two: is in no role (redis, app, backup, vault): nothing would be deployed to it" in refusal()
+
+
+def test_a_host_whose_name_no_file_can_be_named_after_is_refused(project: Any):
+    fits, too_long = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 48}", f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 49}"
+    project.environment(f'backup = ["{fits}"]\n')
+    assert [each.name for each in inventory.read("staging")] == [fits]
+    project.environment(f'backup = ["{too_long}"]\n', "other")
+    with pytest.raises(InventoryError, match=f"{too_long}: has a name of 241 bytes.*leaves 240"):
+        inventory.read("other")

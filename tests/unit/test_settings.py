@@ -454,3 +454,17 @@ def test_a_configuration_that_does_not_know_the_place_is_refused_and_not_shown(c
     (fault,) = of_places(["s3:bucket"], config)
     assert fault.setting == "backup_offsite_config" and reason in fault.reason
     assert "hidden-key" not in f"{fault.found}{fault.reason}"
+
+
+@pytest.mark.parametrize("name", ["é" * 31 + "x", "日" * 21, "'" * 63, "a" * 63, "x\u0301" * 21])
+def test_every_name_that_postgresql_takes_has_room_in_its_dumps_names(settings_of: ValidSettings, name: str):
+    assert len(name.encode()) == 63
+    assert settings_of(backup_databases=["medaction", name]).backup_databases == ["medaction", name]
+
+
+def test_a_database_whose_dumps_names_would_be_too_long_is_refused(settings_of: ValidSettings, faults_of: Faults):
+    long, own = "é" * 31, "clinic-of-saint-exupery"
+    (fault,) = faults_of(app_name=own, postgres_database="clinic", backup_databases=["clinic", long])
+    assert fault.setting == "backup_databases" and long in fault.reason and "begin with 210 bytes" in fault.reason
+    # The app's own database lends its dumps no name of its own.
+    assert settings_of(app_name=own, postgres_database=long, backup_databases=[long])

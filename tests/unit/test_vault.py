@@ -19,10 +19,12 @@ from provision.commands import recover as recover_command
 from provision.commands import secrets as secrets_command
 from provision.engine import inventory
 from provision.engine.inventory import InventoryError, Member
+from provision.engine.preflight import PreflightError
 from provision.settings import Fault, Settings, secrets
 from provision.settings.project import PROJECT
 from provision.vault import keys, layout, offline, recovery, sources, storage, transfer
 from provision.vault.facts import PublicKeys
+from provision.vault.preflight import refuse_shared_account
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -401,3 +403,24 @@ def test_new_host_that_takes_no_more_is_told_of_and_not_the_key(
         transfer.arriving(Namespace(name="db1"), "/backups/m_1.sql.gz", "backup", "0" * 64) as into,
     ):
         recovery.OfDirectory(tmp_path, stick).read("db1", "daily/m_1.sql.gz.age", into)
+
+
+def test_a_file_arrives_under_a_name_that_is_not_longer_than_its_own(monkeypatch: pytest.MonkeyPatch):
+    path, asked = f"/backups/medaction-{'%e6%97%a5' * 21}_2026-01-01_02-00-00.sql.gz.properties.json", []
+    monkeypatch.setattr(transfer, "_open", lambda host, argv: asked.append(argv) or Refusing(b""))
+    with (
+        pytest.raises(transfer.RecoveryError, match="the connection was cut"),
+        transfer.arriving(Namespace(name="db1"), path, "backup", "0" * 64) as into,
+    ):
+        into.write(b"x")
+    aside = asked[0][-1]
+    assert Path(aside).parent == Path(path).parent and len(f"{Path(aside).name}.part") < 255
+
+
+def test_two_vaults_that_backup_hosts_would_take_for_one_are_refused(project: Project):
+    one, other = "vault-of-the-clinic-1", "vault-of-the-clinic-2.example.com"
+    project.environment(f'vault = ["{one}", "{other}"]\nbackup = ["db1"]\n')
+    with pytest.raises(PreflightError, match=f"{one}, {other}: .*by the account medaction-at-vault-of-the-clinic,"):
+        refuse_shared_account(inventory.read("staging"))
+    project.environment('vault = ["vault1.a.example", "vault2.a.example"]\nbackup = ["db1"]\n', "other")
+    refuse_shared_account(inventory.read("other"))

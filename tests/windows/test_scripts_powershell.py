@@ -86,6 +86,21 @@ def test_status_is_told_what_the_manifests_say_and_why_a_run_failed(host: Host):
 
 
 @pytest.mark.fault
+def test_status_is_told_of_a_dump_that_was_deleted_behind_its_manifest(host: Host):
+    weekly = host.backups / "weekly"
+    weekly.mkdir(exist_ok=True)
+    there, gone, old = (f"medaction_2026-01-0{day}_02-00-00.sql.gz" for day in (1, 2, 3))
+    for path in (host.backups / there, host.backups / f"{there}.json", host.backups / f"{gone}.json",
+                 weekly / f"{old}.json", host.backups / "notes_2026-01-04_02-00-00.sql.gz.json",
+                 host.backups / "medaction_2026-01-05.json"):  # fmt: skip
+        path.write_text("{}")
+    report = report_of(host)
+    assert [each["dump"] for each in report.manifests["daily"]] == [there] and not report.manifests["weekly"]
+    assert {each["dump"] for each in report.gone} == {gone, old}
+    assert {each["database"] for each in report.gone} == {host.settings.postgres_database}
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

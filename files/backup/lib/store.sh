@@ -33,6 +33,11 @@ spelt_for_files() { # TEXT
     printf '%s' "$out"
 }
 
+# Of the 255 bytes of a file's name, _YYYY-MM-DD_HH-MM-SS.sql.zst.restore-test.json.part leaves 204.
+is_too_long() { # PREFIX
+    (( ${#1} > 204 ))
+}
+
 tier_dir() { # TIER
     if [[ $1 == daily ]]; then printf '%s' "$backup_dir"; else printf '%s/%s' "$backup_dir" "$1"; fi
 }
@@ -213,5 +218,5 @@ age_of() { # DUMP
 }
 
 free_bytes() { # DIRECTORY
-    df --output=avail --block-size=1 "$1" | tail -n 1
+    df --output=avail --block-size=1 "$1" | tail -n 1 | tr -d ' '    # it is padded, and numfmt would keep that
 }

@@ -83,16 +83,43 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     done <"$work/offered"
 }
 
+# Where the parts of a copy are until all are there. A host and a database may have names that are too long for one
+# name of a file together: then each is told by how it begins and by its sum.
+part_of() { # TIER DUMP, OF source_name
+    printf '%s.%s.%s' "$(shortened "$source_name" 64)" "$1" "$(shortened "$2" 160)"
+}
+
+shortened() { # NAME, BYTES
+    if (( ${#1} <= $2 )); then
+        printf '%s' "$1"
+    else
+        printf '%s~%s' "${1:0:$2 - 17}" "$(sha256sum <<<"$1" | head -c 16)"
+    fi
+}
+
 # Parts of what is not offered any more: nobody adds to them.
 remove_parts_of_nothing() {
-    local path part
-    for path in "$incoming/$source_name".*; do
-        part=${path#"$incoming/$source_name."}
+    local path part ours
+    ours=$incoming/$(shortened "$source_name" 64).
+    for path in "$ours"*; do
+        part=${path#"$ours"}
         [[ $part =~ ^(daily|weekly)\.(.+)\.[0-9a-f]{16}$ ]] || continue    # of a source whose name begins alike
-        if ! grep -qxF -- "${BASH_REMATCH[1]}/${BASH_REMATCH[2]}.manifest.json" "$work/offered"; then
-            rm -rf -- "$path"
-        fi
+        if ! is_offered "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"; then rm -rf -- "$path"; fi
     done
+}
+
+is_offered() { # TIER, A DUMP AS part_of HAS IT
+    local name
+    if [[ $2 != *~* ]]; then
+        grep -qxF -- "$1/$2.manifest.json" "$work/offered"
+        return
+    fi
+    # No more of them than are fetched at once: whoever has captured the source may offer any number that begin alike.
+    while read -r name; do
+        if [[ $(shortened "$name" 160) == "$2" ]]; then return 0; fi
+    done < <(awk -v begin="$1/${2%~*}" 'index($0, begin) == 1 { sub(/.*\//, ""); sub(/\.manifest\.json$/, ""); print }' \
+        "$work/offered" | head -n "$new_at_a_time")
+    return 1
 }
 
 # What was fetched before and stands there still must be what it was. A recovered host encrypts its dumps
@@ -186,7 +213,7 @@ take_over() { # DIRECTORY, NEW PLACE
 
 fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
     local kind=$1 name=$2 dump=${2%.manifest.json} file bytes sum
-    local into=$work/new partial
+    local into=$work/new whole partial
     shift 2
     fresh_directory "$incoming/new"
     printf 'get "/%s/%s" "new/%s"\n' "$kind" "$name" "$name" |
@@ -203,9 +230,10 @@ nothing of it was taken"
     fi
     room_for "$into/$name" || return 1
     # Encrypted anew, a dump is another file: a part of what it was is no beginning of it.
-    partial=$source_name.$kind.$dump.$(sha256_of_file "$into/$name" | head -c 16)
+    whole=$(part_of "$kind" "$dump")
+    partial=$whole.$(sha256_of_file "$into/$name" | head -c 16)
     if [[ -L $incoming/$partial || ! -d $incoming/$partial ]]; then
-        rm -rf -- "$incoming/$source_name.$kind.$dump".*
+        rm -rf -- "$incoming/$whole".*
         fresh_directory "$incoming/$partial"
     fi
     # A number may be written as 5e2, which is none to bash: floor writes it as digits.
@@ -224,7 +252,11 @@ nothing of it was taken"
 }
 
 not_fetched() { # FILE
-    alarm "$1 could not be fetched: $(why_it_ended): the next run goes on"
+    local longer
+    # fetch-files.sh's words, which name the file: as much of it as there should be is here.
+    longer=$(tail -n 1 "$work/sftp.err" | plain_text |
+        sed -nE 's|^/.*/(.* is longer there than its manifest says)$|\1|p')
+    alarm "${longer:-"$1 could not be fetched: $(why_it_ended)"}: the next run goes on"
 }
 
 # Its last words: before them stands whatever the other side greets with.

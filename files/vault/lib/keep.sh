@@ -3,7 +3,7 @@
 # --- Retention: the backup hosts' own tiers, by this vault's clock, and only signed copies count ----------
 
 note_reached() { # SOURCE
-    date +%s >"$state/$1.reached.part" && mv -- "$state/$1.reached.part" "$state/$1.reached"
+    date +%s >"$state/reached.part" && mv -- "$state/reached.part" "$state/$1.reached"
 }
 
 # A clock that leapt makes everything look old: then nothing is removed until it has stood still for a week.

@@ -18,6 +18,7 @@ function Read-Noted([string]$Path, [string[]]$Names) {
 }
 
 $runs = @()
+$gone = @()  # what only its manifest tells of: no run of ours takes a dump away and leaves that
 $manifests = [ordered]@{}  # a plain table would lose the order of the tiers
 foreach ($tier in $request.tiers) {
     $status = Join-Path $request.backup_dir "status-$($tier.name).json"
@@ -35,7 +36,13 @@ foreach ($tier in $request.tiers) {
             $noted = Read-Noted "$($file.FullName).json" @('seconds', 'suspect')
             $dumps += $noted + @{ database = $request.database; dump = $file.Name; bytes = $file.Length }
         }
+        foreach ($file in @(Get-ChildItem -LiteralPath $tier.directory -File -Filter '*.json')) {
+            $path = $file.FullName -replace '\.json$'
+            if ((Test-Name (Split-Path -Leaf $path)) -and -not (Test-Path -LiteralPath $path)) {
+                $gone += @{ database = $request.database; dump = (Split-Path -Leaf $path); bytes = 0 }
+            }
+        }
     }
     $manifests[$tier.name] = $dumps
 }
-Send-Answer @{ now = (Get-Date).ToString('s'); last_runs = $runs; manifests = $manifests }
+Send-Answer @{ now = (Get-Date).ToString('s'); last_runs = $runs; manifests = $manifests; gone = $gone }
