@@ -27,6 +27,7 @@ COVERAGE = Path(".coverage").resolve()
 # With these each Python process of .venv counts the lines of the package that it runs (its a1_coverage.pth reads them).
 COUNTING = {"COVERAGE_DIR": str(COVERAGE), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").resolve())}
 DURATIONS = ("--durations=8", "--durations-min=20")
+HUNG_SECONDS = 1200  # for one test: several times what the longest takes on a busy machine
 NOTHING_SELECTED = 5  # pytest's exit code; no fault where somebody selects by an option
 _speaking = threading.Lock()
 
@@ -54,7 +55,8 @@ class Level:
         say(*self.report())
 
     def _pytest(self, options: list[str]) -> None:
-        argv = [*self.before, sys.executable, "-u", "-m", "pytest", *DURATIONS, *self.arguments, *options]
+        bounded = ("-o", f"faulthandler_timeout={HUNG_SECONDS}", "-o", "faulthandler_exit_on_timeout=true")
+        argv = [*self.before, sys.executable, "-u", "-m", "pytest", *DURATIONS, *bounded, *self.arguments, *options]
         with subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,

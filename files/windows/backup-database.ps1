@@ -12,7 +12,7 @@
 # BACKUP_RETENTION_DAYS in the environment, or -RetentionDays, replaces the days of this run. The newest
 # $DailyMinimumKept daily and $WeeklyMinimumKept weekly good ones always stay. $Latest
 # is the newest good dump (a hard link to it, or a copy): never a suspect one, that is one more than
-# $SizeChangePercent % smaller than the last ones, until it is accepted.
+# $SizeChangePercent % smaller than the last ones, or that lacks a table or so much of one, until it is accepted.
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but something was left
 # undone: the dump is suspect, or old dumps not removed, the log, the status or `latest` not written (another program
@@ -36,7 +36,7 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 
 $library = Join-Path $PSScriptRoot 'lib'
-foreach ($part in 'settings', 'base', 'postgres', 'rules', 'store', 'properties') {
+foreach ($part in 'settings', 'base', 'postgres', 'rules', 'store', 'sift', 'rows', 'properties') {
     $path = Join-Path $library "$part.ps1"
     if (-not (Test-Path -LiteralPath $path)) {
         [Console]::Error.WriteLine("$path is missing: see whether a virus scanner has it in quarantine and have it let" +
@@ -54,6 +54,7 @@ $script:Part = $null
 $script:Lock = $null
 $script:Published = $null
 $script:Suspect = $null
+$script:Rows = $null
 $script:Properties = $null
 $script:Began = Get-Date
 
@@ -219,6 +220,7 @@ function New-Dump([hashtable]$Client) {
     $null = New-Item -ItemType Directory -Force -Path $directory
     $final = Join-Path $directory "${AppName}_$(Get-FreeStamp $directory)$Suffix"
     $script:Part = "$final.part"
+    $script:Rows = Read-RowCounts (Join-Path $script:RunDir 'dump.sql')
     $bytes = Compress-File (Join-Path $script:RunDir 'dump.sql') $script:Part
     $script:Step = 'check'
     $wrong = Invoke-Patiently 60 { [IO.File]::OpenRead($script:Part).Dispose() }
@@ -238,6 +240,9 @@ function New-Manifest([long]$Bytes, [hashtable]$Client) {
         sha256 = Get-Sha256 $script:Part
         seconds = [int]((Get-Date) - $script:Began).TotalSeconds
         properties = $script:Properties
+        tables = @($script:Rows.Keys | Sort-Object | Select-Object -First $MostTables | ForEach-Object {
+            [ordered]@{ name = $_; rows = $script:Rows[$_] }
+        })
     }
 }
 
@@ -279,17 +284,23 @@ function Set-Latest([string]$Final) {
     if ($wrong) { Write-Undone "$Latest is in use and still the dump before: the next run mends it ($wrong)" }
 }
 
-# Half of the usual size may be right after a clean-up, and may be a table that was lost: what is said of a dump that
-# shrank, or nothing. One that grew is only worth a word. Unsuspicious dumps alone say what is usual: two small ones
-# would soon be.
+# What is said of a dump that lacks what the last good one has, or nothing. Half of the usual size may be right after a
+# clean-up, and may be a table that was lost; one that grew is only worth a word. Unsuspicious dumps alone say what is
+# usual: two small ones would soon be.
 function Get-Suspicion([long]$Bytes) {
-    $sizes = @(Get-Unsuspicious | Select-Object -First 7 | ForEach-Object { $_.Length })
-    $found = Get-Deviation $Bytes $sizes $SizeChangePercent
-    if (-not $found) { return $null }
-    $script:Suspect = "the dump has $(Format-Size $Bytes), the median of the last ones $(Format-Size $found.Median)" +
-        " ($($found.Percent) %): see whether that is right"
+    $before = @(Get-Unsuspicious)
+    $told = @(if ($before.Count) { Get-Losses (Read-NotedRows $before[0].FullName) $script:Rows $SizeChangePercent $VolatileTables })
+    $found = Get-Deviation $Bytes @($before | Select-Object -First 7 | ForEach-Object { $_.Length }) $SizeChangePercent
+    $shrank = $found -and $found.Percent -lt 0 -and $VolatileTables.Count -eq 0
+    if ($found) {
+        $told += "the dump has $(Format-Size $Bytes), the median of the last ones $(Format-Size $found.Median)" +
+            " ($($found.Percent) %)"
+    }
+    if ($told.Count -eq 0) { return $null }
+    $lost = $shrank -or $told.Count -gt [int][bool]$found
+    $script:Suspect = ($told -join '; ') + ': see whether that is right'
     Write-Log 'WARN' $script:Suspect
-    if ($found.Percent -lt 0) { return $script:Suspect }
+    if ($lost) { return $script:Suspect }
 }
 
 # Removes what is older than the tier's days, and only after a good dump.

@@ -24,7 +24,7 @@ REDIS_SENTENCE = (
 
 
 _SCRIPTS = ("backup-database.ps1", "restore-database.ps1")
-LIBRARIES = ("base", "postgres", "rules", "store", "sift", "properties", "target")
+LIBRARIES = ("base", "postgres", "rules", "store", "sift", "rows", "properties", "target")
 
 
 def mark(settings: Settings) -> str:

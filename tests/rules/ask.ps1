@@ -23,10 +23,21 @@ function Get-Change($Case) {
     return $null
 }
 
+function ConvertTo-Counts($Table) {
+    $counts = New-Counts
+    foreach ($each in $Table) { $counts[$each[0]] = $each[1] }
+    return $counts
+}
+
+function Get-Lost($Case) {
+    return , @(Get-Losses (ConvertTo-Counts $Case.had) (ConvertTo-Counts $Case.has) $Case.percent @($Case.volatile))
+}
+
 $asked = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($Cases))
 $answers = @{
     names = @($asked.names | ForEach-Object { [bool](Get-StampTime $_[0]) })
     prune = @($asked.prune | ForEach-Object { , (Get-Pruned $_) })
     suspect = @($asked.suspect | ForEach-Object { Get-Change $_ })
+    losses = @($asked.losses | ForEach-Object { , (Get-Lost $_) })
 }
 [Console]::Out.WriteLine((ConvertTo-Json -InputObject $answers -Depth 5 -Compress))

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The answers of files/backup/lib: `ask.sh LIBRARY PLACE`, one case a line of standard input, one answer a line.
 #   name NAME
+#   losses CASE                              (as JSON without blanks)
 #   prune TIER NOW DAYS MINIMUM STAMP...     (! before a stamp: without a manifest; ?: suspect)
 set -Eeuo pipefail
 library=$1 backup_dir=$2/store
@@ -9,6 +10,8 @@ app_name=medaction postgres_database=medaction prefix=medaction published=
 . "$library/store.sh"
 # shellcheck source=/dev/null
 . "$library/prune.sh"
+# shellcheck source=/dev/null
+. "$library/loss-rules.sh"
 
 # No manifest of these stores says anything: nothing was tested.
 declare -A json=() suspects=()
@@ -49,6 +52,17 @@ answer_prune() { # TIER NOW DAYS MINIMUM STAMP...
         [[ -e $(tier_dir "$kind")/medaction_${stamp#[?!]}.sql.gz ]] || printf '%s ' "${stamp#[?!]}"
     done
     echo
+}
+
+# A manifest of before beside the contents of now; what is left of a database without tables is another object.
+answer_losses() { # CASE
+    local backup_volatile_tables=()
+    mapfile -t backup_volatile_tables < <(jq --raw-output '.volatile // [] | .[]' <<<"$1")
+    jq '{content: {tables: .had}}' <<<"$1" |
+        jq --compact-output --raw-output --argjson few "$few_rows" --argjson percent "$(jq .percent <<<"$1")" \
+            --arg explained "$(volatile_ones)" --slurpfile now <(jq '{tables: .has,
+                objects: ([.has | keys[] | {"table \(.)": ""}] + [{"schema public": ""}] | add)}' <<<"$1") \
+            "[$losses_program]"
 }
 
 while read -ra asked; do

@@ -18,6 +18,7 @@ spec.loader.exec_module(run_tests)
 GOOD = "def test_good(): pass\n"
 BAD = "def test_bad(): assert 1 == 2\n"
 SKIPPED = "import pytest\ndef test_away(): pytest.skip('there is no such thing here')\n"
+HANGS = "import time\ndef test_hangs(): time.sleep(60)\n"
 DIES = "import os\ndef test_dies(): os._exit(9)\n"
 
 
@@ -72,6 +73,13 @@ def test_failure_is_shown_and_named_at_the_end_and_other_levels_run(closing) -> 
     code, said = closing(GOOD, BAD, DIES)
     assert (code, last_line(said)) == (1, "1 errors, 1 failed, 1 passed")
     assert "assert 1 == 2" in said and re.search(r"^level 1: FAILED .*test_bad", said, re.MULTILINE)
+
+
+def test_a_test_that_hangs_is_named_and_ends_its_level_alone(closing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "HUNG_SECONDS", 1)
+    code, said = closing(GOOD, HANGS, GOOD)
+    assert (code, last_line(said)) == (1, "1 errors, 2 passed")
+    assert "in test_hangs" in said
 
 
 def test_nothing_else_runs_where_the_pure_tests_fail(closing) -> None:

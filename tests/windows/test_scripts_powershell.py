@@ -295,6 +295,51 @@ def test_a_database_that_was_emptied_is_told_and_is_not_the_latest_until_it_is_a
     assert host.run("backup-database.ps1", "-Verify").returncode == GOOD
 
 
+def test_a_table_that_lost_its_rows_or_is_gone_is_told_however_large_the_database(host: Host, cluster: Cluster):
+    """The size of the dump does not show it."""
+    database = host.settings.postgres_database
+    host.write(backup_volatile_tables=["sessions"])
+    odd = [
+        '"Visits"',
+        '"VISITS"',
+        '"vis its"',
+        '"a""b.c"',
+        '"Besøg"',
+        '"two\nlines"',
+        "odd.sessions",
+        "sessions",
+        "none",
+    ]
+    sql = "CREATE SCHEMA odd; CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i;"
+    sql += "".join(f"CREATE TABLE {name} AS SELECT i FROM generate_series(1, 200) i;" for name in odd)
+    # What looks like a table's rows and is none, and rows that look like their end.
+    sql += r"""
+        CREATE FUNCTION told() RETURNS text LANGUAGE sql AS $$ SELECT '
+COPY public."Visits" (i) FROM stdin;
+1
+\.
+' $$; CREATE TABLE ends (word text); INSERT INTO ends SELECT E'\\\\.\\n\\\\.' FROM generate_series(1, 150);
+        TRUNCATE none; CREATE TABLE bare (); INSERT INTO bare SELECT FROM generate_series(1, 120);"""
+    cluster.ask(database, sql, ROLE)
+    assert host.run("backup-database.ps1").returncode == GOOD
+    asked = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'odd')"
+    names = json.loads(cluster.ask(database, f"SELECT json_agg(format) FROM ({asked}) each", ROLE))
+    counted = {name: int(cluster.ask(database, f"SELECT count(*) FROM {name}", ROLE)) for name in names}
+    good = host.dumps()[-1]
+    noted = json.loads(Path(f"{good}.json").read_text())["tables"]
+    assert {each["name"]: each["rows"] for each in noted} == counted and len(noted) == len(counted)
+
+    lost = ['public."Visits"', 'public."Besøg"', "odd.sessions", "public.ends", "public.bare"]
+    cluster.ask(database, f'TRUNCATE {", ".join(lost)}, sessions; DROP TABLE "a""b.c", none', ROLE)
+    done = host.run("backup-database.ps1")
+    assert done.returncode == LEFT_UNDONE
+    told = [f"the table {name} has 0 rows, it had {counted[name]}" for name in lost]
+    told.append('the table public."a""b.c" is gone, it had 200 rows')
+    reason = host.status()["reason"]
+    assert [each for each in told if each not in reason] == [] and reason.count("the table ") == len(told)
+    assert host.latest() == good.read_bytes()
+
+
 def test_a_database_that_grew_is_the_latest(host: Host, cluster: Cluster):
     assert host.run("backup-database.ps1").returncode == GOOD
     sql = "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i"

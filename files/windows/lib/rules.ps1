@@ -1,5 +1,5 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
-# --- Rules: which names are ours, what is a leap of the clock, what is too old, what is suspect ---------
+# --- Rules: which names are ours, what is a leap of the clock, what is too old, what is lost or suspect --
 #
 # They read and write nothing. The bash scripts answer the same; tests/rules has the cases that both are asked.
 
@@ -60,4 +60,25 @@ function Get-Deviation([long]$Bytes, [long[]]$Sizes, [int]$Percent) {
     $change = [Math]::Truncate(($Bytes - $median) * 100 / $median)
     if ([Math]::Abs($change) -le $Percent) { return $null }
     return @{ Percent = $change; Median = $median }
+}
+
+# A few rows come and go; a table of at least so many does not fall by half overnight without a reason.
+$FewRows = 100
+
+# Tables and how many rows each has. PowerShell's own table takes two names that differ by case alone for one.
+function New-Counts { return New-Object Collections.Hashtable ([StringComparer]::Ordinal) }
+
+# What a dump lacks of what an earlier one had, a sentence each. `Volatile` are tables that come and go.
+function Get-Losses($Had, $Has, [int]$Percent, [string[]]$Volatile) {
+    $spared = @($Volatile | ForEach-Object { $_; "public.$_" })
+    $watched = @($Had.Keys | Where-Object { $spared -cnotcontains $_ } | Sort-Object)
+    if ($watched.Count -and $Has.Count -eq 0) { return "no table is left of $($watched.Count)" }
+    foreach ($name in $watched) {
+        $rows = $Had[$name]
+        if (-not $Has.ContainsKey($name)) {
+            if ($rows -gt 0) { "the table $name is gone, it had $rows rows" }
+        } elseif ($rows -ge $FewRows -and ($rows - $Has[$name]) * 100 -gt $rows * $Percent) {
+            "the table $name has $($Has[$name]) rows, it had $rows"
+        }
+    }
 }

@@ -129,6 +129,7 @@ function Complete-Statement([hashtable]$Sift) {
     $null = $Sift.Text.Clear()
     $Sift.Writer.Write((Select-Statement $Sift $statement))
     $Sift.Rows = $statement -cmatch '(?s)^COPY .* FROM stdin;\s*$'
+    $Sift.Statement = $statement
 }
 
 # A line ends with \n alone: a function that was written on Windows has \r\n, and keeps them.
@@ -157,15 +158,20 @@ function Read-Lines([hashtable]$Sift, [IO.StreamReader]$Reader) {
     $Sift.Writer.Write($Sift.Text.ToString())
 }
 
+# What is known of a dump at a line of it; `Rows` while its lines are a table's.
+function New-Sift([bool]$NoOwner, [string[]]$Foreign) {
+    return @{
+        Text = New-Object Text.StringBuilder; Open = ''; Rows = $false; Statement = ''; Type = ''; Entry = ''; Word = ''
+        Encoding = $Utf8; Writer = [IO.StreamWriter]::Null
+        NoOwner = $NoOwner; Foreign = $Foreign; Owners = @{}; Roles = @{}; Extensions = @{}; Superuser = @{}
+    }
+}
+
 # The dump with our own \restrict around it, and what it needs: names of owners, of roles that are granted something, of
 # extensions, and what a superuser alone can load. `Foreign`: extensions of the target that are another's.
 function Copy-Restricted([string]$From, [string]$To, [bool]$NoOwner, [string[]]$Foreign) {
     $word = [Guid]::NewGuid().ToString('N')
-    $sift = @{
-        Text = New-Object Text.StringBuilder; Open = ''; Rows = $false; Type = ''; Entry = ''; Word = ''
-        Encoding = $Utf8
-        NoOwner = $NoOwner; Foreign = $Foreign; Owners = @{}; Roles = @{}; Extensions = @{}; Superuser = @{}
-    }
+    $sift = New-Sift $NoOwner $Foreign
     $reader = New-Object IO.StreamReader $From, $Latin, $false
     $sift.Writer = New-Object IO.StreamWriter $To, $false, $Latin
     try {

@@ -25,7 +25,7 @@ function Find-Dump([string]$Given) {
     Stop-Run "cannot read ${Given}: restore-database.ps1 -List shows the dumps there are" $ExitUsage
 }
 
-# Whether it was much smaller than the ones before it, and nobody has accepted that.
+# Whether it lacks what the ones before it had, and nobody has accepted that.
 function Test-Suspect([string]$Path) {
     try { $noted = Read-Manifest $Path } catch { return $false }
     return (Test-Noted $noted 'suspect') -and [bool]$noted.suspect
@@ -126,4 +126,12 @@ function Read-Manifest([string]$Path) {
     if ($names -contains 'sha256' -and $names -contains 'dump_bytes' -and $names -contains 'bytes') { return $noted }
     throw ("its manifest $manifest is damaged, so nothing says whether the dump is as it was made; it does end as a" +
         ' dump ends: remove that file to use the dump without it, or take another dump')
+}
+
+# The rows of each table that were noted when a dump was made; of an earlier version's, none.
+function Read-NotedRows([string]$Path) {
+    $counts = New-Counts
+    try { $noted = Read-Manifest $Path } catch { return $counts }
+    if (Test-Noted $noted 'tables') { foreach ($each in @($noted.tables)) { $counts[$each.name] = $each.rows } }
+    return $counts
 }
