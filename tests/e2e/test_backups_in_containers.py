@@ -273,7 +273,7 @@ def test_the_backup_user_has_one_way_into_the_container_and_no_other(in_mode: Op
     good = f"7 psql {OPTIONS['psql']} {conninfo(mode)}"
     assert call(f"{good} '--command=SELECT 6 * 7'", "").stdout == "42\n"
     assert call(good, "SELECT 6 * 7").stdout == "42\n"
-    assert call(good.replace(" psql ", " load "), "SELECT 6 * 7").stdout == "42\n"
+    assert call(f"7 load {OPTIONS['load']} {conninfo(mode)}", "SELECT 6 * 7").stdout == "42\n"
     clean = f"rm -rf {MARK}; cd /srv/medaction; docker compose exec -T postgres rm -rf {MARK}"
     left = f"ls {MARK} 2>/dev/null; cd /srv/medaction; docker compose exec -T postgres ls {MARK} 2>/dev/null; true"
     in_mode.read("docker1", clean)
