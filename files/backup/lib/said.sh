@@ -20,7 +20,7 @@ reason_of_load() { # FILE
 readonly said_program='
     my $said = do { local $/; <STDIN> };
     my $hidden = "; the words may hold a row and are not shown";
-    my @kinds = ([P0 => "code of the dump refused it"], ["22P04" => "a row has other columns than its table"],
+    my @kinds = (["P0|38" => "code of the dump refused it"], ["22P04" => "a row has other columns than its table"],
         [22 => "a value was refused"], [23502 => "a row lacks a value"],
         [23503 => "a row refers to one that is not there"],
         [23505 => "two rows have the same key"], [23 => "a row breaks a constraint"],
@@ -41,7 +41,7 @@ readonly said_program='
         |xloginsert)\.c$/x;
     my $preload = qr/^\S{1,63} (?:must|can only) be (?:pre)?loaded via "?shared_preload_libraries"?/;
 
-    sub kind { my ($code) = @_; for (@kinds) { return $_->[1] if $code =~ /^$_->[0]/ } "the server refused it" }
+    sub kind { my ($code) = @_; for (@kinds) { return $_->[1] if $code =~ /^(?:$_->[0])/ } "the server refused it" }
 
     # A name at which a statement cannot be understood may be the word of a damaged row: no row is in a statement that
     # begins so, or in what pg_dump indents, without a quote.
@@ -81,8 +81,8 @@ readonly said_program='
         my ($words, $below, $before) = ($1, $2, $`);
         my $name = qr/"[^"]*"/;
         my $object = qr/(?:operator[ ](?:class|family)|access[ ]method|foreign-data[ ]wrapper|text[ ]search[ ]\w+
-            |large[ ]object|event[ ]trigger|aggregate|cast|collation|constraint|conversion|database|extension|function|index|language
-            |operator|policy|procedure|publication|relation|role|rule|schema|server|tablespace|trigger|type|view)/x;
+            |large[ ]object|event[ ]trigger|aggregate|cast|collation|constraint|conversion|database|extension|function
+            |index|language|operator|policy|procedure|publication|relation|role|rule|schema|server|tablespace|trigger|type|view)/x;
         my $told;
         if ($before =~ /^pg_restore: [^\s:]+ ?:  /m) {    # a notice of whoever wrote the dump, in any lines
             $words = "the server refused it$hidden";

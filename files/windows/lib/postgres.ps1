@@ -69,7 +69,7 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
 # What may be said of an error, by its code and where in PostgreSQL's source it was raised: files/backup/lib/said.sh
 # says the same, and why; tests/rules asks both.
 $Kinds = @(
-    @('P0', 'code of the dump refused it'), @('22P04', 'a row has other columns than its table'),
+    @('P0|38', 'code of the dump refused it'), @('22P04', 'a row has other columns than its table'),
     @('22', 'a value was refused'), @('23502', 'a row lacks a value'),
     @('23503', 'a row refers to one that is not there'), @('23505', 'two rows have the same key'),
     @('23', 'a row breaks a constraint'), @('3F000', 'a schema is not there'), @('42501', 'a right is missing'),
@@ -92,7 +92,7 @@ $Core = '^(acl|aclchk|aggregatecmds|alter|amcmds|aset|auth|buffile|bufmgr|bufpag
         variable|view|xact|xlog|xloginsert)\.c$' -replace '\s'
 
 function Select-Kind([string]$Code) {
-    foreach ($kind in $Kinds) { if ($Code -cmatch "^$($kind[0])") { return $kind[1] } }
+    foreach ($kind in $Kinds) { if ($Code -cmatch "^($($kind[0]))") { return $kind[1] } }
 }
 
 # A name at which a statement cannot be understood may be the word of a damaged row: no row is in a statement that begins
