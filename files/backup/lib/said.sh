@@ -82,7 +82,8 @@ readonly said_program='
         my $name = qr/"[^"]*"/;
         my $object = qr/(?:operator[ ](?:class|family)|access[ ]method|foreign-data[ ]wrapper|text[ ]search[ ]\w+
             |large[ ]object|event[ ]trigger|aggregate|cast|collation|constraint|conversion|database|extension|function
-            |index|language|operator|policy|procedure|publication|relation|role|rule|schema|server|tablespace|trigger|type|view)/x;
+            |index|language|operator|policy|procedure|publication|relation|role|rule|schema|server|tablespace|trigger
+            |type|view)/x;
         my $told;
         if ($before =~ /^pg_restore: [^\s:]+ ?:  /m) {    # a notice of whoever wrote the dump, in any lines
             $words = "the server refused it$hidden";
