@@ -41,11 +41,14 @@ refuse() { # WHAT
 
 check_arguments() { # PROGRAM ARGUMENT...
     local program=$1 argument
+    local -a own=()
     shift
     if [[ $# == 1 && $1 == --version ]]; then return; fi
     if [[ $program == psql || $program == load ]]; then
-        [[ "${*:1:${#psql_options[@]}}" == "${psql_options[*]}" ]] || refuse 'psql without its own options'
-        shift "${#psql_options[@]}"
+        own=("${psql_options[@]}")
+        if [[ $program == load ]]; then own=("${load_options[@]}"); fi
+        [[ "${*:1:${#own[@]}}" == "${own[*]}" ]] || refuse 'psql without its own options'
+        shift "${#own[@]}"
     fi
     for argument in "$@"; do
         is_asked_for "$program" "$argument" || refuse "an argument of $program"

@@ -37,6 +37,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/administrator.sh"
 # shellcheck source=lib/progress.sh
 . "$here/lib/progress.sh"
+# shellcheck source=lib/said.sh
+. "$here/lib/said.sh"
 # shellcheck source=lib/load.sh
 . "$here/lib/load.sh"
 # shellcheck source=lib/compare.sh

@@ -175,8 +175,11 @@ function Import-Dump([string]$Name) {
     $done = Invoke-Program $script:Client.Psql $arguments $script:RunDir
     if ($done.Code -ne 0) {
         $way = 'fix that, and restore into an empty database'
-        if ($done.Errors -match ' 42501: ' -and -not $NoOwner) { $way = "-NoOwner gives all to $PostgresUser; or $way" }
-        Stop-Run "the restore into $Name failed: $(Select-Errors $done): $way"
+        $said = Select-Errors $done
+        if ($said -cmatch '^(?!.*code of the dump).*\(42501\)$' -and -not $NoOwner) {
+            $way = "-NoOwner gives all to $PostgresUser; or $way"
+        }
+        Stop-Run "the restore into $Name failed: ${said}: $way"
     }
     if ($script:Scratch) { $null = Invoke-Sql $AppName "COMMENT ON DATABASE $(ConvertTo-SqlName $Name) IS NULL" }
     Set-Properties $Name $script:Properties

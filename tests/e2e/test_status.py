@@ -69,9 +69,10 @@ def test_backup_that_failed_is_told(deployed: Operator) -> None:
         ("chmod g+w {cron}", "chmod g-w {cron}", "{cron} is not root's alone, so cron does not read it"),
         ("chage -E 0 medaction-backup", "chage -E -1 medaction-backup", "medaction-backup has expired"),
         ("chage -d 1 -M 9 medaction-backup", "chage -d -1 -M -1 medaction-backup", "medaction-backup has expired"),
+        ("chage -d 0 medaction-backup", "chage -d -1 medaction-backup", "medaction-backup has expired"),
         ("mv {lib} /root/", "mv /root/lib {lib}", "{lib}/../backup-database.sh cannot be started"),
     ],
-    ids=["cron", "file", "lines", "mode", "account", "password", "programs"],
+    ids=["cron", "file", "lines", "mode", "account", "password", "to be changed", "programs"],
 )
 def test_night_that_will_not_come_is_told_before_it(deployed: Operator, harm: str, mend: str, told: str) -> None:
     paths = {"cron": "/etc/cron.d/medaction-backup", "lib": "/usr/local/lib/medaction/lib"}

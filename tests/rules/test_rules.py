@@ -1,4 +1,4 @@
-"""Which names are ours, what is pruned: bash and PowerShell give the answers of one table."""
+"""Which names are ours, what is pruned, what is said of an error: bash and PowerShell give the answers of one table."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ VALUES = ("integer", "date", "copy type", "enum", "tsquery")
 
 
 def test_a_value_that_a_server_quotes_in_any_language_is_not_said_by_bash():
-    """The same errors by PowerShell: tests/windows/test_scripts_powershell.py. bash has them without their code."""
+    """As the backups' own questions have it, without its code; what a dump's load says is below."""
     table = json.loads((HERE / "errors.json").read_text(encoding="utf-8"))
     argv = ["bash", "-c", '. "$0"; without_rows', str(PROJECT / "files/backup/lib/base.sh")]
     for language, cases in table.items():
@@ -149,3 +149,54 @@ def test_a_value_that_a_server_quotes_in_any_language_is_not_said_by_bash():
             text = re.sub(r":  \w{5}: ", ":  ", cases[case])
             said = subprocess.run(argv, input=text, capture_output=True, text=True, check=True).stdout
             assert "Secret" not in said and "(a value)" in said, (language, said)
+
+
+SAID = json.loads((HERE / "said.json").read_text(encoding="utf-8"))
+RECORDED = {
+    f"{language}, {case}": text
+    for language, cases in json.loads((HERE / "errors.json").read_text(encoding="utf-8")).items()
+    for case, text in cases.items()
+}
+
+
+def said_by_bash(texts: list[str], place: Path) -> list[str]:
+    for number, text in enumerate(texts):
+        (place / str(number)).write_text(text, encoding="utf-8")
+    program = f'. "$0/said.sh"; cd "$1"; for n in {{0..{len(texts) - 1}}}; do reason_of_load "$n"; done'
+    argv = ["bash", "-c", program, str(PROJECT / "files/backup/lib"), str(place)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("program", SAID)
+def test_what_bash_says_of_an_error_while_a_dump_is_loaded(program: str, tmp_path: Path):
+    """What psql and pg_restore 15 said, of a server in English or German, and what a dump could have them say."""
+    cases = SAID[program]
+    said = said_by_bash([case["text"] for case in cases], tmp_path)
+    assert dict(zip((case["why"] for case in cases), said, strict=True)) == {
+        case["why"]: case["said"] for case in cases
+    }
+
+
+def test_no_row_is_in_what_bash_says_in_any_language(tmp_path: Path):
+    said = dict(zip(RECORDED, said_by_bash(list(RECORDED.values()), tmp_path), strict=True))
+    assert not {case: told for case, told in said.items() if "Secret" in told}
+    assert said["German, unique"] == "line 3: doppelter Schlüsselwert verletzt Unique-Constraint »p_pkey« (23505)"
+    hidden = {case.partition(", ")[2] for case, told in said.items() if "not shown" in told}
+    assert hidden == {case.partition(", ")[2] for case in RECORDED} - {"check", "unique", "not null", "foreign"}
+
+
+@needs_powershell
+def test_powershell_says_of_an_error_what_bash_says(tmp_path: Path):
+    texts = [*(case["text"] for case in SAID["psql"]), *RECORDED.values()]
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    script = f"""
+    [Console]::OutputEncoding = [Text.Encoding]::UTF8
+    . '{PROJECT}/files/windows/lib/postgres.ps1'
+    foreach ($text in ConvertFrom-Json ([IO.File]::ReadAllText('{tmp_path}/texts.json'))) {{
+        Select-Errors @{{ Code = 3; Errors = $text }}
+    }}
+    """
+    argv = [str(archives.pwsh()), "-NoProfile", "-NonInteractive", "-Command", script]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == said_by_bash(texts, tmp_path)

@@ -106,6 +106,35 @@ def test_part_that_is_there_already_or_refers_to_what_is_not(host: Host) -> None
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "form", [{}, {"backup_format": "custom"}, {"backup_format": "directory", "backup_parallel_jobs": 2}]
+)
+def test_role_that_a_dump_of_elsewhere_needs_is_named_and_made(host: Host, form: dict) -> None:
+    """Whose manifest is not there to say so beforehand."""
+    host.configure(**form)
+    ask, role = host.cluster.ask, f"leaver{len(form)}"
+    ask("postgres", f"CREATE ROLE {role}; GRANT {role} TO {ROLE}")
+    ask(host.database, f"CREATE TABLE theirs (i int); ALTER TABLE theirs OWNER TO {role}")
+    host.good_backup()
+    dump = min(host.backups.glob("medaction_[0-9]*.json"), key=lambda path: len(path.name)).with_suffix("")
+    there = host.backups / f"elsewhere.{dump.name.partition('.')[2]}"
+    dump.rename(there)
+    ask(host.database, f"DROP TABLE theirs; DROP ROLE {role}")
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target, "--from", str(there))
+    assert done.returncode == 1 and f'role "{role}" does not exist' in done.stderr, done.stderr
+    assert "make that role, or use --as-administrator URL --with-roles, or --no-owner" in done.stderr
+    host.cluster.drop_database(target)
+    ask("postgres", f"CREATE ROLE {role}; GRANT {role} TO {ROLE}")
+    target = host.cluster.new_database(template="template0")
+    ask(target, f"GRANT CREATE ON SCHEMA public TO {role}")
+    done = host.restore("--into", target, "--from", str(there))
+    host.cluster.drop_database(target)
+    ask("postgres", f"DROP ROLE {role}")
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_sentence_ends_with_mend_that() -> None:
     files = [path for path in (PROJECT / "files").rglob("*") if path.suffix in (".sh", ".ps1")]
     assert files and not [path for path in files if "mend that" in Path(path).read_text(encoding="utf-8")]

@@ -178,12 +178,15 @@ QUIET = [
     "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1",
     "--set=VERBOSITY=terse", "--set=SHOW_CONTEXT=never",
 ]  # fmt: skip
+LOADING = [*QUIET[:-2], "--set=VERBOSITY=verbose", "--set=SHOW_CONTEXT=errors", "--file=-"]
+OWN = {"psql": QUIET, "load": LOADING}
 MARK = "@mark@"  # what must never be made
 HOSTILE_CALLS = [
     [], ["psql"], ["7"], ["7", "sh", "-c", f"touch {MARK}"], ["7", "psql;touch"], ["7", "createdb", "x"],
     ["x", "pg_dump", "--version"], ["7\n8", "end"], ["-1", "end"], ["7 --filter name=redis", "end"],
     ["7", "psql", *QUIET], ["7", "psql", "@good@"], ["7", "psql", *QUIET[1:], "@good@"],
-    *(["7", program, *(QUIET if program in ("psql", "load") else []), "@good@", *hostile]
+    ["7", "load", *QUIET, "@good@"], ["7", "psql", *LOADING, "@good@"], ["7", "load", *LOADING[:-1], "@good@"],
+    *(["7", program, *OWN.get(program, []), "@good@", *hostile]
       for program in ("psql", "load", "pg_dump", "pg_dumpall", "pg_restore")
       for hostile in (["--file=" + MARK], ["--file", MARK], ["-f", MARK], ["-f" + MARK], ["-o", MARK],
                       ["--output=" + MARK], ["--host=127.0.0.2"], ["--username=postgres"], ["--username", "postgres"],
@@ -194,7 +197,7 @@ HOSTILE_CALLS = [
     *(["7", "psql", *QUIET, "@good@", hostile]
       for hostile in (rf"--command=\! touch {MARK}", rf"--command=\copy (SELECT 1) TO PROGRAM 'touch {MARK}'",
                       rf"--command=\o |touch {MARK}", "--set=x=1", "--variable=x=1", "--log-file=" + MARK, "-c")),
-    ["7", "load", *QUIET, "@good@", "--command=SELECT 1"],
+    ["7", "load", *LOADING, "@good@", "--command=SELECT 1"],
     *(["7", "pg_dump", "@good@", hostile]
       for hostile in ("--snapshot=$(id)", "--snapshot=1;id", "--lock-wait-timeout=1s\n", "--compress=9",
                       "--format=directory", "--jobs=2", "--compress=zstd:1\n", "--exclude-table=*",
@@ -250,7 +253,7 @@ def test_the_call_that_hostile_ones_differ_from_is_answered(host: Host, good: st
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     done = called(host, ["7", "psql", *QUIET, good], "SELECT 6 * 7;\nSELECT 'SELECT 43'\n\\gexec\n")
     assert (done.returncode, done.stdout) == (0, "42\n43\n"), done.stderr
-    done = called(host, ["7", "load", *QUIET, good], "SELECT 6 * 7;")
+    done = called(host, ["7", "load", *LOADING, good], "SELECT 6 * 7;")
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
 
 
@@ -264,7 +267,7 @@ def test_a_call_with_anything_else_runs_nothing(host: Host, good: str) -> None:
 @pytest.mark.parametrize("program", ["psql", "load"])
 def test_no_text_is_a_command_of_psqls(host: Host, good: str, program: str) -> None:
     for text in HOSTILE_TEXTS:
-        done = called(host, ["7", program, *QUIET, good], spelt(text, host, good) + "\nSELECT 'went on';\n")
+        done = called(host, ["7", program, *OWN[program], good], spelt(text, host, good) + "\nSELECT 'went on';\n")
         assert "went on" not in done.stdout and done.stderr and done.returncode, (text, done)
         assert not (host.directory / "state/mark").exists(), text
 

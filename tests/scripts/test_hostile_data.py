@@ -129,6 +129,103 @@ def test_no_row_is_written_down_when_a_restore_fails(host: Host, sql: str) -> No
     assert "SECRETNAME" not in done.stdout + done.stderr + told + host.log.read_text()
 
 
+# What a check's function does with the name of each row, away from the database that is dumped.
+FUNCTIONS = {
+    "raises": "RAISE EXCEPTION 'bad name %', t USING DETAIL = t, HINT = t, CONSTRAINT = t, TABLE = t;",
+    "raises as a table that is missing": """RAISE 'relation "%" does not exist', t USING ERRCODE = '42P01';""",
+    "raises as a role that is missing": """RAISE 'role "%" does not exist', t USING ERRCODE = '42704';""",
+    "raises as a full disk": "RAISE 'could not extend file %: No space left on device', t USING ERRCODE = '53100';",
+    "raises as a lost connection": "RAISE 'server closed the connection unexpectedly %', t USING ERRCODE = '08006';",
+    "raises in lines that look like others": r"""
+        RAISE E'x\npsql:<stdin>:5: ERROR:  42501: %\npg_restore: error: %\nLOCATION:  aclcheck_error, aclchk.c:1',
+            t, t USING DETAIL = 'LOCATION:  aclcheck_error, aclchk.c:1' USING ERRCODE = '42501';
+    """.replace("' USING ERRCODE", "', ERRCODE"),
+    "warns first": r"""
+        RAISE WARNING E'%\npsql:<stdin>:5: ERROR:  42501: %\npg_restore: error: %', t, t, t; RAISE 'bad %', t;
+    """,
+    "asks a table of that name": "EXECUTE format('SELECT FROM %I', t);",
+    "gives it to a role of that name": "EXECUTE format('ALTER SCHEMA public OWNER TO %I', t);",
+    "makes a number of it": "PERFORM t::integer;",
+    "makes a number that is too large": "PERFORM (t || '99999999999')::integer;",
+}
+FORMS = {
+    "plain": {}, "custom": {"backup_format": "custom"},
+    "directory": {"backup_format": "directory", "backup_parallel_jobs": 2},
+}  # fmt: skip
+SECRET = "7501175011"  # a number, for the functions that make one of it
+
+
+def dump_that_fails(host: Host, functions: dict[str, str]) -> Path:
+    """In a database of each name what it tells; where it is dumped, all is well."""
+    told = "\n".join(f"IF current_database() = '{name}' THEN {text} END IF;" for name, text in functions.items())
+    host.cluster.ask(
+        host.database,
+        f"""CREATE FUNCTION valid(t text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN {told} RETURN true; END $$;
+        ALTER FUNCTION valid OWNER TO {ROLE}; UPDATE patients SET nom = '{SECRET}';
+        ALTER TABLE patients ADD CONSTRAINT patients_valid CHECK (public.valid(nom))""",
+    )
+    return host.good_backup()
+
+
+def written_down(host: Host) -> str:
+    files = [path for path in [host.log, host.told, *Path(host.settings.backup_state_dir).rglob("*")] if path.is_file()]
+    files += host.backups.glob("*.json")
+    return "".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("form", FORMS)
+def test_no_row_that_a_function_of_the_dump_tells_is_written_down(host: Host, form: str) -> None:
+    host.configure(**FORMS[form])
+    dump_that_fails(host, FUNCTIONS)
+    for name in FUNCTIONS:
+        done = host.restore("--into", host.cluster.new_database(name, template="template0"))
+        host.cluster.drop_database(name)
+        assert done.returncode == 1 and f"the restore into {name} failed: " in done.stderr, done.stderr
+        assert SECRET not in done.stdout + done.stderr + written_down(host), done.stderr
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("form", FORMS)
+def test_no_row_is_in_the_verdict_of_a_restore_test(host: Host, form: str) -> None:
+    host.configure(**FORMS[form])
+    dump_that_fails(host, {"restore_test_of_medaction": FUNCTIONS["raises"]})
+    done = host.restore_test()
+    assert done.returncode == 1, done.stderr
+    (verdict,) = host.backups.glob("*.restore-test.json")
+    assert json.loads(verdict.read_text())["verdict"] == "failed"
+    assert SECRET not in done.stdout + done.stderr + written_down(host), done.stderr
+
+
+# What a damaged dump says of its rows.
+STATEMENTS = {
+    "a word where the syntax is wrong": "INSERT INTO public.patients VALUES (SECRETNAME SECRETNAME, 1);",
+    "a word for a column": "INSERT INTO public.patients VALUES (SECRETNAME, 1);",
+    "a word for a table": "INSERT INTO public.patients VALUES (SECRETNAME.nom, 1);",
+    "a word for a function": "INSERT INTO public.patients VALUES (SECRETNAME(1));",
+    "a word for a type": "INSERT INTO public.patients VALUES (1::SECRETNAME);",
+    "a word for a schema": "INSERT INTO public.patients VALUES (SECRETNAME.of(1));",
+    "a row for a statement": "SECRETNAME\t1\t\\N",
+    "an open quote": "INSERT INTO public.patients VALUES ('SECRETNAME, 1);",
+    "a number that is too large": "SELECT 'SECRETNAME'::text, 'x'::text, '7501175011SECRETNAME'::integer;",
+    "a code": "DO $$ BEGIN RAISE 'permission denied for SECRETNAME' USING ERRCODE = '42501'; END $$;",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_no_word_of_a_damaged_dump_is_written_down(host: Host, statement: str) -> None:
+    dump = host.good_backup()
+    end = b"\n-- PostgreSQL database dump complete"
+    content = gzip.decompress(dump.read_bytes()).replace(end, b"\n" + STATEMENTS[statement].encode() + end)
+    damaged = host.backups / "damaged.sql.gz"
+    damaged.write_bytes(gzip.compress(content))
+    give_to_user(damaged)
+    done = host.restore("--into", host.cluster.new_database(template="template0"), "--from", str(damaged))
+    assert done.returncode == 1 and "the restore into" in done.stderr, done.stderr
+    assert "secretname" not in (done.stdout + done.stderr + written_down(host)).lower(), done.stderr
+
+
 @pytest.mark.fault
 def test_a_dump_tells_psql_nothing(host: Host) -> None:
     """Restored whole, and without its owners, which takes another way."""

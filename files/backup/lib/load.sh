@@ -94,7 +94,7 @@ load_sql() { # DATABASE FILE
     if [[ $server_mode == direct ]]; then use_tool psql; else use_tool load; fi
     choose_guard "$2"
     start guard "$run_dir/sql" "$run_dir/guarded" "${guard[@]}"
-    start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+    start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${load_options[@]}" --dbname="$(conninfo "$1")"
 }
 
 # What makes SQL of it: sets `unpacker`, which reads the file on its standard input.

@@ -89,11 +89,12 @@ use_pgpass() {
     export PGPASSFILE=$backup_pgpass_file
 }
 
-# Terse: the details of an error are rows, and what is said here is written down.
-readonly psql_options=(
-    --no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1
-    --set=VERBOSITY=terse --set=SHOW_CONTEXT=never
-)
+# Terse: the details of an error are rows, and what is said here is written down. Of a dump's load it is read, and
+# what may be said is chosen by the error's code and where it was raised: see said.sh.
+readonly quiet_options=(--no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1)
+readonly psql_options=("${quiet_options[@]}" --set=VERBOSITY=terse --set=SHOW_CONTEXT=never)
+# shellcheck disable=SC2034  # of those that load no dump
+readonly load_options=("${quiet_options[@]}" --set=VERBOSITY=verbose --set=SHOW_CONTEXT=errors --file=-)
 
 # Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
 # runs its owner's function as whoever reads it, and a backslash ends a text.
@@ -123,7 +124,8 @@ advice_for() { # ERROR TEXT
         *'sudo: '*)
             printf 'see that sudo is installed and that /etc/sudoers includes /etc/sudoers.d; then deploy' ;;
         *'Connection refused'* | *'timeout expired'* | *'No route to host'* | *'translate host'* | \
-        *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'*)
+        *'starting up'* | *'shutting down'* | *'server closed the'* | *'terminating connection'* | *'(57P0'* | \
+        *'connection to server was lost'*)
             printf 'see that PostgreSQL runs on %s, port %s' "$server_host" "$server_port" ;;
         *'no pg_hba.conf entry'*)
             printf "let %s in: a line in the server's pg_hba.conf for this host" "$server_user" ;;
@@ -170,8 +172,11 @@ SELECT ON ALL TABLES IN SCHEMA ... TO %s, and the same for SEQUENCES' "$(sql_nam
 # The same for a restore, into a database that is empty again afterwards or is still to be emptied.
 advice_for_restore() { # ERROR TEXT
     case $1 in
+        *'code of the dump'*)
+            printf "the server's own log has the words; a function that finds tables by the search_path fails in a \
+restore: ALTER FUNCTION ... SET search_path where it was dumped" ;;
         *'must be able to SET ROLE'* | *'must be member of role'* | *'must be owner of'* | \
-        *'must be superuser'* | *'permission denied to'* | *'permission denied for schema'*)
+        *'must be superuser'* | *'permission denied to'* | *'permission denied for schema'* | *'(42501)'*)
             printf 'use --as-administrator URL, or --no-owner; see docs/restore.md' ;;
         *'role'*'does not exist'*)
             printf 'make that role, or use --as-administrator URL --with-roles, or --no-owner' ;;
@@ -179,11 +184,11 @@ advice_for_restore() { # ERROR TEXT
             printf "install that extension's package on %s" "$server_host" ;;
         *'shared_preload_libraries'*)
             printf 'add that library to shared_preload_libraries of the server and restart it' ;;
-        *'already exists'*)
+        *'already exists'* | *'something of that name is there'* | *'(42P07)'* | *'(42710)'*)
             printf 'restore into an empty database, such as --into %s_check' "$app_name" ;;
-        *'violates foreign key'*)
+        *'violates foreign key'* | *'(23503)'*)
             printf 'the rows that these refer to are not there: restore those tables first, then these' ;;
-        *'No space left'* | *'could not extend file'*)
+        *'No space left'* | *'could not extend file'* | *'(53100)'*)
             printf "make room on the server's disk" ;;
         *)  printf 'restore into an empty database when that is put right: %s' "$(advice_for "$1")" ;;
     esac

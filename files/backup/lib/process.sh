@@ -44,7 +44,10 @@ why_failed() { # NAME...
         fi
     done
     name=$first
-    text=$(reason_in "$run_dir/$name.err")
+    case $name in
+        psql | pg_restore) text=$(reason_of_load "$run_dir/$name.err") ;;    # which load a dump
+        *) text=$(reason_in "$run_dir/$name.err") ;;
+    esac
     if (( ended[$name] > 128 )); then
         text="killed by signal $(( ended[$name] - 128 )) $text"
     fi

@@ -66,23 +66,72 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
     return $done.Output
 }
 
-# What a program said, without anything that may be a patient's row: only the first line of each error, which begins
-# with psql's own place in the file, and of those whose text may hold values the code alone: SQLSTATE classes 22 and P0
-# ("invalid input syntax for type date: ..."), 42601 (the word where the syntax is wrong), and whatever a function of the
-# dump's has raised, by whichever code. The lines below an error (DETAIL, CONTEXT, HINT, STATEMENT) are not read, but for
-# the last, which tells where in PostgreSQL's source it was raised. The words for ERROR are in the server's language.
+# What may be said of an error, by its code and where in PostgreSQL's source it was raised: files/backup/lib/said.sh
+# says the same, and why; tests/rules asks both.
+$Kinds = @(
+    @('P0|38', 'code of the dump refused it'), @('22P04', 'a row has other columns than its table'),
+    @('22', 'a value was refused'), @('23502', 'a row lacks a value'),
+    @('23503', 'a row refers to one that is not there'), @('23505', 'two rows have the same key'),
+    @('23', 'a row breaks a constraint'), @('3F000', 'a schema is not there'), @('42501', 'a right is missing'),
+    @('42601', 'the syntax is wrong'), @('42703', 'a column is not there'),
+    @('42704', 'a type, a role or another object is not there'), @('42883', 'a function or an operator is not there'),
+    @('42P01', 'a table is not there'), @('42(710|723|P0[467])', 'something of that name is there'),
+    @('53100', 'the disk is full'), @('', 'the server refused it')
+)
+$Core = '^(acl|aclchk|aggregatecmds|alter|amcmds|aset|auth|buffile|bufmgr|bufpage|bump|catalog|cluster|
+        collationcmds|comment|conversioncmds|copy|createas|dbcommands|deadlock|dependency|dfmgr|domains|
+        dropcmds|dsm|dsm_impl|event_trigger|exec(ExprInterp|Indexing|Main|Partition)|extension|fd|fmgr|
+        foreign|foreigncmds|functioncmds|generation|guc|guc_funcs|hba|heap|heapam|hio|index|indexcmds|
+        inv_api|ipc|lmgr|localbuf|lock|lockcmds|logtape|lsyscache|matview|mcxt|md|miscinit|namespace|
+        nbtinsert|nbtsort|nbtutils|objectaddress|opclasscmds|operatorcmds|
+        parse_(func|oper|relation|type|utilcmd)|partbounds|
+        pg_(aggregate|cast|class|collation|constraint|conversion|enum|namespace|operator|proc|publication|type)|
+        policy|postgres|postinit|postmaster|predicate|proc|procarray|proclang|publicationcmds|relation|
+        ri_triggers|schemacmds|seclabel|sequence|slab|smgr|statscmds|storage|subscriptioncmds|tablecmds|
+        tablespace|trigger|tsearchcmds|tuplesort|tuplesortvariants|tuplestore|typecmds|user|utility|
+        variable|view|xact|xlog|xloginsert)\.c$' -replace '\s'
+
+function Select-Kind([string]$Code) {
+    foreach ($kind in $Kinds) { if ($Code -cmatch "^($($kind[0]))") { return $kind[1] } }
+}
+
+# A name at which a statement cannot be understood may be the word of a damaged row: no row is in a statement that begins
+# so, or in what pg_dump indents, without a quote.
+function Test-Ours([string]$Below) {
+    if ($Below -cnotmatch '(?m)^LINE (.*)') { return $true }
+    return $Matches[1] -cmatch '^1: (ALTER|COMMENT|CREATE|DROP|GRANT|REVOKE|SET) |^(?!1:)\d+:    [^'']*$'
+}
+
+function Select-Words([string]$Code, [string]$Words, [string]$Below) {
+    $file = ''
+    if ($Below -cmatch '(?ms).*^LOCATION:  \w+, ([\w.]+):\d+$') { $file = $Matches[1] }
+    $inside = $Below -cmatch '(?m)^CONTEXT:  '
+    $raised = $file -match '^pl(?!an)'
+    if ($Code -cnotmatch '^P0' -and $file -cmatch $Core) {
+        if ($Code -cmatch '^(08|23|25|28|40|53|54|55006|55P03|57|58)') { return $Words }
+        $names = '^(0A000|2BP01|3D000|3F000|42(70[34]|710|723|809|830|883|P0[1467]|P1[67])|55000|22023 guc\.c$)'
+        $ours = "$Code $file" -cmatch $names -and (Test-Ours $Below)
+        if (-not $inside -and ($Code -eq '42501' -or $ours)) { return $Words }
+    }
+    $preload = '^\S{1,63} (must|can only) be (pre)?loaded via "?shared_preload_libraries"?'
+    if ($file -and -not $raised -and $Words -cmatch $preload) { return $Words }
+    if ($raised) { $kind = Select-Kind 'P0' } else { $kind = Select-Kind $Code }
+    if ($inside -and -not $raised -and $Code -cmatch '^(42|3F)') { $kind += ', for code of the dump' }
+    return "$kind; the words may hold a row and are not shown"
+}
+
+# What a program said: psql's first error, which is the one that ended it, and all below it is of that one. The words
+# for ERROR are in the server's language.
 function Select-Errors([hashtable]$Done) {
-    $hidden = 'a value was refused (it is not shown)'
+    $text = $Done.Errors -replace '\r\n', "`n"
+    $first = '(?ms)^psql:\w+\.sql:(\d+): [^\s:]+ ?:  ?(?!0[0-2])([0-9A-Z]{5}): ([^\n]*)(.*)'
+    if ($text -cmatch $first) {
+        $number, $code = $Matches[1], $Matches[2]
+        return "line ${number}: $(Select-Words $code $Matches[3] $Matches[4]) ($code)"
+    }
     $said = @()
-    foreach ($line in $Done.Errors -split '\r?\n') {
-        if ($line -cmatch '^psql:\w+\.sql:(\d+): [^\s:]+ ?:  ?(?!0[0-2])([0-9A-Z]{5}): (.*)$') {
-            $number, $code, $text = $Matches[1], $Matches[2], $Matches[3]
-            if ($code -cmatch '^(22|P0)') { $text = $hidden }
-            if ($code -eq '42601') { $text = 'the syntax is wrong (what stands there is not shown)' }
-            $said += "line ${number}: $text ($code)"
-        } elseif ($said -and $line -cmatch ' \w+, pl\w+\.c:\d+$') {
-            $said[-1] = $said[-1] -creplace '^(line \d+: )?.* \((\w+)\)$', "`$1$hidden (`$2)"
-        } elseif ($line -match '^(pg_dump|psql): (error|warning|detail|hint): ') {
+    foreach ($line in $text -split '\n') {
+        if ($line -match '^(pg_dump|psql): (error|warning|detail|hint): ') {
             if ($line -notmatch 'Command was') { $said += $line }
         } elseif ($line -match '^(pg_dump|psql):.*(connection to server .* failed|could not translate|FATAL: )') {
             $said += $line
