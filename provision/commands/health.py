@@ -82,7 +82,8 @@ class Health:
             return
         for vault in self.vaults:
             if vault.name == self.member.name and vault.proven is None:
-                yield Finding(NOT_ASKED, "", "gave no answer of its copies", "run vault.sh --report there")
+                do = "the reason stands above, or vault.sh --report says it there"
+                yield Finding(NOT_ASKED, "", "gave no answer of its copies", do)
         yield from _of_redis(self.redis, self.exporter, self.member)
         if self.report is not None and self.report.now is None:
             yield Finding(NOT_ASKED, "", "its backups could not be asked for", "the reason stands above")
