@@ -73,7 +73,7 @@ def test_what_a_setting_asked_for_once_is_unused_and_the_list_itself_is_not():
 def test_a_role_that_the_host_left_is_told_and_its_former_place_of_data():
     listed = _listed()
     left = removal.leftovers(listed, ("app",))["backup"]
-    assert TASK in left["tasks"] and removal.in_words(left) == "11 files, 2 scheduled tasks"
+    assert TASK in left["tasks"] and removal.in_words(left) == "12 files, 2 scheduled tasks"
     moved = layout.needs(settings(windows_backup_dir="E:\\dumps"), ("app", "backup"))
     assert removal.former(listed, moved) == {"app": set(), "backup": {BACKUPS}}
     assert not removal.former(listed, layout.needs(settings(), ("app", "backup")))["backup"]
