@@ -72,7 +72,7 @@ def test_roles_taken_away_leave_a_windows_host_as_it_was_and_its_data_until_told
     before = _state(win)
     assert not deploy(win.data, _deployed(found, "app", "backup")).failed
     (told,) = deploy(win.data, _deployed(found, "app"), dry=True).warned
-    assert "still has what it had as backup: 11 files, 2 scheduled tasks. `make remove ENV=production" in told
+    assert "still has what it had as backup: 12 files, 2 scheduled tasks. `make remove ENV=production" in told
     win.file(f"{found.windows_script_dir}\\restore-database.ps1").write_text("mine")
     dumps = {path.name for path in win.file(found.windows_backup_dir).glob("*.sql.gz*")}
 
