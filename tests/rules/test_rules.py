@@ -49,7 +49,7 @@ def bash_answers(cases: dict[str, Any], place: Path) -> dict[str, Any]:
     lines = [f"name {name}" for name, _ in cases["names"]]
     lines += [" ".join(map(str, ["prune", *(case[key] for key in ("tier", "now", "days", "minimum")), *case["dumps"]]))
               for case in cases["prune"]]  # fmt: skip
-    lines += [f"losses {_one_word(case)}" for case in cases["losses"]]
+    lines += [f"losses {_one_word(case)}" for case in cases.get("losses", [])]
     argv = ["bash", str(HERE / "ask.sh"), str(PROJECT / "files/backup/lib"), str(place)]
     done = subprocess.run(argv, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

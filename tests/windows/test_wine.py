@@ -314,7 +314,7 @@ def _nights(machine: Windows, place: Path, count: int, lost: set[int]) -> None:
                 continue
             (new,) = [stamp for stamp in there if stamp.startswith(f"{at:%Y-%m-%d_%H}")]
             wanted[tier] |= {new}
-            (pruned,) = bash_answers({"names": [], "prune": [_case(tier, new, wanted[tier])], "losses": []}, place)["prune"]
+            (pruned,) = bash_answers({"names": [], "prune": [_case(tier, new, wanted[tier])]}, place)["prune"]
             wanted[tier] -= set(pruned)
             assert there == wanted[tier], (night, tier)
     pgpass.write_text(password, encoding="utf-8")
