@@ -117,7 +117,8 @@ is_offered() { # TIER, A DUMP AS part_of HAS IT
     # No more of them than are fetched at once: whoever has captured the source may offer any number that begin alike.
     while read -r name; do
         if [[ $(shortened "$name" 160) == "$2" ]]; then return 0; fi
-    done < <(awk -v begin="$1/${2%~*}" 'index($0, begin) == 1 { sub(/.*\//, ""); sub(/\.manifest\.json$/, ""); print }' \
+    done < <(awk -v begin="$1/${2%~*}" \
+        'index($0, begin) == 1 { sub(/.*\//, ""); sub(/\.manifest\.json$/, ""); print }' \
         "$work/offered" | head -n "$new_at_a_time")
     return 1
 }
