@@ -220,7 +220,11 @@ function New-Dump([hashtable]$Client) {
     $null = New-Item -ItemType Directory -Force -Path $directory
     $final = Join-Path $directory "${AppName}_$(Get-FreeStamp $directory)$Suffix"
     $script:Part = "$final.part"
-    $script:Rows = Read-RowCounts (Join-Path $script:RunDir 'dump.sql')
+    try {
+        $script:Rows = Read-RowCounts (Join-Path $script:RunDir 'dump.sql')
+    } catch {
+        Write-Log 'WARN' "the rows could not be counted, so none is missed: $($_.Exception.Message)"
+    }
     $bytes = Compress-File (Join-Path $script:RunDir 'dump.sql') $script:Part
     $script:Step = 'check'
     $wrong = Invoke-Patiently 60 { [IO.File]::OpenRead($script:Part).Dispose() }
@@ -230,7 +234,7 @@ function New-Dump([hashtable]$Client) {
 }
 
 function New-Manifest([long]$Bytes, [hashtable]$Client) {
-    return [ordered]@{
+    $manifest = [ordered]@{
         database = $PostgresDatabase
         tier = $Tier
         server_version = $Client.Server
@@ -240,10 +244,13 @@ function New-Manifest([long]$Bytes, [hashtable]$Client) {
         sha256 = Get-Sha256 $script:Part
         seconds = [int]((Get-Date) - $script:Began).TotalSeconds
         properties = $script:Properties
-        tables = @($script:Rows.Keys | Sort-Object | Select-Object -First $MostTables | ForEach-Object {
+    }
+    if ($script:Rows) {
+        $manifest.tables = @($script:Rows.Keys | Sort-Object | Select-Object -First $MostTables | ForEach-Object {
             [ordered]@{ name = $_; rows = $script:Rows[$_] }
         })
     }
+    return $manifest
 }
 
 function Publish-Dump([string]$Final, [long]$Bytes, [hashtable]$Client) {
@@ -289,7 +296,7 @@ function Set-Latest([string]$Final) {
 # usual: two small ones would soon be.
 function Get-Suspicion([long]$Bytes) {
     $before = @(Get-Unsuspicious)
-    $told = @(if ($before.Count) { Get-Losses (Read-NotedRows $before[0].FullName) $script:Rows $SizeChangePercent $VolatileTables })
+    $told = @(if ($before.Count -and $script:Rows) { Get-Losses (Read-NotedRows $before[0].FullName) $script:Rows $SizeChangePercent $VolatileTables })
     $found = Get-Deviation $Bytes @($before | Select-Object -First 7 | ForEach-Object { $_.Length }) $SizeChangePercent
     $shrank = $found -and $found.Percent -lt 0 -and $VolatileTables.Count -eq 0
     if ($found) {

@@ -334,7 +334,8 @@ COPY public."Visits" (i) FROM stdin;
 1
 \.
 ' $$; CREATE TABLE ends (word text); INSERT INTO ends SELECT E'\\\\.\\n\\\\.' FROM generate_series(1, 150);
-        TRUNCATE none; CREATE TABLE bare (); INSERT INTO bare SELECT FROM generate_series(1, 120);"""
+        TRUNCATE none; CREATE TABLE bare (); INSERT INTO bare SELECT FROM generate_series(1, 120);
+        CREATE TABLE wide AS SELECT repeat('x', 3000000) AS word FROM generate_series(1, 2);"""
     cluster.ask(database, sql, ROLE)
     assert host.run("backup-database.ps1").returncode == GOOD
     asked = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'odd')"
@@ -353,6 +354,17 @@ COPY public."Visits" (i) FROM stdin;
     reason = host.status()["reason"]
     assert [each for each in told if each not in reason] == [] and reason.count("the table ") == len(told)
     assert host.latest() == good.read_bytes()
+
+
+def test_rows_that_cannot_be_counted_stop_no_dump(host: Host):
+    part = host.place / "scripts/lib/rows.ps1"
+    part.write_text("function Read-RowCounts([string]$Path) { throw 'out of memory' }\n")
+    for _ in range(2):
+        done = host.run("backup-database.ps1")
+        assert done.returncode == GOOD and "rows could not be counted" in done.stderr, done.stderr
+    assert "tables" not in json.loads(Path(f"{host.dumps()[-1]}.json").read_text())
+    host.write()
+    assert host.run("backup-database.ps1").returncode == GOOD
 
 
 def test_a_database_that_grew_is_the_latest(host: Host, cluster: Cluster):

@@ -24,6 +24,8 @@ function Read-RowCounts([string]$Path) {
                 $null = $begun.Clear()
             }
             $null = $begun.Append($block, $last + 1, $got - $last - 1)
+            # A row may have a gigabyte: of a long one no more is kept than tells it from the rows' end.
+            if ($sift.Rows -and $begun.Length -gt 1mb) { $begun.Length = 16 }
         }
     } finally {
         $reader.Dispose()
