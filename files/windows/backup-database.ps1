@@ -296,18 +296,21 @@ function Set-Latest([string]$Final) {
 # usual: two small ones would soon be.
 function Get-Suspicion([long]$Bytes) {
     $before = @(Get-Unsuspicious)
-    $told = @(if ($before.Count -and $script:Rows) { Get-Losses (Read-NotedRows $before[0].FullName) $script:Rows $SizeChangePercent $VolatileTables })
+    $told = @()
+    if ($before.Count -and $script:Rows) {
+        $told = @(Get-Losses (Read-NotedRows $before[0].FullName) $script:Rows $SizeChangePercent $VolatileTables)
+    }
+    $isSuspect = $told.Count -gt 0
     $found = Get-Deviation $Bytes @($before | Select-Object -First 7 | ForEach-Object { $_.Length }) $SizeChangePercent
-    $shrank = $found -and $found.Percent -lt 0 -and $VolatileTables.Count -eq 0
     if ($found) {
         $told += "the dump has $(Format-Size $Bytes), the median of the last ones $(Format-Size $found.Median)" +
             " ($($found.Percent) %)"
+        if ($found.Percent -lt 0 -and $VolatileTables.Count -eq 0) { $isSuspect = $true }
     }
     if ($told.Count -eq 0) { return $null }
-    $lost = $shrank -or $told.Count -gt [int][bool]$found
     $script:Suspect = ($told -join '; ') + ': see whether that is right'
     Write-Log 'WARN' $script:Suspect
-    if ($lost) { return $script:Suspect }
+    if ($isSuspect) { return $script:Suspect }
 }
 
 # Removes what is older than the tier's days, and only after a good dump.

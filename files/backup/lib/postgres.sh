@@ -93,7 +93,7 @@ use_pgpass() {
 # what may be said is chosen by the error's code and where it was raised: see said.sh.
 readonly quiet_options=(--no-psqlrc --no-password --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1)
 readonly psql_options=("${quiet_options[@]}" --set=VERBOSITY=terse --set=SHOW_CONTEXT=never)
-# shellcheck disable=SC2034  # of those that load no dump
+# shellcheck disable=SC2034  # a restore alone reads it
 readonly load_options=("${quiet_options[@]}" --set=VERBOSITY=verbose --set=SHOW_CONTEXT=errors --file=-)
 
 # Whatever a role or a database sets: else a view named pg_database decides what is backed up, a policy of a table
