@@ -356,6 +356,17 @@ COPY public."Visits" (i) FROM stdin;
     assert host.latest() == good.read_bytes()
 
 
+def test_a_table_that_may_be_emptied_explains_a_small_dump(host: Host, cluster: Cluster):
+    host.write(backup_volatile_tables=["bulk"])
+    database = host.settings.postgres_database
+    cluster.ask(database, "CREATE TABLE bulk AS SELECT md5(i::text) AS word FROM generate_series(1, 400000) i", ROLE)
+    assert host.run("backup-database.ps1").returncode == GOOD
+    cluster.ask(database, "TRUNCATE bulk", ROLE)
+    done = host.run("backup-database.ps1")
+    assert done.returncode == GOOD and host.latest() == host.dumps()[-1].read_bytes(), done.stderr
+    assert "the median of the last ones" in host.status()["reason"]
+
+
 def test_rows_that_cannot_be_counted_stop_no_dump(host: Host):
     part = host.place / "scripts/lib/rows.ps1"
     part.write_text("function Read-RowCounts([string]$Path) { throw 'out of memory' }\n")
