@@ -5,14 +5,20 @@
 declare -A children=()   # process ids by name
 declare -A ended=()      # exit codes by name
 
-# The child opens its files by itself: a FIFO may block it, and nobody else. It gives up the lock, and dies
-# with us even when we are killed by SIGKILL.
+# The child opens its files by itself: a FIFO may block it, and nobody else. It gives up the lock, and dies with us even
+# when we are killed by SIGKILL: from before it waits at a FIFO, to whose other end nobody would come any more.
 start() { # NAME INPUT OUTPUT COMMAND...
-    local name=$1 input=$2 output=$3
-    shift 3
-    setpriv --pdeathsig TERM -- "$@" <"$input" >"$output" 2>"$run_dir/$name.err" 6<&- 7>&- 9>&- &
+    local name=$1 parent=$BASHPID    # behind the & it would be the child's
+    setpriv --pdeathsig TERM -- sh -c "$open_and_become" sh "$parent" "${@:2}" \
+        >/dev/null 2>"$run_dir/$name.err" 9>&- &
     children[$name]=$!
 }
+
+# shellcheck disable=SC2016  # the child's own names
+readonly open_and_become='[ "$PPID" = "$1" ] || exit 143
+    exec <"$2" >"$3" 6<&- 7>&-
+    shift 3
+    exec "$@"'
 
 # Waits for all of them, then says whether all of them succeeded.
 all_ended_well() { # NAME...
