@@ -72,6 +72,19 @@ def test_manifest_of_another_app_is_none_of_ours(vault: Vault, tmp_path: Path) -
         assert vault('is_a_manifest one daily "$1"', dump).endswith(f"exit {code}\n"), app
 
 
+def test_sum_with_a_line_more_is_no_sum(vault: Vault, tmp_path: Path) -> None:
+    """Its line would be read as a file of its own."""
+    dump = "medaction_2026-06-01_02-00-00.sql.gz"
+    told = json.loads(manifest(dump))
+    for name in ("sha256", "plain_sha256"):
+        for end in ("\n", f"\n../x 7 {'0' * 64}", " ", "0"):
+            files = [told["files"][0] | {name: "0" * 64 + end}, told["files"][1]]
+            (tmp_path / "one").write_text(json.dumps(told | {"files": files}))
+            assert vault('is_a_manifest one daily "$1"', dump).endswith("exit 1\n"), (name, end)
+    (tmp_path / "one").write_text(json.dumps(told))
+    assert vault('is_a_manifest one daily "$1"', dump).endswith("exit 0\n")
+
+
 NAMED = [
     ("medaction", "medaction", True),
     ("medaction", "whatever the app's own is called", True),

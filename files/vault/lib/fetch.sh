@@ -323,8 +323,8 @@ is_a_manifest() { # FILE TIER DUMP
                 and $file.plain_name == ($file.name | rtrimstr(".age"))
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
                 and ($file.bytes <= $told_limit or ($file.name | endswith(".json.age") | not))
-                and ($file.sha256 | test("^[0-9a-f]{64}$"))
-                and ($file.plain_sha256 | test("^[0-9a-f]{64}$")))' \
+                and ($file.sha256 | test("\\A[0-9a-f]{64}\\z"))
+                and ($file.plain_sha256 | test("\\A[0-9a-f]{64}\\z")))' \
             "$1" >/dev/null 2>&1
 }
 
