@@ -25,7 +25,7 @@ from provision.redis.admission import admitted
 from provision.redis.preflight import redis_elsewhere, redis_host
 from provision.redis.role import redis_server
 from provision.vault import keys, offline, sources
-from provision.vault.layout import sealed_secrets
+from provision.vault.layout import recipients_of, sealed_secrets
 from provision.vault.operations import reached
 from provision.vault.preflight import known_hosts_only, postgres_majors, require_recipients
 from provision.vault.role import first_fetch, offsite, push_outbox, push_store, vault, vault_keys
@@ -86,7 +86,10 @@ with one_host(host, state):
         if "backup" in member.groups:
             if settings.postgres_mode == "direct":  # a container has its own pg_dump
                 postgres_client(settings=settings, system=system, major=database.major)
-            backup(settings=settings, app_is_here="app" in member.groups, dump_role=lacks)
+            backup(
+                settings=settings, app_is_here="app" in member.groups, dump_role=lacks,
+                recipients=recipients_of(settings, vaults),
+            )  # fmt: skip
             if vaults or settings.backup_offsite:
                 offsite(settings=settings, source_name=host.name, readers=vaults)
             push_outbox(settings=settings, host_name=host.name)

@@ -6,8 +6,11 @@
 #       --if-missed                            only when the tier's last run did not take place
 #   backup-database.sh --verify [FILE]         check a stored dump again; the newest unless one is named
 #   backup-database.sh --accept DUMP           what a suspect dump lacks was meant to go: it is good again
+#   backup-database.sh --encrypt-stored        encrypt the dumps that lie in plain, where backup_encrypt_local is set
 #   backup-database.sh --check                 one line for a monitoring system
-#   backup-database.sh --overdue               which tiers need a run, and why: what a deploy asks
+#   backup-database.sh --overdue [encrypted] [KEY...]
+#                                              which tiers need a run, and why: what a deploy asks, which is about to
+#                                              have dumps encrypted, and these keys open them
 #   backup-database.sh --help                  this text
 #
 # Run as $backup_user, which cron does, or as root. The tiers, each in a directory of its own:
@@ -18,6 +21,8 @@
 # BACKUP_RETENTION_DAYS=n in the environment replaces the days of this run. The newest $backup_minimum_kept or
 # more of a tier always stay. ${app_name}_latest$backup_suffix is a link to the newest good dump; beside each
 # dump lie its manifest, FILE.json, and its roles, FILE.globals.gz (where backup_include_globals asks for it).
+# With backup_encrypt_local all but the manifest is encrypted as it is written, and ends with .age: no key that
+# opens it lies on this host.
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but old
 # dumps could not be removed; 75 another run is at work; 129, 130, 143 stopped by a signal.
@@ -52,8 +57,12 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/snapshot.sh"
 # shellcheck source=lib/exclude.sh
 . "$here/lib/exclude.sh"
+# shellcheck source=lib/encrypt.sh
+. "$here/lib/encrypt.sh"
 # shellcheck source=lib/dump.sh
 . "$here/lib/dump.sh"
+# shellcheck source=lib/encrypted.sh
+. "$here/lib/encrypted.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
 # shellcheck source=lib/loss-rules.sh
@@ -68,6 +77,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/prune.sh"
 # shellcheck source=lib/watch.sh
 . "$here/lib/watch.sh"
+# shellcheck source=lib/encrypt-stored.sh
+. "$here/lib/encrypt-stored.sh"
 
 # --- This run -----------------------------------------------------------------------------------------
 
@@ -100,7 +111,12 @@ read_arguments() {
         case $1 in
             --help) usage; exit 0 ;;
             --check) action=check ;;
-            --overdue) action=overdue ;;
+            --encrypt-stored) action=encrypt-stored ;;
+            --overdue)
+                action=overdue
+                if [[ ${2:-} == encrypted ]]; then to_be_encrypted=1; shift; fi
+                recipients=("${@:2}")
+                set -- "$1" ;;
             --accept) need_value "$@"; action=accept; file=$2; shift ;;
             --if-missed) only_if_missed=1 ;;
             --verify)
@@ -168,6 +184,7 @@ prepare() {
     choose_client
     tell_role
     choose_compressor
+    require_recipients
 }
 
 # One that was killed outright could tell nobody.
@@ -205,21 +222,22 @@ make_dump() {
     dump_to "$final.part" "$snapshot"
     ask "$(counting_sql "$(counted_tables)")"
     hear_json counting
+    ask "$private_properties_sql"
+    keep_properties "$final.properties.json$(encrypted_ending).part"
     start collect /dev/fd/6 "$run_dir/contents" cat    # thousands of lines: bash would read them byte by byte
     ask "$(contents_sql "$object_hash" "$counting")"
-    ask "SAVEPOINT needs; $needs_sql $properties_sql $private_properties_sql ROLLBACK TO SAVEPOINT needs;"
+    ask "SAVEPOINT needs; $needs_sql $properties_sql ROLLBACK TO SAVEPOINT needs;"
     await_dump
     ask "SELECT json_build_array('value', 'sequences_after', ($sequences_sql));"
     close_session
     read_contents
     tell_what_was_not_counted
-    if (( backup_include_globals )); then dump_globals "$final.globals.gz.part"; fi
+    if (( backup_include_globals )); then dump_globals "$final.globals.gz$(encrypted_ending).part"; fi
     dump_bytes=$(size_of "$final.part")
     step=check
     check_part "$final.part"
     look_for_losses
     if [[ -n $suspicion ]]; then leave_tier; fi
-    keep_properties "$final.properties.json.part"
     write_manifest "$final"
     step=publish
     publish "$final"
@@ -365,8 +383,9 @@ back_up() {
     fi
     database=${database:-${names[0]}}
     prefix=$(prefix_of "$database")
-    if is_too_long "$prefix"; then
-        die "the names of its files would begin with ${#prefix} bytes, and 255 in all leave 204 for that: list the \
+    if (( ${#prefix} > $(longest_prefix) )); then
+        die "the names of its files would begin with ${#prefix} bytes, and 255 in all leave $(longest_prefix) for \
+that: list the \
 others in backup_databases, or give $database or the app a shorter name" "$EXIT_USAGE"
     fi
     if (( only_if_missed )); then
@@ -389,6 +408,7 @@ main() {
         backup) back_up ;;
         verify) verify ;;
         accept) accept_dump ;;
+        encrypt-stored) encrypt_stored ;;
         check) check_freshness ;;
         overdue) list_overdue ;;
     esac

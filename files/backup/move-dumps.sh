@@ -145,6 +145,7 @@ backup_reserve_mb: make room there, then run this again"
 # What runs that were killed have left there: the locks are ours, so nobody writes it.
 sweep_old() {
     local path
+    sweep_opened "$old"
     for path in "$old"/.run.?????? "$old"{,/weekly,/monthly,/yearly}/"$app_name"*.part; do
         [[ ! -L $path && -O $path ]] || continue
         if [[ $path == */.run.?????? ]] || is_our_name "${path##*/}"; then rm -rf -- "$path"; fi

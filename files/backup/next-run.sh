@@ -1,6 +1,6 @@
 #!/bin/sh
-# Given the directory of the programs, the user of the backups, cron's files of backups and of restore tests: why the
-# next run will not come, a line `idle=...` each; nothing where it will.
+# Given the directory of the programs, the user of the backups, cron's files of backups and, if there are any, of
+# restore tests: why the next run will not come, a line `idle=...` each; nothing where it will.
 hinders() { printf 'idle=%s\n' "$*"; }
 systemctl is-active --quiet cron || hinders 'cron does not run'
 calls() { # PROGRAM, CRON'S FILE
@@ -10,7 +10,7 @@ calls() { # PROGRAM, CRON'S FILE
   grep -q "^[^#].*/$1" "$2" || hinders "no line of $2 runs $1"
 }
 calls backup-database.sh "$3"
-calls restore-database.sh "$4"
+[ -z "${4-}" ] || calls restore-database.sh "$4"
 # PAM lets cron run nothing for an account that has expired, or whose password is to be changed: that stands in the
 # journal alone. Days since 1970, as in shadow(5).
 today=$(($(date +%s) / 86400))

@@ -18,6 +18,8 @@
 #                                database that holds data: with --overwrite NAME. What is there already is
 #                                refused, and what fails leaves everything as it was
 #       --data-only              rows alone, into tables that are there
+#       --identity FILE          the secret key of age that opens a dump whose name ends with .age: a vault's, or
+#                                people's own. The dump lies in plain below $backup_dir until this ends
 #   restore-database.sh --test [--from FILE]           restore the newest dump of each database, or FILE, into
 #                                                      a throwaway database, compare it with the manifest,
 #                                                      note the verdict, remove everything
@@ -52,8 +54,12 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/objects.sh"
 # shellcheck source=lib/contents.sh
 . "$here/lib/contents.sh"
+# shellcheck source=lib/encrypted.sh
+. "$here/lib/encrypted.sh"
 # shellcheck source=lib/verify.sh
 . "$here/lib/verify.sh"
+# shellcheck source=lib/open.sh
+. "$here/lib/open.sh"
 # shellcheck source=lib/sift.sh
 . "$here/lib/sift.sh"
 # shellcheck source=lib/leftovers.sh
@@ -113,6 +119,7 @@ read_arguments() {
             --table) tables+=${2:-}$'\n' ;;
             --schema) schemas+=${2:-}$'\n' ;;
             --as-administrator) use_administrator "${2:-}" ;;
+            --identity) identity_file=${2:-} ;;
             # These three are --test's own: see isolation.sh.
             --test-list) action='list-for-test'; shift; continue ;;
             --test-offer) action=offer; shift; continue ;;
@@ -134,6 +141,9 @@ read_arguments() {
     if (( with_roles || trust_dump )) && [[ -z $administrator ]]; then
         die '--with-roles and --trust-dump go with --as-administrator URL' "$EXIT_USAGE"
     fi
+    if [[ -n $identity_file && $action != restore ]]; then
+        die '--identity goes with --into: it is a restore that opens a dump' "$EXIT_USAGE"
+    fi
     if [[ -n $overwrite && $overwrite != "$target" ]]; then
         die "--overwrite '$overwrite' is not --into '$target': give the same name twice" "$EXIT_USAGE"
     fi
@@ -144,14 +154,14 @@ clean_up() {
     set +e    # whatever fails here, the rest is done all the same
     trap '' HUP INT TERM
     explain_exit "$status"
-    note_done restore "$target" "$file" "$status"
+    note_done restore "$target" "${sealed:-$file}" "$status"
     end_children
     remove_loader
     if [[ -n $scratch ]]; then
         drop_database "$scratch" ||
             warn "the database $scratch is left over ($(reason_in "$run_dir/psql.err")): drop it"
     fi
-    if [[ -n $run_dir ]]; then rm -rf -- "$run_dir"; fi
+    rm -rf -- ${run_dir:+"$run_dir"} ${opened:+"$opened"}
     step=end
     info "exit code $status"
     exit "$status"
@@ -186,6 +196,7 @@ list_dumps() {
             for path in "${paths[@]}"; do
                 verdict=${json[$path.restore-test.json verdict]:--}
                 if ! has_manifest "$path"; then verdict=unknown; fi
+                if is_encrypted "$path"; then verdict=encrypted; fi
                 if is_suspect "$path"; then verdict=suspect; fi
                 printf '%-8s %8sh %10s %-9s %s\n' "$kind" "$(( $(age_of "$path") / 3600 ))" \
                     "$(human_size "$(size_of "$path")")" "$verdict" "$path"
@@ -273,7 +284,8 @@ restore() {
         prepare_target ''
         replace
     fi
-    if is_whole; then info "$target is restored from $file"; else info "$target has that part of $file"; fi
+    if is_whole; then info "$target is restored from ${sealed:-$file}"
+    else info "$target has that part of ${sealed:-$file}"; fi
 }
 
 # It does not come back: that is said before anything is replaced.
@@ -313,6 +325,10 @@ fill() { # DATABASE
 
 main() {
     read_arguments "$@"
+    if [[ $action == test ]] && { [[ $file == *.age ]] || { [[ -z $file ]] && (( backup_encrypt_local )); }; }; then
+        die 'dumps are encrypted here, and no key on this host opens one: a vault restores each. Where you hold a key: \
+--into NAME --from FILE --identity KEY-FILE' "$EXIT_USAGE"
+    fi
     if [[ $action == test && -z $backup_restore_test_host ]]; then
         isolated_tests
         return
@@ -321,6 +337,7 @@ main() {
         restore_with_peer "$@"
         return
     fi
+    hand_identity_on "$@"
     become_backup_user "$@"
     case $action in
         list) list_dumps; return ;;
@@ -335,11 +352,13 @@ main() {
     require_jq
     run_dir=$(mktemp --directory)
     use_pgpass
+    read_identity
     choose_dump
     info "$file: $chosen"
     step=check
     info "reading all of $file, $(human_size "$(size_of "$file")")"
     verify_dump "$file"
+    open_dump
     tell_what_was_left_out
     restore
 }

@@ -31,6 +31,8 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 . "$here/lib/base.sh"
 # shellcheck source=../backup/lib/store.sh
 . "$here/lib/store.sh"
+# shellcheck source=../backup/lib/encrypted.sh
+. "$here/lib/encrypted.sh"
 
 subject=offsite
 action=copy
@@ -51,6 +53,7 @@ read_arguments() {
     esac
     (( EUID == 0 )) || die "you are $(id -un): run this as root" "$EXIT_USAGE"
     cd /    # the owner of the dumps may not enter root's directories
+    if (( ${#recipients[@]} == 0 )); then mapfile -t recipients < <(grep '^age1' "$recipients_file"); fi
 }
 
 clean_up() {
@@ -72,10 +75,22 @@ local_dumps() {
     local kind path
     for kind in daily weekly; do
         while read -r path; do
-            if [[ -f $path.json ]]; then printf '%s %s\n' "$kind" "${path##*/}"; fi
+            if [[ -f $path.json ]]; then
+                path=${path##*/}
+                printf '%s %s\n' "$kind" "${path%.age}"
+            fi
         done < <(as_owner find "$(tier_dir "$kind")" -maxdepth 1 -type f,d -name "$app_name*" |
-            grep -E "/$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex(\.sql\.gz|\.sql\.zst|\.dump|\.dir)\$")
-    done | sort --reverse --key=2
+            grep -E "/$app_name(-[A-Za-z0-9.%-]+)?_$stamp_regex(\.sql\.gz|\.sql\.zst|\.dump|\.dir|\
+\.sql\.gz\.age|\.sql\.zst\.age|\.dump\.age)\$")
+    done | sort --reverse --key=2 | uniq
+}
+
+# Where it lies: a dump that is encrypted on this host has its name and .age, and goes to the vaults as it is.
+path_of() { # TIER NAME
+    local path
+    path=$(tier_dir "$1")/$2
+    if as_owner test -f "$path.age" -a -f "$path.age.json"; then path+=.age; fi
+    printf '%s' "$path"
 }
 
 # One pass through pipes, however large the file: both sums are taken on the way. What came of it is a line of
@@ -112,6 +127,8 @@ plain_stream() { # PATH
         # The same files make the same archive, also on the host that they were recovered to.
         as_owner tar --create --sort=name --owner=0 --group=0 --numeric-owner \
             --directory "${1%/*}" -- "${1##*/}" | perl -e "$twice_program"
+    elif [[ $1 == "$work"/* ]]; then
+        perl -e "$twice_program" -- "$1"    # made here
     else
         as_owner perl -e "$twice_program" -- "$1"
     fi
@@ -120,12 +137,16 @@ plain_stream() { # PATH
 # All of a dump's files, then its manifest, and only then any of them in the outbox.
 copy_dump() { # TIER NAME
     local kind=$1 name=$2 path companion sealed writing
-    path=$(tier_dir "$kind")/$name
+    path=$(path_of "$kind" "$name")
     work=$(mktemp --directory "$outbox_work/.run.XXXXXX")
     as_owner cat -- "$path.json" >"$work/local.json" || return 1
     sealed=$name
     if [[ $name == *.dir ]]; then sealed=$name.tar; fi
     enough_room "$path" || return 1
+    if [[ $path == *.age ]]; then
+        copy_encrypted "$kind" "$name" "$path"
+        return
+    fi
     seal "$sealed" "$path" || return 1
     is_what_was_dumped "$name" || return 1
     sync "$work/$sealed.age" &    # the disk is at work meanwhile
@@ -133,15 +154,46 @@ copy_dump() { # TIER NAME
     while read -r companion; do
         seal "$companion" "${path%/*}/$companion" || return 1
     done < <(as_owner find "$path"{.globals.gz,.properties.json,.json} -maxdepth 0 -type f -printf '%f\n' 2>/dev/null)
-    write_outbox_manifest "$kind" "$name" || return 1
+    # It may have been encrypted or removed meanwhile: then something of it is missing.
+    as_owner test -e "$path" -a -e "$path.json" || return 1
+    write_outbox_manifest "$kind" "$name" "$recipients_file" || return 1
     wait "$writing" || return 1    # an error of the disk is told once: the next sync would not hear of it
     publish_copy "$kind" "$name"
+}
+
+# One that lies encrypted: each file as it is, by the sums of its manifest; and that, as it is beside an opened dump.
+copy_encrypted() { # TIER NAME PATH
+    local name own plain to size whose="$work/recipients"
+    while read -r name own plain; do
+        to=$(opened_name "$name")
+        # A pipe in its place would be waited for, and a link may lead to what has no end.
+        size=$(as_owner find "${3%/*}/$name" -maxdepth 0 -type f -printf '%s' 2>/dev/null) || size=0
+        as_owner dd if="${3%/*}/$name" iflag=nonblock,count_bytes,fullblock count="${size:-0}" bs=1M status=none |
+            tee "$work/$to.age" | sha256sum >"$work/sum" || return 1
+        if [[ $(cut -d ' ' -f 1 "$work/sum") != "$own" ]]; then
+            log ERROR "$name is not what was dumped: its sum is not the manifest's: see the disk"
+            # Rows are of use without their roles.
+            if [[ $to == "$2" ]]; then return 1; fi
+            rm -f -- "$work/$to.age"
+            continue
+        fi
+        printf '%s %s %s %s\n' "$to" "$(stat -c %s "$work/$to.age")" "$own" "$plain" >>"$work/files" || return 1
+    done < <(encrypted_files_of "$3" "$work/local.json")
+    jq --raw-output '.recipients[] | strings' "$work/local.json" >"$whose" || return 1
+    jq "$as_opened" "$work/local.json" >"$work/opened.json" || return 1
+    seal "$2.json" "$work/opened.json" || return 1
+    load_json 'database started server_version database_bytes' "$work/local.json"
+    write_outbox_manifest "$1" "$2" "$whose" || return 1
+    sync "$work"/*.age || return 1    # an error of the disk is told once
+    rm -f -- "$work/sum" "$work/opened.json" "$whose"
+    publish_copy "$1" "$2"
 }
 
 enough_room() { # PATH
     local free needed
     free=$(free_bytes "$outbox_work")
-    needed=$(as_owner du --apparent-size --bytes --summarize "$1" | cut -f 1)
+    needed=$(as_owner find "$1" "$1".*.age -type f -printf '%s\n' 2>/dev/null |
+        awk '{ sum += $1 } END { print sum + 0 }') || true
     needed=$(( needed + backup_reserve_mb * 1048576 ))
     if (( free < needed )); then
         log ERROR "$outbox has $(human_size "$free") free, a copy of ${1##*/} needs \
@@ -161,13 +213,13 @@ is_what_was_dumped() { # NAME
     fi
 }
 
-write_outbox_manifest() { # TIER NAME
+write_outbox_manifest() { # TIER NAME, FILE OF RECIPIENTS
     local told=$work/local.json
     jq --null-input --arg source "$source_name" --arg app "$app_name" --arg dump "$2" --arg tier "$1" \
         --arg database "${json[$told database]:-}" --arg started "${json[$told started]:-}" \
         --arg server_version "${json[$told server_version]:-}" \
         --arg database_bytes "${json[$told database_bytes]:-}" \
-        --rawfile recipients "$recipients_file" --rawfile files "$work/files" '
+        --rawfile recipients "$3" --rawfile files "$work/files" '
         {version: 1, source: $source, app: $app, dump: $dump, tier: $tier, database: $database,
          started: $started, server_version: $server_version,
          database_bytes: ($database_bytes | tonumber? // 0),
@@ -201,15 +253,18 @@ newest_copies() {
 
 not_open_to_all() {
     local manifest
-    if (( ${#recipients[@]} == 0 )); then mapfile -t recipients < <(grep '^age1' "$recipients_file"); fi
     while read -r manifest; do
         jq --exit-status '$ARGS.positional - .recipients == []' "$manifest" --args "${recipients[@]}" >/dev/null ||
             printf '%s %s\n' "$(basename "${manifest%/*}")" "$(dump_of "${manifest##*/}")"
     done < <(newest_copies)
 }
 
+# So that it is made anew: but of a dump that lies encrypted to those of before, which a deploy makes another of.
 forget_what_somebody_cannot_open() {
-    not_open_to_all >"$outbox_work/.run.closed"
+    local kind name
+    while read -r kind name; do
+        if opens_to_all "$(path_of "$kind" "$name")"; then printf '%s %s\n' "$kind" "$name"; fi
+    done < <(not_open_to_all) >"$outbox_work/.run.closed"
     forget "$outbox_work/.run.closed"
 }
 
@@ -234,13 +289,18 @@ forget() { # FILE WITH "TIER NAME" LINES
 }
 
 copy_what_is_new() {
-    local kind name
+    local kind name path
     while read -r kind name; do
         if grep -qxF -- "$kind $name" "$outbox_work/published"; then continue; fi
         step=encrypt
+        path=$(path_of "$kind" "$name")
         if ! copy_dump "$kind" "$name"; then
-            log ERROR "$name: no copy of it was made; the next run tries again"
-            failures=$(( failures + 1 ))
+            if as_owner test -e "$path"; then
+                log ERROR "$name: no copy of it was made; the next run tries again"
+                failures=$(( failures + 1 ))
+            else
+                info "$name went meanwhile, or was encrypted: the next run looks again"
+            fi
             if [[ -n $work ]]; then rm -rf -- "$work"; fi
         fi
     done <"$outbox_work/.run.here"
@@ -348,7 +408,9 @@ due() {
     local newest kind name
     of_another_name | sed -E 's|.*/(.*)\.manifest\.json$|\1 has another name of this host than the inventory|'
     while read -r kind name; do
-        if is_here "$kind" "$name"; then printf '%s is encrypted to other keys than it should be\n' "$name"; fi
+        if is_here "$kind" "$name" && may_be_mended "$kind" "$name"; then
+            printf '%s is encrypted to other keys than it should be\n' "$name"
+        fi
     done < <(not_open_to_all)
     newest=$(local_dumps | sed -n 1p)
     [[ -n $newest ]] && ! is_copied "$newest" || return 0
@@ -358,8 +420,31 @@ due() {
     fi
 }
 
+# What lies encrypted to other keys is not encrypted anew: a new dump takes its place, where one is still made of that
+# database. A weekly one that is suspect lies among the daily ones: that was all that could be done.
+may_be_mended() { # TIER NAME
+    local path kind name
+    path=$(path_of "$1" "$2")
+    if opens_to_all "$path"; then return 0; fi
+    (( $(seconds_since "$1 $2") < 7 * 86400 + backup_maximum_age_hours * 3600 )) || return 1
+    if [[ $1 == weekly ]]; then
+        while read -r kind name; do
+            [[ $kind == daily && ${name%_????-??-??_*} == "${2%_????-??-??_*}" && $name > $2 ]] || continue
+            path=$(path_of daily "$name")
+            if [[ $(as_owner jq --raw-output .tier "$path.json" 2>/dev/null) == weekly ]]; then return 1; fi
+        done < <(local_dumps)
+    fi
+}
+
+# In plain it can be encrypted to anybody.
+opens_to_all() { # PATH
+    # shellcheck disable=SC2016  # jq's own names
+    [[ $1 != *.age ]] || as_owner jq --exit-status '$ARGS.positional - (.recipients // []) == []' "$1.json" \
+        --args "${recipients[@]}" >/dev/null 2>&1
+}
+
 is_here() { # TIER NAME
-    as_owner test -e "$(tier_dir "$1")/$2.json"
+    as_owner test -e "$(path_of "$1" "$2").json"
 }
 
 is_copied() { # "TIER NAME"
@@ -367,7 +452,7 @@ is_copied() { # "TIER NAME"
 }
 
 seconds_since() { # "TIER NAME"
-    printf '%s' $(( $(date +%s) - $(as_owner stat -c %Y "$(tier_dir "${1%% *}")/${1#* }.json") ))
+    printf '%s' $(( $(date +%s) - $(as_owner stat -c %Y "$(path_of "${1%% *}" "${1#* }").json") ))
 }
 
 main() {

@@ -24,19 +24,24 @@ _NO_MANIFESTS = ("*.restore-test.json", "*.properties.json", f"*{_ACCEPTED}")
 
 
 class BackupsDue(Fact[dict[str, str]]):
-    """Given the backup script and where dumps go, return why a run is due (in words), and of which tier: of "accept"
-    where no run would help.
+    """Given the backup script, where dumps go, the keys that are to open what is encrypted and whether dumps are to be,
+    return why a run is due (in words), and of which tier: of "accept" where no run would help.
 
     The script itself says it, as it says it to monitoring; where there is none yet, a first run is due.
     """
 
     @override
-    def command(self, script: str, backup_dir: str) -> StringCommand:
+    def command(
+        self, script: str, backup_dir: str, keys: Sequence[str] = (), encrypted: bool = False
+    ) -> StringCommand:  # fmt: skip
         # One that somebody has broken says nothing, which must not keep a deploy from mending it. Before a deploy that
-        # changes backup_dir it speaks of the former one.
+        # changes backup_dir it speaks of the former one. One of an older version knows no keys, and encrypts nothing.
+        words: list[str | QuoteString] = [*(["encrypted"] if encrypted else []), *map(QuoteString, keys)]
+        first = "printf '%s\\t%s\\n' daily 'dumps are to be encrypted'; " if encrypted else ""
         return asked(
             "if [ -x", QuoteString(script), "] && find", QuoteString(backup_dir), "-maxdepth 2 -name '*_[0-9]*'",
-            "2>/dev/null | grep -q .; then", QuoteString(script), "--overdue 2>/dev/null || true;",
+            "2>/dev/null | grep -q .; then {", QuoteString(script), "--overdue", *words, "|| [ $? != 2 ] || {", first,
+            QuoteString(script), "--overdue; }; } 2>/dev/null || true;",
             "else printf '%s\\t%s\\n' daily", QuoteString(f"{backup_dir} holds no backup yet"), "; fi",
         )  # fmt: skip
 
@@ -101,16 +106,22 @@ class RoomForTests(Fact[dict[str, tuple[int, int]]]):
 
 
 class DumpsIn(Fact[tuple[int, int]]):
-    """Given a directory of dumps and the app's name, return how many dumps lie there, in all tiers, and their bytes."""
+    """Given a directory of dumps and the app's name, return how many dumps lie there, in all tiers, and their bytes.
+
+    `in_plain`: those alone that are ours, with a manifest, and not encrypted.
+    """
 
     @override
-    def command(self, directory: str, app_name: str) -> StringCommand:
+    def command(self, directory: str, app_name: str, in_plain: bool = False) -> StringCommand:
         stamp = "[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}"
         names = rf".*/{re.escape(app_name)}(-[^/]+)?_{stamp}\.(sql\.gz|sql\.zst|dump|dir)"
-        # A dump of two tiers has two names.
+        if not in_plain:
+            names += r"(\.age)?"
+        # A dump of two tiers has two names. One in plain that has no manifest is nobody's to encrypt.
+        with_manifest = ["-exec test -e '{}.json' ';' -not -path '*/.open.*'"] if in_plain else []
         return asked(
             "find", QuoteString(directory), "-maxdepth 2 -regextype posix-extended -regex", QuoteString(names),
-            "-printf '%f\\n' 2>/dev/null | sort -u | wc -l; du -s -B1 --", QuoteString(directory),
+            *with_manifest, "-printf '%f\\n' 2>/dev/null | sort -u | wc -l; du -s -B1 --", QuoteString(directory),
             "2>/dev/null | cut -f 1; true",
         )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from provision.app import layout as app
 from provision.debian.entries import Directory, Entry, File, Log
 from provision.postgres import layout as postgres
@@ -43,7 +45,12 @@ def scratch(settings: Settings) -> list[str]:
     return [settings.backup_restore_test_dir, *([metrics] if settings.backup_metrics_dir else [])]
 
 
-def files(settings: Settings) -> list[Entry]:
+def recipients(settings: Settings, keys: Sequence[str]) -> File:
+    """The public keys that dumps and copies are encrypted to."""
+    return File(settings.backup_recipients_file, "".join(f"{key}\n" for key in keys))
+
+
+def files(settings: Settings, keys: Sequence[str] = ()) -> list[Entry]:
     """The programs, the password file that they read, and what runs them and rotates their logs."""
     user, name = settings.backup_user, settings.app_name
     return [
@@ -56,15 +63,17 @@ def files(settings: Settings) -> list[Entry]:
         File(f"/etc/logrotate.d/{name}-backup", render("backup/logrotate.d/backup.j2", settings)),
         File(cron_files(settings)[0], render("backup/cron.d/backup.j2", settings)),
         restore_test_unit(settings),
-        File(cron_files(settings)[1], render("backup/cron.d/restore-test.j2", settings)),
+        File(f"/etc/cron.d/{settings.app_name}-restore-test", render("backup/cron.d/restore-test.j2", settings)),
+        *((recipients(settings, keys),) if settings.backup_encrypt_local else ()),
         *(metrics(settings) if settings.backup_metrics_dir else ()),
         *((way_into_containers(settings),) if settings.postgres_mode != "direct" else ()),
     ]
 
 
-def cron_files(settings: Settings) -> tuple[str, str]:
-    """What runs the backups, and what runs the restore tests."""
-    return f"/etc/cron.d/{settings.app_name}-backup", f"/etc/cron.d/{settings.app_name}-restore-test"
+def cron_files(settings: Settings) -> tuple[str, ...]:
+    """What runs the backups, and what runs the restore tests where this host can open its dumps."""
+    tests = () if settings.backup_encrypt_local else (f"/etc/cron.d/{settings.app_name}-restore-test",)
+    return f"/etc/cron.d/{settings.app_name}-backup", *tests
 
 
 def ping(settings: Settings) -> list[File]:

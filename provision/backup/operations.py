@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import host
@@ -53,10 +53,25 @@ def tell_of_tiers_turned_off(settings: Settings) -> None:
             )
 
 
+def tell_of_dumps_in_plain(settings: Settings) -> None:
+    """What was made before `backup_encrypt_local`, or brought back by `recover`, stays so until a person says so."""
+    dumps, _ = host.get_fact(DumpsIn, directory=settings.backup_dir, app_name=settings.app_name, in_plain=True)
+    if dumps:
+        warn(
+            host,
+            f"{dumps} dump(s) in {settings.backup_dir} lie in plain until they go by their age: after the deploy"
+            f" `{_script(settings)} --encrypt-stored`, as root of this host, encrypts them",
+        )
+
+
 @operation()
-def made(settings: Settings) -> Generator[StringCommand, None, None]:
-    """Each database has a good dump that is fresh enough, and no tier's last run failed, or was interrupted."""
-    due = host.get_fact(BackupsDue, script=_script(settings), backup_dir=settings.backup_dir)
+def made(settings: Settings, recipients: Sequence[str] = ()) -> Generator[StringCommand, None, None]:
+    """Each database has a good dump that is fresh enough, and no tier's last run failed, or was interrupted; and who is
+    to open its dumps can, where they are encrypted."""
+    due = host.get_fact(
+        BackupsDue, script=_script(settings), backup_dir=settings.backup_dir,
+        keys=tuple(recipients), encrypted=settings.backup_encrypt_local,
+    )  # fmt: skip
     for reason, tier in due.items():
         (warn if tier == "accept" else note)(host, reason)  # whether what a suspect dump lacks was meant a person knows
     for tier in sorted(set(due.values()) - {"accept"}):

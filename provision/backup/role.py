@@ -18,12 +18,17 @@ from provision.settings import Settings
 
 
 @deploy("Backup", {"role": "backup"})
-def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ()) -> None:
+def backup(
+    settings: Settings, app_is_here: bool, dump_role: Sequence[str] = (), recipients: Sequence[str] = ()
+) -> None:
+    """`recipients`: whose public keys its dumps are encrypted to, with `backup_encrypt_local`."""
     backups.tell_of_others(settings)
     claims.needed("data", layout.data(settings))
     claims.needed("scratch", layout.scratch(settings))
     backups.tell_of_former_directory(settings)
     backups.tell_of_tiers_turned_off(settings)
+    if settings.backup_encrypt_local:
+        backups.tell_of_dumps_in_plain(settings)
     compressor = "zstd" if settings.backup_format == "plain-zstd" else "isal"
     in_container = settings.postgres_mode != "direct"
     packages.installed(
@@ -37,6 +42,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
             *(["curl"] if settings.backup_ping_url else []),
             *(["apprise"] if settings.notify else []),
             *(["sudo"] if in_container else []),
+            *(["age"] if settings.backup_encrypt_local else []),
         ],
     )
     users.service_user(name="Create the user that owns the dumps", user=settings.backup_user, home=settings.backup_dir)
@@ -50,7 +56,7 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     )
     files.placed(
         name="Write the backup scripts, their password file and their schedule",
-        entries=layout.files(settings),
+        entries=layout.files(settings, recipients),
     )
     if in_container:
         _tell_who_makes_the_dumps(settings)
@@ -61,9 +67,9 @@ def backup(settings: Settings, app_is_here: bool, dump_role: Sequence[str] = ())
     # Version 1.0.0 put it there. Whoever may talk to Docker is root.
     users.not_in_group(name="Keep the user that owns the dumps from Docker", user=settings.backup_user, group="docker")
     units.run(name="Run cron, now and after every boot", service="cron", package="cron")
-    if not settings.backup_restore_test_host:
+    if not settings.backup_restore_test_host and not settings.backup_encrypt_local:
         _tell_where_a_test_has_no_room(settings)
-    backups.made(name="Make a backup where there is no fresh one", settings=settings)
+    backups.made(name="Make a backup where there is no fresh one", settings=settings, recipients=recipients)
 
 
 def _tell_where_a_test_has_no_room(settings: Settings) -> None:

@@ -158,7 +158,7 @@ def _judged(name: str, report: Report, member: Member) -> Iterator[tuple[int, st
         yield from _of_run(run, report.now, program)
     yield from _of_suspects(name, report)
     yield from _of_gone(own(name, report.gone), program)
-    if not member.is_windows:
+    if not member.is_windows and not member.settings.backup_encrypt_local:
         yield from _of_tests(name, report, member.settings.backup_restore_test_maximum_age_days)
 
 

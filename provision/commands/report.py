@@ -169,6 +169,8 @@ def _databases(healths: Sequence[Health]) -> Iterator[Database]:
             allowed = health.member.settings.backup_maximum_age_hours
             drawn = pictures.of(pictures.dumps(name, report), report.now, allowed, status.size)
             test = _test(own(name, report.restore_tests))
+            if health.member.settings.backup_encrypt_local:
+                test = [status.BY_A_VAULT, "", "", ""]
             yield Database(health.member.name, name, row, severity, drawn, test, status.off_site(health, name))
 
 

@@ -31,6 +31,7 @@ from provision.windows import facts as windows
 from provision.windows import layout as windows_layout
 
 NO_ANSWER = "could not be asked"
+BY_A_VAULT = "by a vault"  # no key on the backup host opens its dumps
 _AT_ONCE = 50
 _LAST = 3  # lines of what people did last
 SCHEMA_VERSION = 1  # docs/status.md
@@ -192,6 +193,7 @@ def rows_of(health: Health) -> list[dict[str, str]]:
         row
         | {"state": _state(health, name), "off-site": _off_site(health, name)}
         | _database_row(name, report, report.now)
+        | ({"restore test": BY_A_VAULT} if member.settings.backup_encrypt_local else {})
         for name in names
     ]
 
@@ -269,7 +271,9 @@ def _of_host(health: Health) -> dict[str, Any]:
 
 
 def _of_database(name: str, health: Health, report: Report) -> dict[str, Any]:
-    dumps, runs_, tests = good(name, report), own(name, report.last_runs), own(name, report.restore_tests)
+    settings = health.member.settings
+    dumps, runs_ = good(name, report), own(name, report.last_runs)
+    tests = [] if settings.backup_encrypt_local else own(name, report.restore_tests)
     assert report.now is not None
     made = made_at(dumps[0]["dump"]) if dumps else None
     return {
@@ -282,7 +286,7 @@ def _of_database(name: str, health: Health, report: Report) -> dict[str, Any]:
         "last_run": _worst(run["state"] for run in runs_),
         "restore_test": {"verdict": tests[0]["verdict"], "tested": tests[0]["tested"]} if tests else None,
         "off_site": {vault.name: vault.hours(health.member.name, name) for vault in health.vaults},
-        "next_run": _next_run(health.member.settings, report.now).isoformat(),
+        "next_run": _next_run(settings, report.now).isoformat(),
     }
 
 

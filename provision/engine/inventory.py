@@ -140,10 +140,12 @@ def _read(inventory: Inventory, environment: str) -> list[Member]:
     reader = secrets.Reader(environment)
     members: list[Member] = []
     faults: dict[tuple[Fault, str], list[str]] = {}
+    has_vault = any("vault" in host.groups for host in inventory)
     for host in inventory:
         data = host.data.dict()
         checked = check(data, reader.read)
-        for found in [*_faults_of_roles(host, environment), *_faults_of_settings(host, checked, environment)]:
+        of_settings = _faults_of_settings(host, checked, environment, has_vault=has_vault)
+        for found in [*_faults_of_roles(host, environment), *of_settings]:
             faults.setdefault(found, []).append(host.name)
         if isinstance(checked, Settings):
             members.append(Member(host.name, tuple(host.groups), checked, data, is_windows(host)))
@@ -174,7 +176,9 @@ def _faults_of_roles(host: Any, environment: str) -> Iterator[tuple[Fault, str]]
         yield Fault("", None, reason), file
 
 
-def _faults_of_settings(host: Any, checked: Settings | list[Fault], environment: str) -> Iterator[tuple[Fault, str]]:
+def _faults_of_settings(
+    host: Any, checked: Settings | list[Fault], environment: str, *, has_vault: bool
+) -> Iterator[tuple[Fault, str]]:
     """What is wrong with a host's settings, and where each of them stands."""
     if not isinstance(checked, Settings):
         yield from ((fault, _where(fault.setting.split(".")[0], host, environment)) for fault in checked)
@@ -182,6 +186,15 @@ def _faults_of_settings(host: Any, checked: Settings | list[Fault], environment:
         reason = "is this host itself, and it has no role redis: name the shared one"
         fault = Fault("redis_host", repr(checked.redis_host), reason)
         yield fault, _where("redis_host", host, environment)
+    elif checked.backup_encrypt_local and "backup" in host.groups and (is_windows(host) or not has_vault):
+        reason = (
+            "cannot be on a Windows host, which has no age: set it for the Debian hosts alone"
+            if is_windows(host)
+            else "leaves nobody who restores a dump as a test, since no key on this host opens one: name a host in the"
+            " group vault (docs/vault.md)"
+        )
+        fault = Fault("backup_encrypt_local", "True", reason)
+        yield fault, _where("backup_encrypt_local", host, environment)
 
 
 def _is_far_from_redis(settings: Settings, groups: Iterable[str]) -> bool:

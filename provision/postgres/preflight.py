@@ -26,7 +26,9 @@ def database_server(host: Host, settings: Settings) -> database.Server:
     logger.debug(f"{host.print_prefix}{server.version}")
     if settings.backup_databases == "all":
         for name in server.databases:
-            told = too_long_for_files(settings.app_name, name) if name != settings.postgres_database else ""
+            if name == settings.postgres_database:
+                continue
+            told = too_long_for_files(settings.app_name, name, encrypted=settings.backup_encrypt_local)
             if told:
                 warn(host, f"backup_databases = 'all' {told}")
     return server

@@ -28,7 +28,7 @@ def postgres_client(settings: Settings, system: System, major: int) -> None:
         name="Install the pg_dump of the server's major version",
         names=[clients.client_package(major)],
     )
-    if not settings.backup_restore_test_host:
+    if not settings.backup_restore_test_host and not settings.backup_encrypt_local:
         files.placed(
             name="Keep PostgreSQL's package from starting a server of its own",
             entries=layout.no_main_cluster(settings),

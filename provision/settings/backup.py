@@ -74,6 +74,11 @@ class BackupTierSettings(AppSettings):
         return f"{self.backup_config_dir}/pgpass"
 
     @property
+    def backup_recipients_file(self) -> str:
+        """Whose public keys copies, and with `backup_encrypt_local` the dumps themselves, are encrypted to."""
+        return f"{self.backup_program_dir}/recipients"
+
+    @property
     def dump_role_file(self) -> str:
         """The SQL that makes `postgres_backup_user`; it holds what PostgreSQL keeps of its password."""
         return f"{self.backup_config_dir}/dump-role.sql"

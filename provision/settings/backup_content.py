@@ -23,25 +23,33 @@ Exclusion = Annotated[
 ]
 
 # A file's name has 255 bytes at most, and beside what tells the database, at its longest
-# `_2026-01-01_02-00-00.sql.zst.restore-test.json.part` (files/backup/lib/store.sh: is_too_long).
-_LONGEST_PREFIX = 204
+# `_2026-01-01_02-00-00.sql.zst.restore-test.json.part`, or `….sql.zst.age.properties.json.age.part`
+# (files/backup/lib/store.sh: longest_prefix).
+_LONGEST_PREFIX, _LONGEST_PREFIX_ENCRYPTED = 204, 198
 
 
-def too_long_for_files(app_name: str, database: str) -> str:
+def too_long_for_files(app_name: str, database: str, *, encrypted: bool) -> str:
     """Why the dumps of a database other than the app's own cannot be named after it: a sentence, or "".
 
     Each of its bytes but letters, digits, "." and "-" takes three there (`spelt_for_files`).
     """
     prefix = len(app_name) + 1 + len(re.sub(rb"[^A-Za-z0-9.-]", b"%00", database.encode()))
-    if prefix <= _LONGEST_PREFIX:
+    longest = _LONGEST_PREFIX_ENCRYPTED if encrypted else _LONGEST_PREFIX
+    if prefix <= longest:
         return ""
     return (
         f"cannot have dumps of '{database}': their files' names would begin with {prefix} bytes, and 255 in all leave"
-        f" {_LONGEST_PREFIX} for that: list the databases without it, or give it or the app (app_name) a shorter name"
+        f" {longest} for that: list the databases without it, or give it or the app (app_name) a shorter name"
     )
 
 
 class BackupContentSettings(BaseModel):
+    backup_encrypt_local: bool = Field(
+        False,
+        description="Whether dumps lie encrypted on the backup host too, from their first byte, to the keys of the"
+        " vaults and of `backup_encrypt_to`: then no key on that host opens one, and it is a vault that restores them"
+        " as a test.",
+    )
     backup_databases: Databases = Field(
         default_factory=lambda data: [data["postgres_database"]],
         description='The databases to dump, each into files of its own: a list of names, or "all".',
@@ -93,9 +101,8 @@ class BackupContentSettings(BaseModel):
     @property
     def backup_suffix(self) -> str:
         """How a dump's name ends; what accompanies it adds `.json`, `.globals.gz`, `.restore-test.json`."""
-        return {"plain": ".sql.gz", "plain-zstd": ".sql.zst", "custom": ".dump", "directory": ".dir"}[
-            self.backup_format
-        ]
+        endings = {"plain": ".sql.gz", "plain-zstd": ".sql.zst", "custom": ".dump", "directory": ".dir"}
+        return endings[self.backup_format] + (".age" if self.backup_encrypt_local else "")
 
     @field_validator("backup_databases")
     @classmethod
@@ -104,7 +111,8 @@ class BackupContentSettings(BaseModel):
         if names != "all" and own is not None and own not in names:
             raise ValueError(f"lacks the app's own, postgres_database = '{own}': add it, or set postgres_database")
         for name in names if names != "all" else []:
-            told = too_long_for_files(info.data.get("app_name", ""), name) if name != own else ""
+            encrypted = bool(info.data.get("backup_encrypt_local"))
+            told = too_long_for_files(info.data.get("app_name", ""), name, encrypted=encrypted) if name != own else ""
             if told:
                 raise ValueError(told)
         return names
@@ -116,6 +124,11 @@ class BackupContentSettings(BaseModel):
         if form == "directory" and mode != "direct":
             raise ValueError(
                 f"needs postgres_mode = 'direct': in mode '{mode}' pg_dump writes inside a container; use 'custom'"
+            )
+        if form == "directory" and info.data.get("backup_encrypt_local"):
+            raise ValueError(
+                "is many files that pg_dump writes by itself, so they would lie in plain: with backup_encrypt_local ="
+                " True use 'custom'"
             )
         return form
 

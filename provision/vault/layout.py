@@ -35,15 +35,14 @@ def outbox_directories(settings: Settings) -> list[Entry]:
 def outbox_files(settings: Settings, source_name: str, vaults: Sequence[Vault]) -> list[Entry]:
     """The program that fills the outbox, whose keys it encrypts to, who may read it."""
     there = settings.backup_program_dir
-    recipients = f"{there}/recipients"
     return [
-        File(recipients, "".join(f"{each}\n" for each in recipients_of(settings, vaults))),
+        backup.recipients(settings, recipients_of(settings, vaults)),
         *(File(f"{accounts_dir(settings)}/{each.account}", f"restrict {each.ssh}\n") for each in vaults),
         File(
             f"{there}/outbox-settings.sh",
             render(
-                "vault/outbox-settings.sh.j2", settings, source_name=source_name, recipients_file=recipients,
-                accounts=[each.account for each in vaults],
+                "vault/outbox-settings.sh.j2", settings, source_name=source_name,
+                recipients_file=settings.backup_recipients_file, accounts=[each.account for each in vaults],
             ),
         ),
         File(f"{there}/offsite.sh", plain("vault/offsite.sh"), mode=0o755),
@@ -248,6 +247,7 @@ def restoring(settings: Settings) -> list[Entry]:
             "backup_dir": settings.vault_proof_dir,
             "backup_restore_test_host": "",
             "postgres_mode": "direct",
+            "backup_encrypt_local": False,  # what is to be proven was opened
             "backup_failure_hook": "",
             "backup_hook": "",
             "backup_metrics_dir": "",  # the vault's own program writes its own

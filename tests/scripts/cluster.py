@@ -34,7 +34,7 @@ def bin_dir() -> Path:
     POSTGRESQL_MAJOR in the environment names another one of `servers.RELEASES`.
     """
     missing = [] if _server_dirs() else ["postgresql"]
-    others = {"isal": "igzip", "faketime": "faketime", "jq": "jq", "pgbouncer": "pgbouncer"}
+    others = {"isal": "igzip", "faketime": "faketime", "jq": "jq", "pgbouncer": "pgbouncer", "age": "age"}
     missing += [name for name, tool in others.items() if not shutil.which(tool)]
     if missing:
         with _no_cluster_of_debians():

@@ -235,6 +235,17 @@ def test_the_names_of_the_cron_files_are_ones_that_cron_reads(settings_of: Valid
     assert len(paths) == 2 and all(re.fullmatch(r"[A-Za-z0-9_-]+", path.rsplit("/", 1)[1]) for path in paths)
 
 
+def test_where_dumps_lie_encrypted_nothing_there_restores_one_and_every_key_is_named(settings_of: ValidSettings):
+    settings = settings_of(backup_encrypt_local=True)
+    files = backup_layout.files(settings, ["age1a", "age1b"])
+    there = {file.path: file.content for file in files if isinstance(file, File)}
+    cron = there["/etc/cron.d/medaction-restore-test"].splitlines()
+    assert not [line for line in cron if "restore-database" in line] and "# None: dumps are encrypted here" in cron[-1]
+    assert there[settings.backup_recipients_file] == "age1a\nage1b\n"
+    assert backup_layout.cron_files(settings) == ("/etc/cron.d/medaction-backup",)
+    assert settings.backup_latest.endswith("medaction_latest.sql.gz.age")
+
+
 def test_the_redis_user_may_touch_the_keys_of_the_limiters(settings_of: ValidSettings):
     users = redis_layout.users(settings_of(redis_key_prefix="other:prefix")).content
     assert " ~other:prefix:* " in users and users.count("~") == 2

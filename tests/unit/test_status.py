@@ -191,6 +191,17 @@ def test_what_is_wrong_is_said_in_words_with_what_to_do(
     assert (found.severity, [f"{each.what}; {each.do}" for each in found.findings]) == (severity, told)
 
 
+def test_dumps_that_lie_encrypted_are_restored_by_a_vault_and_an_older_test_is_no_news(
+    settings_of: Callable[..., Settings],
+) -> None:
+    member = Member("db1", ("backup",), settings_of(backup_encrypt_local=True), {})
+    found = Health(member, report=Report(NOW, restore_tests=(TEST,), manifests=GOOD))
+    assert [each.what for each in found.findings] == []
+    (row,) = rows_of(found)
+    assert row["restore test"] == "by a vault"
+    assert status.document("production", [found])["hosts"][0]["backups"][0]["restore_test"] is None
+
+
 @pytest.fixture
 def fleet_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(*healths: Health, json: bool = False) -> int:

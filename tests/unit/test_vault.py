@@ -56,6 +56,33 @@ def test_a_host_cannot_be_vault_and_source_at_once(project: Project):
         inventory.read("staging")
 
 
+LOCAL = '{"backup_encrypt_local": True}'
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        (f'backup = [("db1", {LOCAL})]\n', "leaves nobody who restores a dump as a test"),
+        (f'backup = [("@winssh/w", {LOCAL})]\nvault = ["v"]\n', "cannot be on a Windows host, which has no age"),
+        (f'backup = [("db1", {LOCAL})]\nvault = ["v"]\n', ""),
+        (f'redis = [("r", {LOCAL})]\n', ""),  # it makes no dump
+        (f'vault = [("v", {LOCAL})]\nbackup = ["db1"]\n', ""),
+    ],
+)
+def test_dumps_lie_encrypted_only_where_age_is_and_a_vault_restores_them(hosts: str, said: str, project: Project):
+    project.environment(hosts)
+    if said:
+        with pytest.raises(InventoryError, match=f"backup_encrypt_local = True: {said}"):
+            inventory.read("staging")
+    else:
+        assert inventory.read("staging")
+
+
+def test_a_dump_of_many_files_cannot_lie_encrypted(faults_of):
+    (fault,) = faults_of(backup_encrypt_local=True, backup_format="directory")
+    assert fault.setting == "backup_format" and "would lie in plain" in fault.reason and "use 'custom'" in fault.reason
+
+
 def test_keys_are_lacking_until_they_are_kept_and_never_without_a_vault(project: Project):
     project.environment(VAULT)
     members = inventory.read("staging")

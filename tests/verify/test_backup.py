@@ -29,6 +29,15 @@ def test_dump_client_is_of_the_servers_major_version(backup_host: Target) -> Non
 
 def test_newest_backup_is_complete(backup_host: Target) -> None:
     settings, latest = backup_host.settings, backup_host.settings.backup_latest
+    if settings.backup_encrypt_local:
+        # What is in it a vault alone can say, and does.
+        made = json.loads(backup_host.text(f"cat $(readlink -f {latest}).json"))
+        sums = {each["name"]: each["sha256"] for each in made["encrypted"]}
+        own = backup_host.text(f"sha256sum <{latest}", is_long=True).split()[0]
+        backup_host.expect(own == sums[made["dump"]], f"{latest} is not what was written")
+        begins = backup_host.text(f"head -c 21 {latest}")
+        backup_host.expect(begins == "age-encryption.org/v1", f"{latest} is not encrypted")
+        return
     unpacker = {"plain": "gzip", "plain-zstd": "zstd"}.get(settings.backup_format)
     if unpacker:
         # The whole file is read: its sum is checked, and pg_dump's last words are at its end.

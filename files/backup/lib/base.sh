@@ -106,6 +106,8 @@ human_size() { # BYTES
     numfmt --to=iec-i --suffix=B --format=%.1f "$1"
 }
 
+handed_on=/dev/null    # what root opens for the rest to read
+
 # The rest runs as the user who owns the dumps: what root wrote, the nightly run could neither read nor prune.
 become_backup_user() { # ARGUMENTS...
     local user
@@ -124,7 +126,7 @@ become_backup_user() { # ARGUMENTS...
     HOME=$(getent passwd "$backup_user" | cut -d : -f 6)
     exec perl -MPOSIX -e "$session_program" \
         setpriv --reuid "$backup_user" --regid "$(id -g "$backup_user")" --init-groups -- \
-        setpriv --pdeathsig TERM -- "$BASH" "$(readlink --canonicalize "$0")" "$@" </dev/null
+        setpriv --pdeathsig TERM -- "$BASH" "$(readlink --canonicalize "$0")" "$@" <"$handed_on"
 }
 
 # Runs a command in a session of its own: one with root's terminal could type into it (TIOCSTI). Signals are

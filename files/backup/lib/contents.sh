@@ -154,7 +154,7 @@ SELECT json_build_array('value', 'properties', json_build_object(
 # The same with the values, for a file that nobody else may read.
 # shellcheck disable=SC2034  # a backup alone asks for it
 readonly private_properties_sql="
-SELECT json_build_array('private', json_build_object(
+SELECT json_build_object(
     'comment', shobj_description(d.oid, 'pg_database'),
     'settings', (SELECT coalesce(json_agg(json_build_object('role', rolname,
                         'name', split_part(c, '=', 1), 'value', substr(c, strpos(c, '=') + 1))), '[]')
@@ -163,7 +163,7 @@ SELECT json_build_array('private', json_build_object(
     'grants', (SELECT json_agg(json_build_object('to', CASE grantee WHEN 0 THEN NULL
                           ELSE pg_get_userbyid(grantee)::text END, 'what', privilege_type, 'again',
                               is_grantable))
-                 FROM aclexplode(datacl))))
+                 FROM aclexplode(datacl)))
   FROM pg_database d WHERE datname = current_database();"
 
 # All of it, within the snapshot of a transaction that is open.
@@ -178,7 +178,6 @@ readonly contents_program='
     reduce inputs as $line ({tables: {}, objects: {}};
         if $line[0] == "object" then
             .objects[$line[1]] = $line[2] | if $line[3] then .shown[$line[1]] = $line[3] else . end
-        elif $line[0] == "private" then .
         elif $line[0] == "rows" then .tables[$line[1]] = $line[2]
         elif $line[0] == "asked" then .uncounted = (($line[1] // []) - (.tables | keys))
         else .[$line[1]] = $line[2] end)

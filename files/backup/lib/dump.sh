@@ -87,9 +87,11 @@ dump_to() { # PART SNAPSHOT
                 --compress="$(own_compression)" --jobs="$backup_parallel_jobs"
             ;;
     esac
-    if [[ $backup_format != directory ]]; then
+    if (( backup_encrypt_local )); then
+        encrypt_dump "$part"
+    elif [[ $backup_format != directory ]]; then
         stage tee "$run_dir/packed" "$run_dir/copy" tee --output-error=exit "$part"
-        stage sha256sum "$run_dir/copy" "$run_dir/sha256" sha256sum
+        stage sha256sum "$run_dir/copy" "$run_dir/packed.plain_sum" sha256sum
     fi
 }
 
@@ -112,11 +114,16 @@ await_dump() {
     [[ -z $said ]] || add_warning "pg_dump: $said"
 }
 
-readonly globals_trailer='-- PostgreSQL database cluster dump complete'
+# Passes on what pg_dumpall says, to its last line.
+# shellcheck disable=SC2016  # Perl's own names
+readonly whole_roles='
+    $whole ||= /^-- PostgreSQL database cluster dump complete/;
+    END { die "the dump of the roles is cut short\n" if !$whole }'
 
 # Roles and memberships. Their passwords are saved where somebody has let the app's role or this one read them:
 # pg_read_all_data reads them unasked. Without them a restore works, and whoever restores sets passwords anew.
 dump_globals() { # FILE
+    local why
     local -a options=(
         --globals-only --no-password --database="$postgres_database"
         --dbname="$(conninfo "$postgres_database")"
@@ -128,9 +135,21 @@ dump_globals() { # FILE
         info "roles are saved without passwords: nobody has let $server_user read pg_authid"
     fi
     use_tool pg_dumpall
-    start pg_dumpall /dev/null "$run_dir/globals.sql" "${gently[@]}" "${tool[@]}" "${options[@]}"
-    all_ended_well pg_dumpall || die "$(why_failed pg_dumpall): or set backup_include_globals = False"
-    grep -qF -- "$globals_trailer" "$run_dir/globals.sql" ||
-        die "the dump of the roles is cut short: run this again"
-    gzip -c "$run_dir/globals.sql" >"$1" || die "cannot write $1: make room on its disk"
+    mkfifo "$run_dir"/{globals,roles}
+    stages=()
+    stage pg_dumpall /dev/null "$run_dir/globals" "${gently[@]}" "${tool[@]}" "${options[@]}"
+    stage roles "$run_dir/globals" "$run_dir/roles" perl -pe "$whole_roles"
+    if (( backup_encrypt_local )); then
+        mkfifo "$run_dir/packed_roles"
+        stage gzip "$run_dir/roles" "$run_dir/packed_roles" gzip -c
+        encrypt_stream "$run_dir/packed_roles" "$1"
+    else
+        stage gzip "$run_dir/roles" "$1" gzip -c
+    fi
+    if ! all_ended_well "${stages[@]}"; then
+        why=$(why_failed "${stages[@]}")
+        if [[ $why == pg_dumpall* || $why == roles* ]]; then die "$why: or set backup_include_globals = False"; fi
+        die "cannot write $1: $why: $(advice_for "$why")"
+    fi
+    if (( backup_encrypt_local )); then note_encrypted "$1" "$run_dir/packed_roles"; fi
 }

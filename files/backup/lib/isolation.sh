@@ -33,6 +33,7 @@ isolated_tests() {
     take_lock "$backup_restore_test_dir/.lock"
     remove_isolated
     listed=$(as_backup_user --test-list ${file:+--from "$file"})
+    [[ -n $listed ]] || die "the newest dumps are still encrypted: make one first (backup-database.sh)" "$EXIT_USAGE"
     while IFS= read -r path; do
         status=0
         isolated_test "$path" || status=$?
@@ -140,7 +141,8 @@ list_for_test() {
     fi
     for name in $(prefixes); do
         file=$(newest_dump "$name")
-        if [[ -n $file ]]; then printf '%s\n' "$file"; fi    # else its first dump is being made
+        # None: its first dump is being made.
+        if [[ -n $file ]] && ! is_encrypted "$file"; then printf '%s\n' "$file"; fi
     done
     if [[ -z $file ]]; then choose_dump; fi
 }

@@ -3,8 +3,10 @@
 # --- The manifest beside each dump ----------------------------------------------------------------------
 
 write_manifest() { # FINAL
-    local globals=''
-    if [[ -e $1.globals.gz.part ]]; then globals=${1##*/}.globals.gz; fi
+    local globals
+    globals=${1##*/}.globals.gz$(encrypted_ending)
+    if [[ ! -e ${1%/*}/$globals.part ]]; then globals=''; fi
+    tell_encrypted >"$run_dir/encrypted.json"
     # It is published as a part of the dump, under that name. What is in a database would not fit into an
     # argument.
     write_json "$1.json" --arg dump "${1##*/}" --arg database "$database" --arg tier "$tier" \
@@ -14,7 +16,7 @@ write_manifest() { # FINAL
         --arg client_version "$client_version" --argjson database_bytes "$database_bytes" \
         --slurpfile before <(printf '%s' "$sequences_before") --arg schema_sha256 "$(sum_of_objects)" \
         --slurpfile excluded "$run_dir/excluded.json" --arg suspect "$suspicion" --arg role "$dump_role" \
-        --arg warnings "$warnings" \
+        --arg warnings "$warnings" --slurpfile encrypted "$run_dir/encrypted.json" \
         "$manifest_program" "$run_dir/contents.json" ||
         die "cannot write $1.json: make room on its disk"
     mv "$1.json" "$1.json.part"
@@ -28,12 +30,13 @@ sum_of_objects() {
 readonly manifest_program='. as $found
     | ($excluded[0].gone // [] | map({key: ., value: true}) | from_entries) as $gone
     | def dumped: with_entries(select($gone[.key] | not));
-    '"$named_values"' | del(.schema_sha256, .before, .excluded)
+    '"$named_values"' | del(.schema_sha256, .before, .excluded, .encrypted)
     + {sequences_before: ($before[0] | dumped), sequences_after: ($found.sequences_after | dumped),
        left_out: ($excluded[0].entries // []),
        empty: ([$found.objects | keys[] | select(test("^(partitioned )?table "))] == []),
        needs: $found.needs, properties: $found.properties,
-       content: ($found | del(.sequences_after, .needs, .properties) + {$schema_sha256})}'
+       content: ($found | del(.sequences_after, .needs, .properties) + {$schema_sha256})}
+    + ($encrypted[0] // {})'
 
 # All of it is too much for a variable.
 read_contents() {
@@ -41,10 +44,14 @@ read_contents() {
         die "what is in $database cannot be read: run this again"
 }
 
-# What was set on the database itself, with values that may be keys.
+# What was set on the database itself, with values that may be keys: they lie nowhere but there.
 keep_properties() { # FILE
-    jq 'select(.[0] == "private") | .[1]' "$run_dir/contents" >"$1" || die "cannot write $1: make room on \
-its disk"
+    local why
+    head --lines=1 <&6 | jq --exit-status . | keep "$1" && return
+    [[ ! -s $run_dir/session.err ]] || session_is_gone
+    why=$(reason_in "$run_dir/keep.err")
+    why=${why:-it gave no reason}
+    die "cannot write $1: $why: $(advice_for "$why")"
 }
 
 # Counting is for the restore test's sake: it never keeps anybody from a dump.

@@ -16,7 +16,9 @@ prune() { # TIER DAYS
     now=$(seconds_of "$(wall_clock)")
     cutoff=$(( now - days * 86400 ))
     load_verdicts "$kind"
-    proven=$(newest_proven "$kind")
+    # Where dumps are encrypted none is restored here any more: an earlier verdict would keep one for ever.
+    proven=''
+    if (( ! backup_encrypt_local )); then proven=$(newest_proven "$kind"); fi
     local -a dumps=() seconds=() old=()
     mapfile -t dumps < <(dumps_in "$kind" "$prefix")
     load_suspicions "${dumps[@]}"

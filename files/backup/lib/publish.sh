@@ -21,6 +21,7 @@ free_stamp() { # DIRECTORY
 # Before it gets its name: the end that only a complete dump has, in the stream and in the file.
 check_part() { # PART
     local bytes packed_bytes
+    if (( backup_encrypt_local )); then note_encrypted "$1" "$run_dir/packed"; fi
     if [[ $backup_format == plain* ]]; then
         bytes=$(head -n 1 "$run_dir/noted")
         grep -qF -- "$trailer" "$run_dir/noted" ||
@@ -29,14 +30,16 @@ check_part() { # PART
     case $backup_format in
         plain)
             # The last four bytes of a .gz are the length of what is inside, modulo 2^32.
-            packed_bytes=$(tail -c 4 "$1" | od -A n -t u4)
+            packed_bytes=$(last_four "$1" | od -A n -t u4)
             (( packed_bytes == bytes % 4294967296 )) ||
                 die "$1 has $packed_bytes bytes where pg_dump wrote $bytes: see the disk's health, then retry"
             ;;
+        # What is encrypted has been read on its way: see `dump_to`.
         plain-zstd)
-            zstd --test --quiet "$1" || die "$1 is damaged: see the disk's health, then run this again" ;;
+            (( backup_encrypt_local )) || zstd --test --quiet "$1" ||
+                die "$1 is damaged: see the disk's health, then run this again" ;;
         custom)
-            read_through "$1" ;;
+            (( backup_encrypt_local )) || read_through "$1" ;;
         directory)
             # pg_dump itself flushed each file and wrote the table of contents last; reading all of them again
             # would take longer than the dump.
@@ -45,7 +48,11 @@ check_part() { # PART
     esac
     # The sum was taken on the way: reading the file back now would only show the kernel's copy of it.
     # --verify and the restore test read it from the disk.
-    if [[ -d $1 ]]; then sum=$(sha256_of "$1"); else sum=$(cut -d ' ' -f 1 "$run_dir/sha256"); fi
+    if [[ -d $1 ]]; then sum=$(sha256_of "$1"); else sum=$(cut -d ' ' -f 1 "$run_dir/packed.plain_sum"); fi
+}
+
+last_four() { # PART
+    if (( backup_encrypt_local )); then cat "$run_dir/looked"; else tail -c 4 "$1"; fi
 }
 
 # Gives the dump its final name, in an order that leaves all or nothing wherever the power is cut: first the
@@ -131,11 +138,12 @@ promote() { # DUMP
 
 copy_linked() { # DUMP DIRECTORY
     local path
-    for path in "$1".json "$1".accepted.json "$1".properties.json "$1".globals.gz "$1"; do
-        [[ -e $path ]] || continue
+    for path in "${companions[@]/#/$1}" "$1"; do
+        [[ -e $path && $path != *.restore-test.json ]] || continue
         # Where that directory is another disk, it is a copy.
         cp --archive --link "$path" "$2/${path##*/}.part" 2>/dev/null ||
-            { rm -rf -- "$2/${path##*/}.part" && cp --archive "$path" "$2/${path##*/}.part"; } || return 1
+            { rm -rf -- "$2/${path##*/}.part" && cp --archive "$path" "$2/${path##*/}.part" &&
+                find "$2/${path##*/}.part" -type f -exec sync {} +; } || return 1
         mv --no-target-directory "$2/${path##*/}.part" "$2/${path##*/}" || return 1
     done
     sync "$2"
@@ -148,6 +156,7 @@ sweep() {
     for path in "$backup_dir"/.run.??????; do
         if [[ -d $path && ! -L $path && -O $path ]]; then sweep_away "$path"; fi
     done
+    sweep_opened "$backup_dir"
     for path in "$backup_dir"/*_latest.*.part; do
         if [[ -L $path ]]; then sweep_away "$path"; fi
     done
@@ -155,7 +164,7 @@ sweep() {
         for path in "$(tier_dir "$kind")/$app_name"*.part; do
             if [[ ! -L $path && -O $path ]] && is_our_name "${path##*/}"; then sweep_away "$path"; fi
         done
-        for path in "$(tier_dir "$kind")/$app_name"*{.json,.globals.gz}; do
+        for path in "$(tier_dir "$kind")/$app_name"*{.json,.globals.gz,.age}; do
             if is_left_over "$path"; then
                 rm -f -- "$path" || warn "cannot remove $path, whose dump is gone: remove it by hand"
             fi

@@ -32,6 +32,8 @@
 : "${backup_databases[@]?}"
 : "${backup_format?}"
 : "${backup_suffix?}"
+: "${backup_encrypt_local?}"
+: "${backup_recipients_file?}"
 : "${backup_status_file?}"
 : "${backup_include_globals?}"
 : "${backup_count_tables[@]?}"

@@ -3,10 +3,11 @@
 # --- The store: names and tiers -----------------------------------------------------------------------
 
 # A name is the wall clock's time, so names sort by age as they stand. What accompanies a dump has its
-# name and one more ending: .json (the manifest), .globals.gz (roles), .restore-test.json (the verdict).
+# name and one more ending: .json (the manifest), .globals.gz (roles), .restore-test.json (the verdict). What is
+# encrypted ends with .age, the dump as well as what lies beside it and holds secrets.
 readonly stamp_pattern='[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]_[0-2][0-9]-[0-5][0-9]-[0-6][0-9]'
 readonly stamp_regex='[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}'
-readonly suffixes=(.sql.gz .sql.zst .dump .dir)
+readonly suffixes=(.sql.gz .sql.zst .dump .dir .sql.gz.age .sql.zst.age .dump.age)
 readonly tiers=(daily weekly monthly yearly)
 
 # The app's own database gives its dumps the app's name; any other adds its own, spelt for a file name.
@@ -33,9 +34,10 @@ spelt_for_files() { # TEXT
     printf '%s' "$out"
 }
 
-# Of the 255 bytes of a file's name, _YYYY-MM-DD_HH-MM-SS.sql.zst.restore-test.json.part leaves 204.
-is_too_long() { # PREFIX
-    (( ${#1} > 204 ))
+# Of the 255 bytes of a file's name, _YYYY-MM-DD_HH-MM-SS.sql.zst.restore-test.json.part leaves 204, and
+# _YYYY-MM-DD_HH-MM-SS.sql.zst.age.properties.json.age.part 198.
+longest_prefix() {
+    if (( backup_encrypt_local )); then printf 198; else printf 204; fi
 }
 
 tier_dir() { # TIER
@@ -44,7 +46,9 @@ tier_dir() { # TIER
 
 # What lies beside a dump, by its name and one more ending: the longer ending first, since a verdict's name
 # ends like a manifest's.
-readonly companions=(.globals.gz .restore-test.json .accepted.json .properties.json .json)
+readonly companions=(
+    .globals.gz.age .globals.gz .restore-test.json .accepted.json .properties.json.age .properties.json .json
+)
 
 # Our dumps of a tier, newest first, one path a line. What others have put there is none of our business.
 dumps_in() { # TIER PREFIX
@@ -81,6 +85,10 @@ is_a_suffix() { # TEXT
         if [[ $1 == "$suffix" ]]; then return; fi
     done
     return 1
+}
+
+is_encrypted() { # DUMP
+    [[ $1 == *.age ]]
 }
 
 # A dump with what lies beside it, and nothing else: "$path".* would be somebody's notes, too.
@@ -215,6 +223,19 @@ age_of() { # DUMP
     else
         printf '%s' "$(( $(seconds_of "$(wall_clock)") - $(seconds_of "$(stamp_of "$1")") ))"
     fi
+}
+
+# Where a restore has opened an encrypted dump, or a dump in plain was being encrypted, when it was killed. Who is at
+# work holds the directory, and has had a minute to take it.
+sweep_opened() { # DIRECTORY OF DUMPS
+    local path
+    for path in "$1"{,/weekly,/monthly,/yearly}/.open.??????; do
+        if [[ -d $path && ! -L $path && -O $path && -n $(find "$path" -maxdepth 0 -mmin +1) ]] &&
+            flock --nonblock "$path" true; then
+            rm -rf -- "$path"
+            info "removed ${path##*/}, left by an interrupted run"
+        fi
+    done
 }
 
 free_bytes() { # DIRECTORY

@@ -9,7 +9,7 @@ verdict=''           # ok; failed: the dump is at fault; empty: the test could n
 # On a server that the settings name, or one in a container. Of each database the newest dump, unless one is
 # named; each is a run of its own.
 restore_tests() {
-    local name worst=0
+    local name worst=0 tested=0
     local -a names=()
     mapfile -t names < <(prefixes)
     if [[ -n $file ]] || (( ${#names[@]} < 2 )); then
@@ -21,10 +21,13 @@ restore_tests() {
     for name in "${names[@]}"; do
         file=$(newest_dump "$name")
         [[ -n $file ]] || continue    # its first dump is being made
+        if is_encrypted "$file"; then continue; fi    # made while backup_encrypt_local was set
+        tested=1
         setpriv --pdeathsig TERM -- "$BASH" "$0" --test --from "$file" &
         children["$name"]=$!
         all_ended_well "$name" || worst=$(worse_of "$worst" "${ended[$name]}")
     done
+    (( tested )) || die "the newest dumps are still encrypted: make one first (backup-database.sh)" "$EXIT_USAGE"
     return "$worst"
 }
 
@@ -37,6 +40,7 @@ restore_test() {
     take_lock "$backup_dir/.restore-test-lock"
     sweep_tests
     choose_dump
+    ! is_encrypted "$file" || die "$file is encrypted: make another one first (backup-database.sh)" "$EXIT_USAGE"
     [[ -e $file.json ]] || die "$file has no manifest to compare with: make a backup first, then test that"
     info "testing $file"
     check_test_space

@@ -54,6 +54,10 @@ read_through() { # PATH
 # A stored dump against its manifest, then as a whole.
 verify_dump() { # PATH
     local recorded found
+    if is_encrypted "$1"; then
+        verify_encrypted "$1"
+        return
+    fi
     if [[ -e $1.json ]]; then
         recorded=$(json_value "$1.json" sha256)
         found=$(sha256_of "$1")
@@ -63,4 +67,33 @@ verify_dump() { # PATH
         warn "$1 has no manifest: only its form can be checked"
     fi
     read_through "$1"
+}
+
+missing_beside=''    # files beside an encrypted dump that a restore does without, a line each
+
+# One that is encrypted, with what lies beside it: only somebody's identity shows what is in it. A restore does without
+# what it need not have, as beside a dump in plain.
+verify_encrypted() { # PATH
+    local name called
+    [[ -e $1.json ]] ||
+        die "$1 has no manifest to check it by: age --decrypt opens it by hand, and what comes of it can be restored"
+    called=$(json_value "$1.json" dump)
+    [[ -z $called || $called == "${1##*/}" ]] ||
+        die "$1 has another name than its manifest says: call it $called again, and so what lies beside it"
+    while read -r name; do
+        if [[ $name == "${1##*/}" || $subject != restore ]] ||
+            { (( ${with_roles:-0} )) && [[ $name == *.globals.gz.age ]]; }; then
+            die "$name is not what was written, by the sum in its manifest: take another one, see --list"
+        fi
+        warn "$name is not what was written, by the sum in the manifest: this restore does without it"
+        missing_beside+=$name$'\n'
+    done < <(damaged_files_of "$1" "$1.json")
+}
+
+# Of an encrypted dump's files those that are gone or something else, a name a line.
+damaged_files_of() { # DUMP MANIFEST
+    local name recorded
+    while read -r name recorded _; do
+        [[ -f ${1%/*}/$name && $(sha256_of "${1%/*}/$name") == "$recorded" ]] || printf '%s\n' "$name"
+    done < <(encrypted_files_of "$1" "$2")
 }

@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# A part of the backup scripts. Managed by the project that deploys this host.
+# --- Of which files a dump that lies encrypted consists, and what each is once it is opened --------------------
+
+# As its manifest has them, a line each: name, sum, and the sum of what is in it. Names become paths, which root writes
+# to: of a manifest that anybody else has made no other comes out than this dump's own, nor anything but a sum. The dump
+# itself comes first; where something is wrong, it alone, with sums that none has.
+encrypted_files_of() { # DUMP MANIFEST
+    # shellcheck disable=SC2016  # jq's own names
+    local of_dump='def is_sum: type == "string" and test("\\A[0-9a-f]{64}\\z");
+        [.encrypted[]? | select(.name | IN($dump, $dump + ".globals.gz.age", $dump + ".properties.json.age"))]
+        | if any(.[]; .name == $dump) and all(.[]; (.sha256, .plain_sha256) | is_sum)
+            and (map(.name) | length == (unique | length)) then . else null end
+        | (. // [{name: $dump, sha256: "(none)", plain_sha256: "(none)"}])
+        | sort_by(.name != $dump) | .[] | "\(.name) \(.sha256) \(.plain_sha256)"'
+    jq --raw-output --arg dump "${1##*/}" "$of_dump" "$2" 2>/dev/null || printf '%s (none) (none)\n' "${1##*/}"
+}
+
+# The name of the same file beside a dump in plain.
+opened_name() { # NAME
+    local name=${1%.age} beside
+    for beside in .globals.gz .properties.json; do
+        if [[ $name == *.age"$beside" ]]; then name=${name%.age"$beside"}$beside; fi
+    done
+    printf '%s' "$name"
+}
+
+# What a manifest says of a dump that is not encrypted any more, letter by letter the same wherever that is done.
+# shellcheck disable=SC2016,SC2034  # jq's own names; backups only look whether a dump is whole
+readonly as_opened='del(.encrypted, .recipients) | .dump |= rtrimstr(".age")
+    | if .globals then .globals = .dump + ".globals.gz" else . end'
