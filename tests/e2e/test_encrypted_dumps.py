@@ -176,3 +176,24 @@ def test_recovered_host_gets_it_in_plain_and_copies_nothing_that_the_vault_takes
         assert "was changed there" not in vault(team, "--check")
     finally:
         team.read("db1", f"rm -rf {BACKUPS} && mv {BACKUPS}.lost {BACKUPS}")
+
+
+@pytest.mark.prove
+def test_vault_that_is_added_proves_a_dump_that_was_made_for_it(encrypted: tuple[Operator, str]) -> None:
+    team, _ = encrypted
+    hosts, inventory = f"{HOSTS},app2", team.checkout / "inventories/sandbox.py"
+    before = inventory.read_text()
+    inventory.write_text(before.replace("vault = [", "vault = [app[1], "))
+    try:
+        team.deploy(hosts)
+        again = team.plan(hosts)
+        assert again.returncode == 0, again.stdout
+        lines = team.on("app2", "/usr/local/lib/medaction/vault.sh --offer db1").stdout.splitlines()
+        newest = {one["tier"]: one for one in reversed([json.loads(line) for line in lines])}
+        assert {tier: (one["signed"], one["proof"]) for tier, one in newest.items()} == {
+            "daily": (True, "ok"), "weekly": (True, "ok")
+        }, lines  # fmt: skip
+    finally:
+        inventory.write_text(before)
+        team.bare("app2")
+        team.deploy(HOSTS)
