@@ -5,7 +5,7 @@
 #   prune TIER NOW DAYS MINIMUM STAMP...     (! before a stamp: without a manifest; ?: suspect)
 set -Eeuo pipefail
 library=$1 backup_dir=$2/store
-app_name=medaction postgres_database=medaction prefix=medaction published=
+app_name=medaction postgres_database=medaction prefix=medaction published= backup_encrypt_local=0
 # shellcheck source=/dev/null
 . "$library/store.sh"
 # shellcheck source=/dev/null
