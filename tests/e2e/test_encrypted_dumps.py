@@ -73,16 +73,16 @@ def test_row_is_found_in_no_file_of_it_and_what_it_is_copied_as_is_the_same_byte
 
 def test_whoever_holds_the_key_restores_it_there(encrypted: tuple[Operator, str]) -> None:
     team, dump = encrypted
-    refused = team.on("db1", f"{RESTORE} --into medaction_back --from {dump}")
+    refused = team.on("db1", f"{RESTORE} --into medaction_opened --from {dump}")
     assert refused.returncode == 2 and "is encrypted: name the file of a key that opens it" in refused.stderr
     key = team.read("vault1", "cat /etc/medaction-vault/age")
     team.read("db1", "umask 077; cat >/run/key", PrivateInput(key))
     try:
-        team.read("db1", f"{RESTORE} --into medaction_back --from {dump} --as-administrator peer --identity /run/key")
-        assert contents(lambda sql: team.postgres(sql, "medaction_back")) == contents(team.postgres)
+        team.read("db1", f"{RESTORE} --into medaction_opened --from {dump} --as-administrator peer --identity /run/key")
+        assert contents(lambda sql: team.postgres(sql, "medaction_opened")) == contents(team.postgres)
     finally:
         team.read("db1", "rm -f /run/key")
-        team.postgres("DROP DATABASE IF EXISTS medaction_back", "postgres")
+        team.postgres("DROP DATABASE IF EXISTS medaction_opened", "postgres")
     assert team.read("db1", f"find {BACKUPS} -name '.open.*'") == ""
 
 
