@@ -13,8 +13,9 @@ import pytest
 
 from tests.sandbox import packages
 
-from .cluster import Cluster
+from .cluster import ROLE, Cluster
 from .host import Host
+from .sealing import MARKER, encrypt_to, key_pair
 from .unprivileged import give_to_user
 
 
@@ -46,6 +47,22 @@ def new_host(cluster: Cluster) -> Iterator[Host]:
     directory = _directory()
     yield Host(directory, cluster)
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    return tmp_path / "identity"
+
+
+@pytest.fixture
+def sealed(cluster: Cluster, identity: Path) -> Iterator[Host]:
+    """A host whose dumps are encrypted to `identity`, with a marker among its rows."""
+    with new_host(cluster) as host:
+        encrypt_to(host, key_pair(identity))
+        table = f"CREATE TABLE marked (t text); INSERT INTO marked VALUES ('{MARKER}')"
+        cluster.ask(host.database, table, user=ROLE)
+        cluster.ask(host.database, f"ALTER DATABASE \"{host.database}\" SET app.key = 'a-key-of-the-app'")
+        yield host
 
 
 PROMETHEUS = {

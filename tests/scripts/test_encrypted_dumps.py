@@ -1,4 +1,4 @@
-"""Dumps that lie encrypted on the backup host: made to public keys alone, opened by whoever holds a key."""
+"""Dumps that lie encrypted on the backup host: made to public keys alone, from their first byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -20,69 +20,14 @@ import pytest
 
 from provision.settings.render import FILES
 
-from .cluster import ROLE, Cluster, fingerprint
-from .conftest import new_host
+from .cluster import ROLE, fingerprint
 from .host import Host, ended, until
+from .sealing import MARKER, encrypt_to, key_pair, made, newest, opened, readable_to_the_user, sum_of
 from .test_docker import in_docker
 from .test_retention import stamp
-from .unprivileged import AS_ROOT, PREFIX, USER, give_to_user
+from .unprivileged import AS_ROOT, USER, give_to_user
 
 FORMATS = {"plain": ".sql.gz", "plain-zstd": ".sql.zst", "custom": ".dump"}
-MARKER = "Marqueur-Q7 Dupont"
-
-
-def key_pair(path: Path) -> str:
-    """An age identity in this file, 0600 and root's where the test runs as root; returns its public key."""
-    path.unlink(missing_ok=True)
-    subprocess.run(["age-keygen", "-o", path], check=True, capture_output=True)
-    return subprocess.run(["age-keygen", "-y", path], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def encrypt_to(host: Host, *keys: str, **settings: object) -> None:
-    host.configure(backup_encrypt_local=True, **settings)
-    host.place("".join(f"{key}\n" for key in keys), Path(host.settings.backup_recipients_file), 0o644)
-
-
-@pytest.fixture
-def identity(tmp_path: Path) -> Path:
-    return tmp_path / "identity"
-
-
-@pytest.fixture
-def sealed(cluster: Cluster, identity: Path) -> Iterator[Host]:
-    """A host whose dumps are encrypted to `identity`, with a marker among its rows."""
-    with new_host(cluster) as host:
-        encrypt_to(host, key_pair(identity))
-        table = f"CREATE TABLE marked (t text); INSERT INTO marked VALUES ('{MARKER}')"
-        cluster.ask(host.database, table, user=ROLE)
-        cluster.ask(host.database, f"ALTER DATABASE \"{host.database}\" SET app.key = 'a-key-of-the-app'")
-        yield host
-
-
-def newest(host: Host) -> Path:
-    return (host.backups / f"medaction_latest{host.settings.backup_suffix}").resolve()
-
-
-def made(host: Host, *arguments: str, **options) -> Path:
-    done = host.backup(*arguments, **options)
-    assert done.returncode == 0, done.stderr
-    return newest(host)
-
-
-def opened(path: Path, identity: Path) -> bytes:
-    return subprocess.run(["age", "--decrypt", "-i", identity, path], check=True, capture_output=True).stdout
-
-
-def sum_of(content: bytes) -> str:
-    return subprocess.run(["sha256sum"], input=content, capture_output=True, check=True).stdout.split()[0].decode()
-
-
-def readable_to_the_user(identity: Path, host: Host) -> Path:
-    path = host.directory / f"{identity.name}-of-the-user"
-    path.write_bytes(identity.read_bytes())
-    path.chmod(0o600)
-    give_to_user(path)
-    return path
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -115,25 +60,6 @@ def test_dump_from_a_container_is_encrypted_and_restored_into_one(
     done = host.restore("--into", target, "--identity", str(readable_to_the_user(identity, host)))
     assert done.returncode == 0, done.stderr
     assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
-
-
-@pytest.mark.parametrize(
-    "arguments", [("--table", "patients"), ("--no-owner",), ("--data-only", "--table", "patients")]
-)
-def test_part_of_it_is_restored_by_the_same_words(sealed: Host, identity: Path, arguments: tuple[str, ...]) -> None:
-    made(sealed)
-    target = sealed.cluster.new_database()
-    key = ("--identity", str(readable_to_the_user(identity, sealed)))
-    if arguments == ("--no-owner",):
-        target = sealed.cluster.new_database(template="template0")
-    else:
-        sealed.cluster.ask(
-            target, "DROP TABLE patients CASCADE" if len(arguments) == 2 else "TRUNCATE patients CASCADE"
-        )
-    done = sealed.restore("--into", target, "--overwrite", target, *arguments, *key)
-    assert done.returncode == 0, done.stderr
-    count = "SELECT count(*), md5(string_agg(p::text, '' ORDER BY p::text)) FROM patients p"
-    assert sealed.cluster.ask(target, count) == sealed.cluster.ask(sealed.database, count)
 
 
 def test_nothing_but_the_manifest_lies_in_plain_while_a_dump_is_made_or_after(sealed: Host, identity: Path) -> None:
@@ -179,109 +105,6 @@ def test_manifest_has_both_sums_of_every_file_and_who_can_open_them(sealed: Host
     assert "a-key-of-the-app" not in dump.with_name(f"{dump.name}.json").read_text()
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
-def test_roots_own_key_file_is_read_though_the_restore_runs_as_the_backup_user(sealed: Host, identity: Path) -> None:
-    made(sealed)
-    assert identity.stat().st_uid == 0
-    told = sealed.directory / "state/told-to-age"
-    sealed.shim("age", f'{{ printf "%s\\n" "$@"; env; }} >>{told}; exec "${{real[@]}}" "$@"')
-    argvs: set[str] = set()
-    target = sealed.cluster.new_database(template="template0")
-    run = sealed.popen("restore-database.sh", "--into", target, "--identity", str(identity), as_root=True)
-    secret = re.search("AGE-SECRET-KEY-1[0-9A-Z]+", identity.read_text())[0]
-
-    def look() -> bool:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                argvs.add(path.read_bytes().decode(errors="replace"))
-            except OSError:
-                continue
-        return run.poll() is not None
-
-    until(look, "it is restored", seconds=120)
-    said = run.communicate()[1]
-    assert run.returncode == 0, said
-    assert fingerprint(sealed.cluster, target) == fingerprint(sealed.cluster, sealed.database)
-    assert "--decrypt" in told.read_text()
-    for each in (told.read_text(), *argvs, said, sealed.log.read_text()):
-        assert secret not in each
-
-
-def test_other_key_or_none_or_what_is_none_is_one_sentence(sealed: Host, identity: Path, tmp_path: Path) -> None:
-    dump = made(sealed)
-    readable = readable_to_the_user(identity, sealed)
-    key_pair(tmp_path / "other")
-    other = readable_to_the_user(tmp_path / "other", sealed)
-    for arguments, said in {
-        (): f"{dump} is encrypted: name the file of a key that opens it, with --identity",
-        ("--identity", str(other)): f"{dump.name} cannot be opened: ",
-        ("--identity", "/nowhere"): "--identity /nowhere: there is no such file that",
-        ("--identity", str(sealed.directory / "settings.sh")): "there is no such file that",
-        ("--identity", str(sealed.log)): "the file holds no secret key of age",
-    }.items():
-        done = sealed.restore("--into", "sealed_not", *arguments)
-        assert done.returncode != 0
-        assert said in done.stderr, (arguments, done.stderr)
-        assert "unbound" not in done.stderr and "stopped at line" not in done.stderr
-    assert not list(sealed.backups.glob(".open.*"))
-    assert sealed.cluster.ask("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'sealed_not'") == "0"
-    assert readable.exists()
-
-
-@pytest.mark.parametrize("which", ["", ".globals.gz.age", ".properties.json.age"])
-def test_changed_file_is_told_without_a_key_and_restored_by_nobody_who_needs_it(
-    sealed: Host, identity: Path, which: str
-) -> None:
-    dump = made(sealed)
-    readable = readable_to_the_user(identity, sealed)
-    assert sealed.backup("--verify").returncode == 0
-    path = dump.with_name(f"{dump.name}{which}")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    said = f"{path.name} is not what was written, by the sum in"
-    done = sealed.backup("--verify")
-    assert done.returncode == 1 and said in done.stderr
-    target = sealed.cluster.new_database(template="template0")
-    done = sealed.restore("--into", target, "--identity", str(readable))
-    assert said in done.stderr
-    if which:  # the rows are whole, and this may be all that is left
-        assert done.returncode == 0, done.stderr
-        assert fingerprint(sealed.cluster, target) == fingerprint(sealed.cluster, sealed.database)
-    else:
-        assert done.returncode == 1
-    url = f"postgresql://postgres@127.0.0.1:{sealed.cluster.port}/postgres"
-    done = sealed.restore(
-        "--into", "sealed_roles", "--identity", str(readable), "--as-administrator", url, "--with-roles"
-    )  # fmt: skip
-    if which == ".globals.gz.age":
-        assert done.returncode == 1 and f"{said} its manifest: take another one" in done.stderr
-    else:
-        sealed.cluster.ask("postgres", "DROP DATABASE IF EXISTS sealed_roles")
-
-
-def test_dump_under_another_name_is_told_what_it_was_called(sealed: Host, identity: Path) -> None:
-    dump = made(sealed)
-    for path in list(sealed.backups.glob(f"{dump.name}*")):
-        path.rename(path.with_name(path.name.replace(dump.name, "medaction_2026-01-01_02-00-00.sql.gz.age")))
-    done = sealed.backup("--verify", str(dump.with_name("medaction_2026-01-01_02-00-00.sql.gz.age")))
-    assert done.returncode == 1
-    assert f"has another name than its manifest says: call it {dump.name} again" in done.stderr
-
-
-def test_key_may_come_by_a_pipe_and_need_not_lie_there(sealed: Host, identity: Path) -> None:
-    made(sealed)
-    target = sealed.cluster.new_database(template="template0")
-    key = identity.read_text()
-    line = f'./scripts/restore-database.sh --into {target} --identity <(printf "%s" "$KEY")'
-    done = subprocess.run(
-        [*PREFIX, "bash", "-c", line], cwd=sealed.app_dir, capture_output=True, text=True,
-        env={**sealed.environment, "KEY": key},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert fingerprint(sealed.cluster, target) == fingerprint(sealed.cluster, sealed.database)
-
-
 def test_keys_that_change_while_a_dump_is_made_are_the_next_ones(sealed: Host, identity: Path, tmp_path: Path) -> None:
     new = key_pair(tmp_path / "new")
     file = sealed.settings.backup_recipients_file
@@ -307,41 +130,6 @@ def test_suspect_weekly_run_for_a_new_key_is_not_made_again_at_each_deploy(
     assert "suspect" in done.stderr
     due = sealed.backup("--overdue", "encrypted", old, new, before=("faketime", "-f", "+70s")).stdout
     assert "weekly\tmedaction" not in due, due
-
-
-@pytest.mark.parametrize(("to", "databases"), [("", 1), ("127.0.0.1", 1), ("127.0.0.1", 2)])
-def test_newest_dump_that_is_still_encrypted_after_all_is_turned_off_is_not_taken_for_a_bad_one(
-    sealed: Host, to: str, databases: int
-) -> None:
-    if databases == 2:
-        names = [sealed.database, sealed.cluster.new_database()]
-        encrypt_to(
-            sealed, Path(sealed.settings.backup_recipients_file).read_text().strip(), backup_databases=names
-        )  # fmt: skip
-    dump = made(sealed)
-    sealed.configure(backup_restore_test_host=to, backup_restore_test_on_production=True)
-    done = sealed.restore("--test") if to else sealed.restore_test()
-    assert done.returncode == 2
-    assert "encrypted: make " in done.stderr and "one first (backup-database.sh)" in done.stderr
-    verdict = dump.with_name(f"{dump.name}.restore-test.json")
-    assert not verdict.exists() or json.loads(verdict.read_text())["verdict"] == "not made"
-
-
-def test_planted_dump_that_the_manifest_agrees_with_is_none_of_what_was_dumped(sealed: Host, identity: Path) -> None:
-    """Whoever may write there has the public key, and can make a file that opens: not one with that sum in plain."""
-    dump = made(sealed)
-    recipient = Path(sealed.settings.backup_recipients_file).read_text().strip()
-    planted = subprocess.run(
-        ["age", "-r", recipient], input=gzip.compress(b"\\! touch /tmp/planted\n"), capture_output=True, check=True
-    ).stdout
-    dump.write_bytes(planted)
-    manifest = dump.with_name(f"{dump.name}.json")
-    told = json.loads(manifest.read_text())
-    next(each for each in told["encrypted"] if each["name"] == dump.name)["sha256"] = sum_of(planted)
-    manifest.write_text(json.dumps(told))
-    done = sealed.restore("--into", "sealed_not", "--identity", str(readable_to_the_user(identity, sealed)))
-    assert done.returncode == 1
-    assert f"{dump.name} does not hold what was dumped, by the sum in its manifest" in done.stderr
 
 
 def test_new_key_makes_a_dump_due_that_it_opens(sealed: Host, identity: Path, tmp_path: Path) -> None:
@@ -431,16 +219,6 @@ def test_what_a_killed_run_or_restore_has_left_is_swept_and_what_is_at_work_stay
     assert not lone.exists() and theirs.exists()
 
 
-def test_restore_test_without_a_key_says_who_makes_it(sealed: Host) -> None:
-    dump = made(sealed)
-    for arguments in ((), ("--from", str(dump))):
-        done = sealed.restore("--test", *arguments)
-        assert done.returncode == 2
-        assert "no key on this host opens one: a vault restores each" in done.stderr
-    sealed.configure()  # turned off again, and no dump in plain yet
-    assert "a vault restores each" in sealed.restore("--test", "--from", str(dump)).stderr
-
-
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -481,77 +259,6 @@ def test_dump_cut_short_is_found_on_its_way(sealed: Host) -> None:
     assert not [path for path in sealed.backups.glob("medaction_2*")]
 
 
-def test_what_lies_in_plain_is_encrypted_when_a_person_says_so(host: Host, identity: Path) -> None:
-    """Two tiers by one file each, one of them accepted; what nobody can vouch for stays, and is told."""
-    first = host.good_backup(before=("faketime", "-f", "@2026-01-01 02:00:00"))
-    weekly = host.good_backup("--tier", "weekly", before=("faketime", "-f", "@2026-01-04 01:00:00"))
-    damaged = host.good_backup(before=("faketime", "-f", "@2026-01-05 02:00:00"))
-    monthly = host.backups / "monthly" / first.name
-    assert monthly.stat().st_ino == first.stat().st_ino
-    content = {path: path.read_bytes() for path in (first, weekly)}
-    damaged.write_bytes(damaged.read_bytes() + b"x")
-    theirs = host.backups / "medaction_2026-01-02_02-00-00.sql.gz"
-    theirs.write_text("somebody's")
-    give_to_user(theirs)
-    notes = host.backups / "medaction-notes.sql.gz"
-    notes.write_text("notes")
-    give_to_user(notes)
-    assert host.backup("--encrypt-stored").returncode == 2  # not set
-    key = key_pair(identity)
-    encrypt_to(host, key)
-    done = host.backup("--encrypt-stored")
-    assert done.returncode == 3
-    assert f"{damaged} is not what was written, by the sum in its manifest: it stays as it is" in done.stderr
-    assert "1 dump(s) stay in plain" in done.stderr
-    for path, rows in content.items():
-        sealed = path.with_name(f"{path.name}.age")
-        assert not [left for left in path.parent.glob(f"{path.name}*") if not left.name.startswith(sealed.name)]
-        assert opened(sealed, identity) == rows
-        assert b"CREATE ROLE" in gzip.decompress(opened(sealed.with_name(f"{sealed.name}.globals.gz.age"), identity))
-        told = host.manifest(sealed)
-        assert (told["dump"], told["recipients"]) == (sealed.name, [key])
-        assert "is whole" in host.backup("--verify", str(sealed)).stderr
-    assert (monthly.with_name(f"{first.name}.age")).stat().st_ino == first.with_name(f"{first.name}.age").stat().st_ino
-    assert not monthly.exists()
-    assert damaged.exists() and theirs.exists() and notes.read_text() == "notes"
-    assert host.latest.resolve() == damaged
-    damaged.unlink()
-    Path(f"{damaged}.json").unlink()
-    assert host.backup("--encrypt-stored").returncode == 0  # nothing is left to do
-    target = host.cluster.new_database(template="template0")
-    readable = readable_to_the_user(identity, host)
-    done = host.restore("--into", target, "--from", f"{weekly.name}.age", "--identity", str(readable))
-    assert done.returncode == 0, done.stderr
-    assert fingerprint(host.cluster, target) == fingerprint(host.cluster, host.database)
-    assert not host.leftovers()
-
-
-def test_what_is_in_plain_stays_where_the_disk_cannot_be_trusted(host: Host, identity: Path) -> None:
-    dump = host.good_backup()
-    rows = dump.read_bytes()
-    encrypt_to(host, key_pair(identity))
-    host.shim("sync", "echo 'sync: Input/output error' >&2; exit 1")
-    assert host.backup("--encrypt-stored").returncode == 3
-    assert dump.read_bytes() == rows
-    host.unshim()
-    assert host.backup("--encrypt-stored").returncode == 0
-    sealed = dump.with_name(f"{dump.name}.age")
-    # What was brought back beside one that has rotted is the good one.
-    dump.write_bytes(rows)
-    give_to_user(dump)
-    told = json.loads(Path(f"{sealed}.json").read_text())
-    manifest = Path(f"{dump}.json")
-    manifest.write_text(json.dumps({key: told[key] for key in told if key not in ("encrypted", "recipients")}))
-    give_to_user(manifest)
-    content = bytearray(sealed.read_bytes())
-    content[-1] ^= 1
-    sealed.write_bytes(content)
-    done = host.backup("--encrypt-stored")
-    assert done.returncode == 3
-    assert f"{dump} stays in plain: {sealed.name} beside it is not what was written" in done.stderr
-    assert dump.read_bytes() == rows
-
-
 def test_test_of_before_keeps_no_dump_in_plain_for_ever(host: Host, identity: Path) -> None:
     now = datetime.now()
     host.plant(*(stamp(day, now) for day in range(1, 33)))
@@ -565,73 +272,12 @@ def test_test_of_before_keeps_no_dump_in_plain_for_ever(host: Host, identity: Pa
     assert not list(host.backups.glob(f"medaction_{stamp(33, now)}*"))
 
 
-def test_dump_that_somebody_else_owns_stays_and_is_told(host: Host, identity: Path) -> None:
-    if not AS_ROOT:
-        pytest.skip("only root can give a file to somebody else")
-    dump = host.good_backup()
-    encrypt_to(host, key_pair(identity))
-    os.chown(dump, 0, 0)
-    dump.chmod(0o644)
-    done = host.backup("--encrypt-stored")
-    assert done.returncode == 3 and f"{dump} is somebody else's: chown" in done.stderr
-    assert dump.exists()
-
-
-def test_backup_is_made_while_stored_ones_are_being_encrypted(host: Host, identity: Path) -> None:
-    host.good_backup(before=("faketime", "-f", "@2026-02-02 02:00:00"))
-    encrypt_to(host, key_pair(identity))
-    going = host.directory / "state/going"
-    host.shim("age", f'if [[ ! -e {going} ]]; then echo >{going}; exec sleep 600; fi; exec "${{real[@]}}" "$@"')
-    run = host.popen("backup-database.sh", "--encrypt-stored")
-    until(going.exists, "it is at work")
-    made(host)
-    run.terminate()
-    said = ended(run)
-    assert said.returncode == 143, said.stderr
-    until(lambda: not host.leftovers(), "nothing is left over")
-    assert not list(host.backups.glob(".open.*"))
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("step", ["age", "sync", "mv", "rm", "ln"])
-def test_dump_is_never_gone_wherever_its_encryption_is_killed(host: Host, identity: Path, step: str) -> None:
-    """As each call of a program is about to be made, until none is left to kill before; the last ones remove it."""
-    key = key_pair(identity)
-    host.configure(backup_monthly_retention_days=0)
-    dump = host.good_backup()
-    before = {path: path.read_bytes() for path in host.backups.glob(f"{dump.name}*")}
-    encrypt_to(host, key, backup_monthly_retention_days=0)
-    sealed, calls = dump.with_name(f"{dump.name}.age"), host.directory / "state/calls"
-    for number in range(1, 40):
-        for path in host.backups.glob("medaction_*"):
-            path.unlink()
-        for path, content in before.items():
-            path.write_bytes(content)
-            give_to_user(path)
-        host.latest.symlink_to(dump.name)
-        os.chown(host.latest, *((USER.pw_uid, USER.pw_gid) if AS_ROOT else (-1, -1)), follow_symlinks=False)
-        calls.write_text("")
-        give_to_user(calls)
-        host.shim(step, f'echo >>{calls}; [ $(wc -l <{calls}) != {number} ] || kill -9 $PPID; exec "${{real[@]}}" "$@"')
-        killed = host.backup("--encrypt-stored").returncode == -signal.SIGKILL
-        assert dump.exists() or opened(sealed, identity) == before[dump]
-        assert not dump.exists() or Path(f"{dump}.json").exists()
-        host.unshim()
-        until(lambda: not host.processes(), "all have ended")
-        assert host.backup("--encrypt-stored").returncode == 0
-        assert opened(sealed, identity) == before[dump] and not dump.exists()
-        left = {path.name.removeprefix(dump.name) for path in host.backups.glob(f"{dump.name}*")}
-        assert left == {".age", ".age.json", ".age.globals.gz.age", ".age.properties.json.age"}
-        assert (host.backups / "medaction_latest.sql.gz.age").resolve() == sealed and not host.latest.is_symlink()
-        if not killed:
-            break
-    least = {"age": 4, "sync": 6, "mv": 7, "rm": 5, "ln": 2}
-    assert number >= least[step], f"only {number - 1} kills: that is not all of it"
-    assert not host.leftovers()
-
-
 SUM = "0" * 64
+
+
 TOLD = {"name": "d.age", "sha256": SUM, "plain_sha256": SUM}
+
+
 ODD = [
     {"encrypted": [TOLD | {"sha256": f"{SUM}\n../../etc/cron.d/x {SUM} {SUM}"}]},
     {"encrypted": [TOLD | {"plain_sha256": f"{SUM}\n"}]},
@@ -666,20 +312,6 @@ def test_manifest_of_ours_names_its_files_the_dump_first(tmp_path: Path) -> None
         ["bash", "-euc", program, "-", "/somewhere/d.age", tmp_path / "m"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [f"{each['name']} {SUM} {SUM}" for each in (TOLD, *beside)]
-
-
-def test_name_of_what_is_opened_is_the_plain_ones_whatever_the_database_is_called() -> None:
-    dump = "medaction-x.age.globals.gz.age_2026-01-01_02-00-00.sql.gz"
-    names = {
-        f"{dump}.age": dump,
-        f"{dump}.age.globals.gz.age": f"{dump}.globals.gz",
-        f"{dump}.age.properties.json.age": f"{dump}.properties.json",
-    }
-    done = subprocess.run(
-        ["bash", "-c", f'. {FILES}/backup/lib/encrypted.sh; for n; do opened_name "$n"; echo; done', "-", *names],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == list(names.values())
 
 
 @pytest.mark.fault
