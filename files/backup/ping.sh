@@ -38,20 +38,30 @@ trap 'rm -rf -- "$run_dir"' EXIT
 : >"$run_dir/nothing"
 [[ -n $url ]] || printf 'ping-url is missing or not readable: deploy again\n' >&2
 
+# What was told of is told as ended: a signal, whenever it comes, ends the command or keeps it from beginning.
+child='' stopped=0
+stop() {
+    stopped=143
+    [[ -z $child ]] || kill -TERM "$child" 2>/dev/null
+}
+trap stop TERM INT HUP
+
 ping /start "$run_dir/nothing"
 # What it says goes on to where it goes anyway.
 exec 3> >(tee -- "$run_dir/log" >&2)
 copying=$!
-setpriv --pdeathsig TERM -- "$@" 2>&3 3>&- &
-child=$!
-exec 3>&-
-trap 'kill -TERM "$child" 2>/dev/null' TERM INT HUP
-wait "$child"
-status=$?
-while kill -0 "$child" 2>/dev/null; do    # a signal has ended the waiting, not the command
+status=$stopped
+if (( stopped == 0 )); then
+    setpriv --pdeathsig TERM -- "$@" 2>&3 3>&- &
+    child=$!
+    (( stopped == 0 )) || stop    # it came between these two lines
+    while kill -0 "$child" 2>/dev/null; do    # a signal ends the waiting, not the command
+        wait "$child"
+    done
     wait "$child"
     status=$?
-done
+fi
+exec 3>&-
 wait "$copying"
 if (( status == 0 )); then
     ping '' "$run_dir/nothing"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import signal
 import subprocess
 import threading
@@ -133,11 +132,28 @@ def test_the_address_is_in_no_argument_list_and_no_environment(pinged: Host, swi
 
 
 def test_a_run_that_is_stopped_is_told_as_failed(pinged: Host, switch: Switch) -> None:
-    ready = pinged.app_dir / "ready"
-    running = pinged.popen("../../programs/ping.sh", "daily", "sh", "-c", f": >{ready}; exec sleep 60")
-    while not ready.exists():
-        assert running.poll() is None
-        os.sched_yield()
+    running = pinged.popen("../../programs/ping.sh", "daily", "sh", "-c", "echo at work >&2; exec sleep 60")
+    assert running.stderr and running.stderr.readline() == "at work\n"
     running.send_signal(signal.SIGTERM)
     assert running.wait(30) == 143
     assert switch.paths == ["medaction-daily/start", "medaction-daily/fail"]
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_a_run_that_was_told_of_is_told_as_failed_wherever_it_is_stopped(
+    pinged: Host, switch: Switch, name: str
+) -> None:
+    stopping = pinged.app_dir / "stopping.sh"  # read by bash before the script: a signal before its nth command
+    stopping.write_text(
+        f"nth=0; set -T\ntrap '[[ $BASHPID != $$ ]] || (( ++nth != stop_before )) || kill -{name} $$' DEBUG\n"
+    )
+    ends: list[tuple[list[str], int]] = []
+    while not ends or ends[-1] != (["start", "ok"], 0):
+        switch.told.clear()
+        done = run(pinged, "sleep", "0.3", BASH_ENV=str(stopping), stop_before=str(len(ends) + 1))
+        told = [path.removeprefix("medaction-daily").removeprefix("/") or "ok" for path in switch.paths]
+        ends.append((told, done.returncode))
+        assert len(ends) < 100
+    died = ([], -getattr(signal, f"SIG{name}"))
+    assert [end for end, _ in groupby(ends)] == [died, (["start", "fail"], 143), (["start", "ok"], 0)]
+    assert ends.count((["start", "fail"], 143)) > 5
