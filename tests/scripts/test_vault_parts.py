@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -246,28 +247,104 @@ def test_parts_of_a_copy_have_a_place_of_their_own_whatever_the_names(vault: Vau
         assert left == set(parts) - gone, host
 
 
-@pytest.mark.parametrize(("bytes_there", "said"), [(5000, "x.age is longer there than its manifest says"), (9, "")])
+# What OpenSSH's client does with a batch, a line at a time, without another side: ending itself as its limit would.
+SFTP = """#!/bin/bash
+while IFS= read -r line; do
+    if [[ $line == '!'* ]]; then $SHELL -c "${line#!}"; continue; fi
+    eval "set -- $line"
+    head -c "$(cat "${2##*/}.there")" /dev/zero >"$3" 2>/dev/null
+    (( $? != 128 + $(kill -l XFSZ) )) || kill -XFSZ $$
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [((5000, 9), "x.age is longer there than its manifest says"), ((9, 5000), "y.age is longer"), ((9, 9), "")],
+)
 def test_file_that_is_longer_than_its_manifest_says_is_told_by_its_name(
-    vault: Vault, tmp_path: Path, bytes_there: int, said: str
+    vault: Vault, tmp_path: Path, there: tuple[int, int], said: str
 ) -> None:
-    fakes = {
-        "ssh": "exit 0",
-        "sftp": f'while read -r _ _ place; do place=${{place//\\"}}; head -c {bytes_there} /dev/zero >"$place"; done',
-    }
-    for name, program in fakes.items():
-        (tmp_path / "fakes").mkdir(exist_ok=True)
-        (tmp_path / f"fakes/{name}").write_text(f"#!/bin/bash\n{program}\n")
-        (tmp_path / f"fakes/{name}").chmod(0o755)
+    (tmp_path / "fakes").mkdir()
+    (tmp_path / "fakes/sftp").write_text(SFTP)
+    (tmp_path / "fakes/sftp").chmod(0o755)
     (tmp_path / "incoming/part").mkdir()
+    for name, size in zip(("x.age", "y.age"), there, strict=True):
+        (tmp_path / f"incoming/{name}.there").write_text(str(size))
     told = vault(
         f'here={FILES}/vault PATH=$PWD/fakes:$PATH; as_fetcher_with_errors() {{ cd incoming; bash "${{@:3}}"; }};'
-        ' vault_bandwidth_kbit=0 ssh_key=k; info() { :; }; printf "%s 9 sum\\n" x.age y.age >work/wanted;'
+        ' vault_bandwidth_kbit=0 ssh_key=k; info() { :; }; printf "%s 9 sum\n" x.age y.age >work/wanted;'
         ' work=$PWD/work; fetch_files daily part host 22 account || not_fetched "$(first_unfinished part)"'
     )
     if said:
-        assert f"ALARM {said}: the next run goes on\n" in told and "size limit" not in told, told
+        assert f"ALARM {said}" in told and "manifest says: the next run goes on\n" in told, told
+        assert "size limit" not in told, told
     else:
         assert "ALARM" not in told and (tmp_path / "incoming/part/y.age").stat().st_size == 9, told
+
+
+@pytest.mark.parametrize("odd", ["short", "other", "gone", "directory", "added"])
+def test_copy_counts_where_every_file_of_it_and_nothing_else_is_as_its_manifest_says(
+    vault: Vault, tmp_path: Path, odd: str
+) -> None:
+    files, store = tmp_path / "work/files", tmp_path / "store/db1/daily"
+    files.mkdir()
+    name = "medaction_2026-06-01_02-00-00.sql.gz"
+    wanted = {f"{name}.age": b"rows", f"{name}.json.age": b"told"}
+    for each, held in wanted.items():
+        (files / each).write_bytes(held)
+    (tmp_path / "work/wanted").write_text(
+        "".join(f"{each} {len(held)} {sha256(held).hexdigest()}\n" for each, held in wanted.items())
+    )
+    last = files / f"{name}.json.age"
+    match odd:
+        case "short":  # what its manifest says of its length is a lie, of its sum the truth
+            (tmp_path / "work/wanted").write_text((tmp_path / "work/wanted").read_text().replace(" 4 ", " 5 "))
+            last = files / f"{name}.age"
+        case "other":
+            last.write_bytes(b"tolD")
+        case "gone":
+            last.unlink()
+        case "directory":
+            last.unlink()
+            last.mkdir()
+        case "added":  # as by a client that has been taken over
+            (files / "medaction_2026-06-02_02-00-00.sql.gz.manifest.json").write_text("{}")
+    (tmp_path / "manifest").write_text("{}")
+    said = vault(
+        "if every_file_is_as_told; then put_away daily $1.manifest.json manifest; else cat work/differs; false; fi",
+        name,
+    )
+    if odd == "added":
+        assert {path.name for path in store.iterdir()} == {*wanted, f"{name}.manifest.json"}, said
+        assert not files.exists()
+    else:
+        assert said.startswith(f"{last.name}: FAILED") and said.endswith("exit 1\n"), said
+        assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize("odd", ["pipe", "link to a pipe", "directory", "device"])
+def test_what_took_a_dumps_place_at_the_last_moment_is_neither_waited_for_nor_read(
+    vault: Vault, tmp_path: Path, odd: str
+) -> None:
+    place = tmp_path / "dump"
+    match odd:
+        case "pipe":
+            os.mkfifo(place)
+        case "link to a pipe":
+            os.mkfifo(tmp_path / "pipe")
+            place.symlink_to("pipe")
+        case "directory":
+            place.mkdir()
+        case "device":
+            place.symlink_to("/dev/zero")
+    program = f"""eval "$(sed -n "/^readonly twice_program/,/}}'$/p; /^plain_stream()/,/^}}/p" {FILES}/vault/offsite.sh)"
+        as_owner() {{ timeout 10 "$@"; }}; plain_stream"""
+    said = vault(f'{program} "$1" 3>also >out', place)
+    assert f"{place} is no file" in said and not said.startswith(("exit 0", "exit 124")), said
+    (tmp_path / "file").write_bytes(b"rows" * 30000)
+    assert vault(f'{program} "$1" 3>also >out', tmp_path / "file") == "exit 0\n"
+    assert (tmp_path / "also").read_bytes() == (tmp_path / "out").read_bytes() == b"rows" * 30000
 
 
 def test_file_whose_reading_was_cut_off_does_not_count_as_read(vault: Vault, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ take_over() { # DIRECTORY, NEW PLACE
 }
 
 fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
-    local kind=$1 name=$2 dump=${2%.manifest.json} file bytes sum
+    local kind=$1 name=$2 dump=${2%.manifest.json}
     local into=$work/new whole partial
     shift 2
     fresh_directory "$incoming/new"
@@ -241,14 +241,11 @@ nothing of it was taken"
     jq --raw-output '.files[] | "\(.name) \(.bytes | floor) \(.sha256)"' "$into/$name" >"$work/wanted"
     fetch_files "$kind" "$partial" "$@" || { not_fetched "$(first_unfinished "$partial")"; return 1; }
     take_over "$incoming/$partial" "$work/files"
-    while read -r file bytes sum; do
-        if [[ ! -f $work/files/$file || $(stat -c %s "$work/files/$file") != "$bytes" ||
-            $(sha256_of_file "$work/files/$file") != "$sum" ]]; then
-            alarm "$file is not what its manifest says: it was thrown away"
-            rm -rf -- "$work/files"
-            return 1
-        fi
-    done <"$work/wanted"
+    if ! every_file_is_as_told; then
+        alarm "$(sed -n '1s/: FAILED.*//p' "$work/differs") is not what its manifest says: it was thrown away"
+        rm -rf -- "$work/files"
+        return 1
+    fi
     put_away "$kind" "$name" "$into/$name"
 }
 
@@ -268,7 +265,7 @@ why_it_ended() {
     [[ -n $said ]] || printf 'it took too long, or the connection was cut'
 }
 
-# Those that are not there yet as long as they should be, in one connection.
+# Those that are not there yet as long as they should be.
 fetch_files() { # TIER PARTIAL ADDRESS PORT ACCOUNT
     local largest
     local -a options
@@ -302,6 +299,19 @@ first_unfinished() { # PARTIAL
         if (( $(size_here "$1/$file") != bytes )); then break; fi
     done <"$work/wanted"
     printf '%s' "$file"
+}
+
+# All sums in one process: what a small copy costs is processes.
+every_file_is_as_told() { # FILLS $work/differs
+    local file bytes
+    while read -r file bytes _; do
+        if [[ ! -f $work/files/$file || $(stat -c %s "$work/files/$file") != "$bytes" ]]; then
+            printf '%s: FAILED\n' "$file" >"$work/differs"
+            return 1
+        fi
+    done <"$work/wanted"
+    awk '{ print $3 "  " $1 }' "$work/wanted" |
+        (cd "$work/files" && sha256sum --check --strict --quiet >"$work/differs" 2>/dev/null)
 }
 
 # Every member is what it should be and nothing else is asked for: names above all, which become paths here.
@@ -358,13 +368,14 @@ sha256_of_file() { # PATH
 
 # On the disk first, then by name, the manifest last: what has one is whole.
 put_away() { # TIER MANIFEST NAME, MANIFEST
-    local file to=$store/$source_name/$1
+    local to=$store/$source_name/$1
+    local -a files
     # Of a run that was killed: without their manifest they are nobody's.
     rm -f -- "$to/${2%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age
-    sync "$work/files"/* "$3"
-    for file in "$work/files"/*; do
-        mv --no-clobber --no-target-directory -- "$file" "$to/${file##*/}"
-    done
+    mapfile -t files < <(cut -d ' ' -f 1 "$work/wanted")    # and nothing else that may lie with them
+    files=("${files[@]/#/"$work/files/"}")
+    sync "${files[@]}" "$3"
+    mv --no-clobber --target-directory="$to" -- "${files[@]}"
     touch "$3"    # its time is when it came: what retention counts from
     mv --no-clobber --no-target-directory -- "$3" "$to/$2"
     sync "$to"
