@@ -20,6 +20,11 @@ OUTBOX = "/var/lib/medaction/offsite"
 OURS = ("age", "bash", "jq", "sftp", "ssh", "sha256sum", "sshd-session", "tee")
 FLEET = fleet.Fleet(Path(__file__).resolve().parent)
 
+# One line of a deploy's (`backup_encrypt_local`), and back: two deploys would take longer than what is measured.
+ENCRYPTED = """settings=/usr/local/lib/medaction/settings.sh
+sed -i 's/^readonly backup_encrypt_local=.*/readonly backup_encrypt_local=VALUE/' $settings
+grep -q '^readonly backup_encrypt_local=VALUE$' $settings
+"""
 # The vault's own key and client, without the vault's program: what a person would type.
 PLAIN = """cd /; . /usr/local/lib/medaction/settings.sh; . /usr/local/lib/medaction/vault-settings.sh
 read -r name address port account <<<"${vault_sources[0]}"; rm -rf /var/tmp/plain; mkdir /var/tmp/plain
@@ -34,6 +39,7 @@ class Turn:
     """Seconds of each step, and the bytes that went over the link."""
 
     backup: float
+    encrypted_backup: float
     encryption: float
     fetch: float
     plain: float
@@ -57,6 +63,10 @@ def prepare(scale: int) -> None:
 
 
 def turn() -> Turn:
+    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "1"))
+    encrypted_backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
+    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "0"))
+    fleet.run(DATABASE, "rm /opt/medaction/backups/*.age*")  # else it would be copied and fetched as well
     backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
     encryption = fleet.seconds_of(DATABASE, f"{PROGRAMS}/offsite.sh")
     dump, fetch = fetched()
@@ -64,7 +74,7 @@ def turn() -> Turn:
     fleet.seconds_of(VAULT, plain)  # once for nobody: both read from the page cache then
     seconds = fleet.seconds_of(VAULT, plain)
     stored = int(fleet.run(DATABASE, f"cat {OUTBOX}/daily/{dump}* | wc -c"))
-    done = Turn(backup, encryption, fetch, seconds, stored)
+    done = Turn(backup, encrypted_backup, encryption, fetch, seconds, stored)
     say(str(done))
     return done
 
@@ -93,6 +103,7 @@ def report(described: str, turns: list[Turn], peaks: dict[str, int]) -> None:
         [name, f"{median(seconds):.2f}", f"{median(each.stored for each in turns) / median(seconds) / 1e6:.0f}"]
         for name, seconds in (
             ("backup", [each.backup for each in turns]),
+            ("a backup that lies encrypted", [each.encrypted_backup for each in turns]),
             ("encryption", [each.encryption for each in turns]),
             ("the vault's fetch, its sums included", [each.fetch for each in turns]),
             ("plain sftp", [each.plain for each in turns]),
@@ -100,9 +111,11 @@ def report(described: str, turns: list[Turn], peaks: dict[str, int]) -> None:
     ]
     print(f"\n{described}; copies of {turns[0].stored / 1e6:.0f} MB\n\n{markdown([head, *rows])}\n")
     with_copy = median((each.backup + each.encryption) / each.backup for each in turns)
+    at_once = median(each.encrypted_backup / each.backup for each in turns)
     speed = median(each.plain / each.fetch for each in turns)
     largest = max(peaks.values()) / 1e6
     print(aim("a backup and its encryption, times the backup", with_copy, "at most 1.1", with_copy <= 1.1))
+    print(aim("a backup that lies encrypted, times the backup", at_once, "at most 1.1", at_once <= 1.1))
     print(aim("the fetch's speed, times plain sftp's", speed, "at least 0.8", speed >= 0.8))
     print(aim("MB of memory of one process at most", largest, "below 64", largest < 64))
 
