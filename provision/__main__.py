@@ -7,11 +7,14 @@ import importlib
 import sys
 from typing import NoReturn
 
+import provision.engine.loading  # before all that is large
 import provision.engine.streams  # noqa: F401  before pyinfra
-from provision.engine import hostkeys, speed
+from provision.engine import hostkeys, loading, speed
 from provision.engine.inventory import InventoryError
 from provision.engine.shown import line
 from provision.settings.secrets import SecretError
+
+loading.done()
 
 COMMANDS = {
     "deploy": "bring the hosts to what the settings describe, verify them, print a summary",
@@ -71,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     arguments = parser().parse_args()
-    command = importlib.import_module(f"provision.commands.{arguments.command.replace('-', '_')}")
     try:
+        command = importlib.import_module(f"provision.commands.{arguments.command.replace('-', '_')}")
         code: int = command.run(arguments)
         return code
     except (InventoryError, SecretError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pyrage import x25519
 
 from provision.engine import inventory
-from provision.settings.project import PROJECT
+from provision.settings.project import PROJECT, at
 
 
 def run(arguments: Namespace) -> int:
@@ -39,7 +39,7 @@ def _place(out: str) -> Path:
     """Where the key is written. Raise InventoryError for a place that others get to see."""
     if not out:
         raise inventory.InventoryError("say where to: make keys ENV=... OUT=/path/of/a/new/file, outside this project")
-    path = Path(out).expanduser().absolute()
+    path = at(out).absolute()
     if path.resolve().is_relative_to(PROJECT):
         raise inventory.InventoryError(f"OUT={out} is inside this project, which is shared: name a file elsewhere")
     if path.exists():

@@ -11,12 +11,12 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from paramiko import SSHConfig
+from paramiko import SSHConfig, SSHException
 
 from provision.engine import hostkeys, inventory
 from provision.engine.inventory import Member
 from provision.engine.shown import shown
-from provision.settings.project import PROJECT
+from provision.settings.project import PROJECT, at
 
 SECONDS = 10
 _LINE = re.compile(r"\S+ ((?:ssh-|ecdsa-sha2-)[\w-]+) ([A-Za-z0-9+/=]+)", re.ASCII)
@@ -46,7 +46,7 @@ def _file(member: Member, environment: str) -> Path:
             f' ssh_known_hosts_file = "inventories/known_hosts/{environment}"'
             f" to inventories/group_data/{environment}.py, and run this again"
         )
-    return PROJECT / Path(named).expanduser()
+    return PROJECT / at(str(named))
 
 
 def _pin(member: Member, file: Path) -> bool:
@@ -74,9 +74,15 @@ def _pin(member: Member, file: Path) -> bool:
 def _address(member: Member) -> tuple[str, int]:
     """Where a host is connected to, as the inventory and its ssh_config say."""
     address = member.data.get("ssh_hostname") or member.name
-    config = PROJECT / Path(member.data.get("ssh_config_file") or "~/.ssh/config").expanduser()
-    found = SSHConfig.from_path(str(config)).lookup(address) if config.is_file() else {}
-    return found.get("hostname", address), int(str(member.data.get("ssh_port") or found.get("port", 22)))
+    config = PROJECT / at(str(member.data.get("ssh_config_file") or "~/.ssh/config"))
+    try:
+        found = SSHConfig.from_path(str(config)).lookup(address) if config.is_file() else {}
+    except (SSHException, ValueError) as error:
+        raise inventory.InventoryError(f"{config} cannot be read: {type(error).__name__}: {error}") from None
+    port = str(member.data.get("ssh_port") or found.get("port", 22))
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII):
+        raise inventory.InventoryError(f"{member.name}: ssh_port = {port!r}: must be a number, such as 22")
+    return found.get("hostname", address), int(port)
 
 
 def _scanned(name: str, address: str, port: int) -> list[tuple[str, str]]:

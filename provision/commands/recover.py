@@ -18,6 +18,7 @@ from provision.engine.inventory import InventoryError, Member
 from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
 from provision.record import history
+from provision.settings.project import at
 from provision.vault import keys, offline, recovery, storage, transfer
 
 
@@ -77,7 +78,7 @@ def storage_of(arguments: Namespace) -> storage.Storage | None:
             )
         return None
     _refuse_no_time(arguments.at)
-    config = str(Path(arguments.rclone).expanduser()) if arguments.rclone else ""
+    config = str(at(arguments.rclone)) if arguments.rclone else ""
     if config and not Path(config).is_file():
         raise InventoryError(f"RCLONE={arguments.rclone}: there is no such file: it is an rclone.conf, from the safe")
     return storage.Storage(arguments.copy, config, arguments.at)
@@ -106,7 +107,7 @@ def _copy(arguments: Namespace) -> recovery.Copies:
 
 
 def _directory(arguments: Namespace, identity: Path) -> recovery.OfDirectory:
-    root = Path(arguments.copy).expanduser()
+    root = at(arguments.copy)
     if not (root / "store" / arguments.host).is_dir():
         raise transfer.RecoveryError(
             f"COPY={arguments.copy}: holds no store/{arguments.host}: name a copy of a vault's directory, whole, or a"
@@ -118,7 +119,7 @@ def _directory(arguments: Namespace, identity: Path) -> recovery.OfDirectory:
 def identity_of(arguments: Namespace) -> Path:
     if not arguments.identity:
         raise InventoryError("IDENTITY= must name the file of the offline key, from the safe")
-    return Path(arguments.identity).expanduser()
+    return at(arguments.identity)
 
 
 def _sign_keys(environment: str, members: list[Member]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from provision.commands.recover import identity_of, storage_of
 from provision.engine import inventory
 from provision.settings import SECRET_SETTINGS, secrets
+from provision.settings.project import at
 from provision.vault import offline, transfer
 
 
@@ -37,7 +38,7 @@ def _bring_back(arguments: Namespace) -> int:
         try:
             if place:
                 place.bring("secrets", Path(here) / "secrets", [name])
-            copy = Path(here) if place else Path(arguments.copy).expanduser()
+            copy = Path(here) if place else at(arguments.copy)
             path = offline.bring_back(arguments.env, copy / "secrets" / name, identity_of(arguments))
         except (offline.KeyFileError, transfer.RecoveryError) as error:
             raise inventory.InventoryError(str(error)) from None

@@ -17,6 +17,7 @@ from provision.engine.private import PrivateInput
 from provision.engine.shown import shown
 from provision.redis.facts import login
 from provision.settings import Settings
+from provision.settings.rate_limits import Limiter
 
 
 class Unlocked(Fact[str]):
@@ -39,24 +40,38 @@ class Unlocked(Fact[str]):
 def run(arguments: Namespace) -> int:
     """Delete the client's counter on the environment's Redis. Exit 1 unless Redis says that it did, or had none."""
     environment = inventory.Environment(arguments.env)
-    members = {each.name: each for each in environment.chosen(arguments.limit) if _has_redis(each)}
+    members = {each.name: each for each in environment.chosen(arguments.limit, arguments.skip) if _has_redis(each)}
     if not members:
         raise inventory.InventoryError(
             f"{arguments.env} has no Redis of its own to unlock somebody in: delete the counter where its Redis is"
         )
-    settings = next(iter(members.values())).settings
-    limiters = {limiter.name: limiter for limiter in settings.rate_limiters}
-    if arguments.limiter not in limiters:
-        raise inventory.InventoryError(f"LIMITER={arguments.limiter} is none of: {', '.join(limiters)}")
-    identifier = sys.stdin.readline().rstrip("\r\n")
-    if not identifier:
-        raise inventory.InventoryError("who is it? Write the address or the account, one line, on standard input")
-    key = counter(settings, limiters[arguments.limiter], identifier)
+    limiters = {name: _limiter(arguments.limiter, each) for name, each in members.items()}
+    identifier = _identifier()
+    keys = {name: counter(each.settings, limiters[name], identifier) for name, each in members.items()}
     with runs.connected(environment, members) as hosts:
-        answers = {host.name: _delete(host, members[host.name].settings, key) for host in hosts}
+        answers = {host.name: _delete(host, members[host.name].settings, keys[host.name]) for host in hosts}
     for name, answer in answers.items():
         print(f"{name}: {shown(_in_words(answer, arguments.limiter))}")
     return 0 if all(answer in ("0", "1") for answer in answers.values()) else 1
+
+
+def _limiter(name: str, member: inventory.Member) -> Limiter:
+    """A host's limiter of this name; its counters are called after its own settings."""
+    limiters = {limiter.name: limiter for limiter in member.settings.rate_limiters}
+    if name not in limiters:
+        raise inventory.InventoryError(f"LIMITER={name} is none of {member.name}'s: {', '.join(limiters)}")
+    return limiters[name]
+
+
+def _identifier() -> str:
+    try:
+        identifier = sys.stdin.readline().rstrip("\r\n")
+        identifier.encode()
+    except UnicodeError:
+        raise inventory.InventoryError("what stands on standard input is not UTF-8 text") from None
+    if not identifier:
+        raise inventory.InventoryError("who is it? Write the address or the account, one line, on standard input")
+    return identifier
 
 
 def _has_redis(member: inventory.Member) -> bool:

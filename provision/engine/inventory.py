@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
+import re
 import runpy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ from weakref import WeakKeyDictionary
 
 import pyinfra_cli.inventory as pyinfras
 from pyinfra.api import State
+from pyinfra.api.arguments import all_global_arguments
 from pyinfra.api.inventory import Inventory
+from pyinfra.connectors.ssh import ConnectorData
 from pyinfra.context import ctx_state
 
 from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
@@ -27,6 +31,8 @@ ROLES = ("redis", "app", "backup", "vault")
 
 # Of the 255 bytes of a file's name; a DNS name may have 253.
 _LONGEST_NAME = 240
+# A host's name, maybe behind pyinfra's `@connector/`: no pattern of a LIMIT=, and no way out of a directory.
+_HOST_NAME = re.compile(r"@\w+|(@\w+/)?[\w:][\w.:%@+-]*|@\w+(/[\w:][\w.:%@+-]*)+")
 
 
 class InventoryError(Exception):
@@ -78,8 +84,9 @@ class Environment:
         return inventory
 
     def secrets_pointed_at(self) -> set[str]:
-        """The secret settings for which hosts name a source of their own."""
-        return {name for host in self.hosts for name in SECRET_SETTINGS if host.data.dict().get(name) is not None}
+        """The secret settings for which every host names a source of its own."""
+        data = [host.data.dict() for host in self.hosts]
+        return {name for name in SECRET_SETTINGS if all(each.get(name) is not None for each in data)}
 
     def _load(self) -> Inventory:
         try:
@@ -88,8 +95,10 @@ class Environment:
         except (Exception, SystemExit) as error:  # group data is a person's Python, which may raise anything
             if str(self.path) in self._executed:
                 _checked(self._executed[str(self.path)], self.path)
-            raise _unreadable(getattr(error, "filename", None), getattr(error, "exception", None) or error) from None
+            file = getattr(error, "filename", None) or self.path
+            raise _unreadable(file, getattr(error, "exception", None) or error) from None
         _groups[inventory] = _checked(self._executed[str(self.path)], self.path)
+        _refuse_data_of_nobody({group for host in inventory for group in host.groups})
         return inventory
 
 
@@ -102,6 +111,13 @@ def path_of(environment: str) -> Path:
     path = INVENTORIES / f"{environment}.py"
     if environment not in environments():
         raise InventoryError(f"ENV={environment}: there is no such environment; there are: {', '.join(environments())}")
+    if environment in (*ROLES, "all"):
+        raise InventoryError(
+            f"{_shown(path)}: all hosts of a file are in the group of its name, so each of them would be in"
+            f" {environment}: give the file another name"
+        )
+    if not path.is_file():
+        raise InventoryError(f"{_shown(path)} is no file: see where it leads")
     return path
 
 
@@ -141,14 +157,21 @@ def _read(inventory: Inventory, environment: str) -> list[Member]:
     members: list[Member] = []
     faults: dict[tuple[Fault, str], list[str]] = {}
     has_vault = any("vault" in host.groups for host in inventory)
+    groups = {host.name: set(host.groups) for host in inventory}
     for host in inventory:
         data = host.data.dict()
         checked = check(data, reader.read)
-        of_settings = _faults_of_settings(host, checked, environment, has_vault=has_vault)
-        for found in [*_faults_of_roles(host, environment), *of_settings]:
+        of_settings = [
+            *_faults_of_pyinfras(host, environment),
+            *_faults_of_settings(host, checked, environment, has_vault=has_vault),
+        ]
+        others = set().union(*(of for name, of in groups.items() if name != host.name))
+        for found in [*_faults_of_roles(host, environment, others), *of_settings]:
             faults.setdefault(found, []).append(host.name)
         if isinstance(checked, Settings):
             members.append(Member(host.name, tuple(host.groups), checked, data, is_windows(host)))
+    for fault, names in _faults_between(members):
+        faults.setdefault((fault, _shown(path_of(environment))), []).extend(names)
     if faults:
         lines = [_line(fault, where, hosts) for (fault, where), hosts in faults.items()]
         raise InventoryError(
@@ -159,11 +182,35 @@ def _read(inventory: Inventory, environment: str) -> list[Member]:
     return members
 
 
-def _faults_of_roles(host: Any, environment: str) -> Iterator[tuple[Fault, str]]:
-    """What is wrong with a host's groups, and in which file that stands."""
+def _faults_of_roles(host: Any, environment: str, others: set[str]) -> Iterator[tuple[Fault, str]]:
+    """What is wrong with a host's name and groups, and in which file that stands; `others` are other hosts' groups."""
     file = _shown(path_of(environment))
-    if not set(ROLES) & set(host.groups):
+    groups = [group for group in dict.fromkeys(host.groups) if group != environment]
+    meant = [(group, close[0]) for group in groups if (close := _role_meant(group, host.groups))]
+    for group, role in meant:
+        yield Fault("", None, f"is in {group}, which is no role, and not in {role}: did you mean that?"), file
+    if not meant and not set(ROLES) & set(host.groups):
         yield Fault("", None, f"is in no role ({', '.join(ROLES)}): nothing would be deployed to it"), file
+    elif not _HOST_NAME.fullmatch(host.name):
+        reason = (
+            'has a name that is none of a host: give it one of letters, digits and "-", and its address beside it:'
+            ' ("db1", {"ssh_hostname": "its address"})'
+        )
+        yield Fault("", None, reason), file
+    if host.name in others:
+        reason = (
+            f"is called as a group of other hosts is, and LIMIT={host.name} could not tell them apart: give it another"
+            ' name, and its address beside it: ("db1", {"ssh_hostname": "its address"})'
+        )
+        yield Fault("", None, reason), file
+    if not _belongs(host, environment):
+        reason = (
+            f"is not in the group {environment} last: leave that list out, pyinfra puts all hosts of the file in it"
+        )
+        yield Fault("", None, reason), file
+    for setting, where in _contradictions(host):
+        reason = f"stands beside this host in {' and in '.join(where)}, with another value in each: write it once"
+        yield Fault(setting, None, reason), file
     if {"backup", "vault"} <= set(host.groups):
         reason = "is in backup and in vault: whoever takes it over would have both; move the vault"
         yield Fault("", None, reason), file
@@ -174,6 +221,80 @@ def _faults_of_roles(host: Any, environment: str) -> Iterator[tuple[Fault, str]]
             ' give it a shorter one, and its address beside it: ("db1", {"ssh_hostname": "its address"})'
         )
         yield Fault("", None, reason), file
+
+
+# What an app and the Redis that it counts in must mean alike.
+_SHARED = ("redis_port", "redis_user", "redis_password", "redis_key_prefix")
+
+
+def _faults_between(members: list[Member]) -> Iterator[tuple[Fault, list[str]]]:
+    """What hosts of `app` say otherwise than the host of `redis` at the address at which they look for it."""
+    for redis in (each for each in members if "redis" in each.groups and each.settings.redis_mode != "external"):
+        for setting in _SHARED:
+            others = [
+                app.name
+                for app in members
+                if "app" in app.groups and app.settings.redis_mode != "external" and _looks_at(app, redis)
+                and getattr(app.settings, setting) != getattr(redis.settings, setting)
+            ]  # fmt: skip
+            if others:
+                yield (
+                    Fault(setting, None, f"is another than {redis.name} has, whose Redis they use: say it once"),
+                    others,
+                )
+
+
+def _looks_at(app: Member, redis: Member) -> bool:
+    """Whether an app's host looks for Redis at the address of this one."""
+    if app.settings.redis_is_local or redis.settings.redis_is_local:
+        return app == redis
+    return app.settings.redis_host == redis.settings.redis_host
+
+
+def _role_meant(group: str, groups: Iterable[str]) -> list[str]:
+    """The role that a group is called almost like, where the host is not in that one too; none otherwise."""
+    close = difflib.get_close_matches(group.lower(), ROLES, 1, 0.8)
+    return [role for role in close if group not in ROLES and role not in groups]
+
+
+def _belongs(host: Any, environment: str) -> bool:
+    """Whether pyinfra's groups of a host say that it is of this environment, which is all that a deploy asks."""
+    with contextlib.suppress(InventoryError):
+        return environment_of(host.groups) == environment
+    return False
+
+
+def _contradictions(host: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each name that a host's data has in several groups with different values, and these groups: one would win."""
+    said: dict[str, list[tuple[str, Any]]] = {}
+    for group, data in _own_data(host):
+        for name, value in data.items():
+            said.setdefault(str(name), []).append((group, value))
+    for name, values in said.items():
+        if any(value != values[0][1] for _, value in values):
+            yield name, list(dict.fromkeys(group for group, _ in values))
+
+
+def _own_data(host: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What stands beside a host in the inventory, by group."""
+    for group, members in _groups[host.inventory].items():
+        if group not in host.groups and group != "all":
+            continue
+        for entry in members[0] if isinstance(members, tuple) else members if isinstance(members, list) else []:
+            if isinstance(entry, tuple) and entry[0].removeprefix("@winssh/").removeprefix("@ssh/") == host.name:
+                yield group, entry[1]
+
+
+# How hosts are reached and commands are run, in pyinfra's words.
+_PYINFRAS = (*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments()))
+
+
+def _faults_of_pyinfras(host: Any, environment: str) -> Iterator[tuple[Fault, str]]:
+    """What is almost one of pyinfra's words, and would be passed over: a file of pinned keys, `_sudo`."""
+    for key in host.data.dict():
+        close = difflib.get_close_matches(str(key), _PYINFRAS, 1, 0.8)
+        if close and str(key).startswith(("ssh_", "_")) and key not in _PYINFRAS:
+            yield Fault(key, None, f"is not a setting; did you mean {close[0]}?"), _where(key, host, environment)
 
 
 def _faults_of_settings(
@@ -217,7 +338,12 @@ def _executing_once(executed: dict[str, dict[str, Any]]) -> Iterator[None]:
 
     def exec_file(filename: str, *arguments: Any, **options: Any) -> Any:
         if filename not in executed:
-            executed[filename] = execute(filename, *arguments, **options)
+            try:
+                executed[filename] = execute(filename, *arguments, **options)
+            except (Exception, SystemExit) as error:
+                if not getattr(error, "filename", None):
+                    error.filename = filename  # type: ignore[union-attr]
+                raise
         return executed[filename]
 
     pyinfras.exec_file = exec_file
@@ -245,7 +371,37 @@ def _checked(groups: dict[str, Any], path: Path) -> dict[str, Any]:
                 f"{_shown(path)}: {role} must be a list of hosts, each a name or (name, {{its data}}),"
                 f' such as {role} = ["host1.example.com"]'
             )
+    for name, value in groups.items():
+        if not name.startswith("_") and _is_misread(value):
+            raise InventoryError(
+                f"{_shown(path)}: {name} is taken for a group of hosts, and is none: begin the name of what is for this"
+                f" file alone with an underscore, _{name}"
+            )
     return groups
+
+
+def _refuse_data_of_nobody(groups: set[str]) -> None:
+    """Raise InventoryError for a file of group_data/ that is called almost like a group: it would hold nowhere."""
+    known = {"all", *ROLES, *environments(), *groups}
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in INVENTORIES.glob("*.py") if path.is_file()]
+    for file in sorted((INVENTORIES / "group_data").glob("*.py")):
+        if file.stem in known or any(re.search(rf"\b{re.escape(file.stem)}\b", text) for text in texts):
+            continue
+        # What is called like none is of an environment that went.
+        if close := difflib.get_close_matches(file.stem, sorted(known), 1, 0.8):
+            raise InventoryError(
+                f"{_shown(file)} is for no group, and what stands in it holds nowhere: did you mean {close[0]}.py?"
+                " Rename it, or remove it"
+            )
+
+
+def _is_misread(value: Any) -> bool:
+    """Whether pyinfra takes a value for a group, and breaks on it."""
+    if isinstance(value, tuple):
+        return len(value) != 2 or not isinstance(value[0], list) or not isinstance(value[1], dict)
+    # A list with anything but names and tuples it passes over.
+    is_group = isinstance(value, list) and all(isinstance(entry, str | tuple) for entry in value)
+    return is_group and not all(_is_host(entry) for entry in value)
 
 
 def _is_host(entry: Any) -> bool:
@@ -273,10 +429,8 @@ def _line(fault: Fault, where: str, hosts: list[str]) -> str:
 def _where(setting: str, host: Any, environment: str) -> str:
     """The file in which a host's value of a setting stands; pyinfra merges without telling."""
     groups, inventory_file = _groups[host.inventory], _shown(path_of(environment))
-    for members in groups.values():
-        for entry in members if isinstance(members, list) else []:
-            if isinstance(entry, tuple) and entry[0].removeprefix("@winssh/") == host.name and setting in entry[1]:
-                return inventory_file
+    if any(setting in data for _, data in _own_data(host)):
+        return inventory_file
     # Later groups win, and the environment's own file is the last of all.
     for group in [*reversed(list(host.groups)), "all"]:
         file = INVENTORIES / "group_data" / f"{group}.py"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import socket
@@ -12,6 +11,7 @@ from pyinfra.api import Host, StringCommand
 
 from provision.engine import kept
 from provision.engine.preflight import PreflightError
+from provision.settings.project import person
 
 GIVEN_UP_AFTER_SECONDS = 300
 _MARK = "==lock=="
@@ -42,5 +42,5 @@ def hold(host: Host, command: StringCommand, advice: str) -> None:
 
 def us() -> str:
     """Who deploys: a person's or a machine's account, and which process of theirs."""
-    name = re.sub(r"[^\w.@-]", "_", f"{getpass.getuser()}@{socket.gethostname()}")
+    name = re.sub(r"[^\w.@-]", "_", f"{person()}@{socket.gethostname()}")
     return f"{name} (process {os.getpid()})"

@@ -103,11 +103,13 @@ def _as_read(environment: Environment) -> Iterator[None]:
 def connected(environment: Environment, names: Collection[str]) -> Iterator[list[Host]]:
     """These hosts of an environment, connected to side by side; one that was not reached says so by `.connected`."""
     reach.watched()
+    interrupt.in_main_greenlet()
     state, config, inventory = State(), Config(), _limited(environment)
     with ctx_state.use(state), ctx_config.use(config), _told():
         hosts = [inventory.get_host(name) for name in names]
         state.init(inventory, config, initial_limit=hosts)
-        with contextlib.suppress(PyinfraError):  # no host at all was reached
+        # Files of keys stand in an inventory as the project sees them, and whoever calls may be elsewhere.
+        with contextlib.chdir(PROJECT), contextlib.suppress(PyinfraError):  # no host at all was reached
             connect_all(state)
         try:
             yield hosts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
 import json
 import os
@@ -25,7 +24,7 @@ from provision.engine.inventory import Environment
 from provision.engine.private import PrivateInput
 from provision.record import layout
 from provision.settings import Settings
-from provision.settings.project import PROJECT, commit, version
+from provision.settings.project import PROJECT, commit, person, version
 
 _LONGEST = 200  # characters of what is shown of a line
 
@@ -53,7 +52,7 @@ def head(environment: str) -> dict[str, str]:
     """When, who, and from what."""
     return {
         "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "who": f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}",
+        "who": f"{os.environ.get('SUDO_USER') or person()}@{socket.gethostname()}",
         "version": version(), "commit": commit(), "environment": environment,
     }  # fmt: skip
 

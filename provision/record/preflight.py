@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pyinfra.api import Host
 
@@ -18,7 +18,8 @@ def neighbours(
 ) -> Mapping[str, layout.Listed]:
     """What deploys of other apps have listed on the host, by app_name.
 
-    Raise PreflightError where the host is another environment's, or a directory is where another app has its data.
+    Raise PreflightError where the host is another environment's, a directory is where another app has its data, or
+    what is called after this app is what is called after another: app `clinic-backup` beside the backups of `clinic`.
     """
     path = layout.path(settings)
     answer = host.get_fact(Lists, path=path, journal=layout.journal(settings))
@@ -30,9 +31,42 @@ def neighbours(
     ):
         if role in groups:
             objection = objection or _in_anothers(role, setting, wanted, others, f"ENV={environment} LIMIT={host.name}")
+    objection = objection or _of_anothers_name(settings, groups, others)
     if objection:
         raise PreflightError(f"{host.name}: {objection}; no host was changed")
     return others
+
+
+def _of_anothers_name(settings: Settings, groups: Collection[str], others: Mapping[str, layout.Listed]) -> str | None:
+    for ours, kind, name in _called_after(settings):
+        for app, listed in others.items() if ours in groups else ():
+            for role, of in listed.of.items():
+                is_persons_own = kind == "user" and ours == role == "app"  # such as www-data
+                taken = of["users"] | of["groups"] if kind == "user" else of["directories"]
+                if name in taken and not is_persons_own:
+                    return (
+                        f"the {kind} {name} is what the app {app} has for its role {role}, says its"
+                        f" {layout.path_of(app)}, and {settings.app_name} would have the same: give one of them another"
+                        " app_name"
+                    )
+    return None
+
+
+def _called_after(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """By role the users and the directories that nobody else may have."""
+    yield "app", "user", settings.app_user
+    yield "redis", "user", settings.redis_exporter_user
+    yield "redis", "directory", settings.redis_own_dir
+    if settings.redis_mode == "instance":
+        yield "redis", "user", settings.redis_system_user
+    for user in (settings.backup_user, settings.backup_restore_test_user, settings.backup_outbox_group):
+        yield "backup", "user", user
+    for directory in (settings.backup_config_dir, settings.backup_program_dir, settings.backup_log_dir):
+        yield "backup", "directory", directory
+    yield "backup", "directory", settings.backup_state_dir
+    yield "vault", "user", settings.vault_user
+    yield "vault", "user", settings.backup_restore_test_user
+    yield "vault", "directory", settings.vault_config_dir
 
 
 def _of_another_environment(path: str, text: str, environment: str) -> str | None:

@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ConfigDict, SecretStr, ValidationError
 
@@ -70,6 +72,9 @@ def check(data: Mapping[str, Any], read_secret: Callable[[str, Any], SecretStr])
     """
     faults = [_unknown(key) for key in data if _is_misspelt(key)]
     values = {key: value for key, value in data.items() if key in Settings.model_fields}
+    if once := [key for key, value in values.items() if isinstance(value, Iterator)]:
+        reason = "gives its values once, and so to one host alone: write list(...) around it"
+        return [*faults, *(Fault(key, None, reason) for key in once)]
     for name in (*SECRET_SETTINGS, *(name for name in OPTIONAL_SECRETS if values.get(name) is not None)):
         try:
             values[name] = read_secret(name, values.get(name))
@@ -81,20 +86,52 @@ def check(data: Mapping[str, Any], read_secret: Callable[[str, Any], SecretStr])
     except ValidationError as error:
         # Defaults that are derived from others wait until every field is valid: no fault of their own.
         told = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
-        return faults + [_fault(item) for item in told]
+        return faults + [_fault(item) for item in _one_for_each(told)]
     return faults or settings
+
+
+def _one_for_each(errors: list[Any]) -> Iterator[Any]:
+    """Of a setting that may be one of several kinds pydantic tells what keeps it from being each: that is one error."""
+    choices: dict[str, list[Any]] = {}
+    for error in errors:
+        name, *rest = error["loc"] or ("",)
+        if name in _CHOICES and rest:
+            choices.setdefault(name, []).append({**error, "loc": (name, *rest[1:])})
+        else:
+            yield error
+    for told in choices.values():
+        deepest = max(len(error["loc"]) for error in told)
+        first, *others = [error for error in told if len(error["loc"]) == deepest]
+        if deepest == 1:
+            reasons = [_reason(error).removeprefix("must be ") for error in (first, *others)]
+            first = {**first, "msg": f"must be {', or '.join(reasons)}"}
+        yield first
+
+
+def _reason(error: Any) -> str:
+    told = str(error["msg"]).removeprefix("Value error, ")
+    return told.replace("Input should be", "must be").replace("List should have", "must be a list with")
+
+
+def _is_choice(annotation: Any) -> bool:
+    kinds = [each for each in get_args(annotation) if each is not NoneType]
+    return get_origin(annotation) in (Union, UnionType) and len(kinds) > 1
+
+
+_CHOICES = frozenset(name for name, field in Settings.model_fields.items() if _is_choice(field.annotation))
+# What a person gives to the app, or has a shell run, may hold a secret as well.
+_PRIVATE = frozenset(
+    (*SECRET_SETTINGS, *OPTIONAL_SECRETS, "app_env", "deploy_hook", "backup_hook", "backup_failure_hook")
+)
 
 
 def _fault(error: Any) -> Fault:
     name = str(error["loc"][0]) if error["loc"] else ""
-    reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    reason = _reason(error)
     if not name:  # a rule across settings: its sentence names them
         return Fault("", None, reason)
-    # What a person gives to the app may be secret as well.
-    hidden = (
-        name in (*SECRET_SETTINGS, *OPTIONAL_SECRETS, "app_env") or "AGE-SECRET-KEY-" in repr(error["input"]).upper()
-    )
-    found = None if hidden else repr(error["input"])
+    hidden = name in _PRIVATE or "AGE-SECRET-KEY-" in repr(error["input"]).upper()
+    found = None if hidden else re.sub(r"(\w://)[^/@\s]*@", r"\1...@", repr(error["input"]))
     return Fault(".".join(map(str, error["loc"])), found, reason)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from provision.settings.fields import AbsolutePath, EnvironmentName, EnvironmentValue, Name, User
 
@@ -16,7 +17,7 @@ _TAKEN = frozenset(
         "logrotate", "lvm", "modprobe", "netplan", "network", "nginx", "opt", "pam", "perl", "php", "postfix",
         "postgresql", "postgresql-common", "ppp", "profile", "python3", "redis", "rsyslog", "security", "selinux",
         "sensors", "skel", "ssh", "ssl", "sudoers", "supervisor", "sysctl", "systemd", "terminfo", "ucf", "udev",
-        "ufw", "vim", "xdg",
+        "ufw", "valkey", "vim", "xdg",
     ]
 )  # fmt: skip
 
@@ -25,6 +26,36 @@ def _not_taken(value: str) -> str:
     if value in _TAKEN:
         raise ValueError(f"would take over /etc/{value}, which is the system's: choose another name")
     return value
+
+
+# How the names of users and groups that others of our services have end, after app_name.
+_OTHERS_USERS = ("redis", "exporter", "restore-test", "vault", "offsite")
+
+
+def others_user(user: str, app_name: str) -> str:
+    """Why a user cannot be one of its own: a sentence, or ""."""
+    names = {f"{app_name}-{ending}"[:32] for ending in _OTHERS_USERS} | {f"{app_name[:19]}-restore-test"}
+    return "is the user of another service of this app: choose another name" if user in names else ""
+
+
+# Below these a deploy gives nothing to anybody: programs that root runs, the system's own settings and data.
+_OF_THE_SYSTEM = re.compile(
+    r"(/etc|/bin|/boot|/dev(?!/shm/)|/lib\w*|/proc|/run|/sbin|/sys|/root/\.\w+|/usr/(?!local/)\w+|/var/(spool|backups)"
+    r"|/usr/local/(bin|etc|include|lib|sbin|share)|/var/lib/(apt|docker|dpkg|postgresql|redis|systemd|valkey))(?=/|$)"
+)
+
+
+def own_directory(path: str, app_name: str) -> str:
+    """The directory of the system's, or of root's and called after the app, that a path is, lies in or holds."""
+    if found := _OF_THE_SYSTEM.match(path):
+        return found[0]
+    below = [f"/etc/{app_name}", f"/usr/local/lib/{app_name}", f"/var/log/{app_name}"]
+    roots = [
+        *below,
+        *(f"/etc/{app_name}-{ending}" for ending in ("redis", "redis-exporter", "vault", "offsite")),
+        *(f"/var/lib/{app_name}-{ending}" for ending in ("backup", "deploy", "redis", "redis-scripts")),
+    ]
+    return next((each for each in roots if f"{path}/".startswith(f"{each}/") or f"{each}/".startswith(f"{path}/")), "")
 
 
 class AppSettings(BaseModel):
@@ -45,3 +76,17 @@ class AppSettings(BaseModel):
         " readers take one for something else.",
         examples=[{"NODE_ENV": "production"}],
     )
+
+    @field_validator("app_dir", "backup_dir", "vault_dir", "backup_restore_test_dir", check_fields=False)
+    @classmethod
+    def _is_no_directory_of_roots(cls, path: str, values: ValidationInfo) -> str:
+        if there := own_directory(path, values.data.get("app_name", "")):
+            raise ValueError(f"meets {there}, which is root's or the system's: choose another directory")
+        return path
+
+    @field_validator("app_user", "backup_user", check_fields=False)
+    @classmethod
+    def _is_of_no_other_service(cls, user: str, values: ValidationInfo) -> str:
+        if told := others_user(user, values.data.get("app_name", "")):
+            raise ValueError(told)
+        return user

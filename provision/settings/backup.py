@@ -123,11 +123,21 @@ class BackupTierSettings(AppSettings):
         return schedule.weekly(self.backup_weekly_day, self.backup_weekly_at)
 
     # Rules across settings hang on one field each, see redis.py.
+    @field_validator("backup_dir")
+    @classmethod
+    def _does_not_hold_the_app(cls, directory: str, values: ValidationInfo) -> str:
+        app_dir = values.data.get("app_dir", "")
+        if f"{app_dir}/".startswith(f"{directory}/"):
+            raise ValueError(f"holds app_dir = '{app_dir}', which is the app's: name a directory of the dumps alone")
+        return directory
+
     @field_validator("backup_user")
     @classmethod
     def _is_not_the_apps(cls, user: str, values: ValidationInfo) -> str:
         if user == values.data.get("app_user"):
             raise ValueError("is app_user too: the app could delete its backups")
+        if user == "root":
+            raise ValueError("must be a user of its own, not root: what is restored and dumped would run as root")
         return user
 
     @field_validator("backup_weekly_at")

@@ -110,6 +110,12 @@ class BackupContentSettings(BaseModel):
         own = info.data.get("postgres_database")
         if names != "all" and own is not None and own not in names:
             raise ValueError(f"lacks the app's own, postgres_database = '{own}': add it, or set postgres_database")
+        if names != "all" and (len({*names}) < len(names) or "all" in names):
+            again = next((name for name in names if name == "all" or names.count(name) > 1), "")
+            told = (
+                '"all" in a list: it stands alone, backup_databases = "all"' if again == "all" else f"'{again}' twice"
+            )
+            raise ValueError(f"holds {told}")
         for name in names if names != "all" else []:
             encrypted = bool(info.data.get("backup_encrypt_local"))
             told = too_long_for_files(info.data.get("app_name", ""), name, encrypted=encrypted) if name != own else ""

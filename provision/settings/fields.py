@@ -40,7 +40,7 @@ def matching(pattern: str, sentence: str) -> AfterValidator:
 
 
 def _absolute_path(value: str) -> str:
-    path = PurePosixPath(value)
+    path = PurePosixPath(re.sub("^/+", "/", value))  # PurePosixPath keeps two at the head: "//etc" would be no /etc
     if not path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w./ @+-]+", value):
         raise ValueError("must be an absolute path such as /opt/medaction, without '..' or shell characters")
     if len(path.parts) == 1 or _OF_THE_SYSTEM.fullmatch(str(path)):
@@ -49,9 +49,14 @@ def _absolute_path(value: str) -> str:
 
 
 def _host(value: str) -> str:
+    address = None
     with contextlib.suppress(ValueError):
         if "%" not in value:
-            return str(ipaddress.ip_address(value))
+            address = ipaddress.ip_address(value)
+    if address is not None:
+        if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
+            raise ValueError("is the address of no host: write the one by which it is reached")
+        return str(address)
     # Digits and dots alone are a mistyped address: no top-level domain is a number (RFC 3696).
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", value) or re.fullmatch(r"[0-9.]+", value):
         raise ValueError("must be a host name or an IP address, without a port")
@@ -75,6 +80,9 @@ def _bind_address(value: str) -> str:
         ipaddress.ip_address(value.removeprefix("-"))
     except ValueError:
         raise ValueError("must be an IP address, with a leading '-' when it may be missing") from None
+    # Python takes anything for an interface, which stands in redis.conf.
+    if not re.fullmatch(r"[^%]*(%[\w.-]+)?", value, re.ASCII):
+        raise ValueError("must have the name of an interface after the '%', such as fe80::1%eth0")
     return value
 
 
@@ -184,12 +192,13 @@ def _addresses(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,30}", "must be 1 to 31 of a-z, 0-9 and '-', beginning with a letter")]
+# 30: users are called after it, cut at 32, and must differ in their endings (-backup, -offsite, -vault).
+Name = Annotated[str, matching(r"[a-z][a-z0-9-]{0,29}", "must be 1 to 30 of a-z, 0-9 and '-', beginning with a letter")]
 User = Annotated[
     str, matching(r"[a-z_][a-z0-9_-]{0,31}", "must be a system user name: a-z, 0-9, '_' and '-', at most 32")
 ]
 Host = Annotated[str, AfterValidator(_host)]
-Line = Annotated[str, matching(r"[^\x00-\x1f\x7f]+", "must be one line of text that is not empty")]
+Line = Annotated[str, matching(r"[^\x00-\x1f\x7f\ud800-\udfff]+", "must be one line of text that is not empty")]
 EnvironmentName = Annotated[
     str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be a variable name: letters, digits and '_'")
 ]
@@ -197,7 +206,7 @@ EnvironmentValue = Annotated[Line, AfterValidator(_quotable)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
 AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
 Time = Annotated[str, AfterValidator(_time_of_day)]
 Weekday = Annotated[str, AfterValidator(_weekday)]

@@ -1,5 +1,8 @@
 """Where this project lies on the machine that deploys, and which version of it that is."""
 
+import errno
+import getpass
+import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +13,22 @@ PROJECT = Path(__file__).resolve().parents[2]
 def version() -> str:
     """The project's version, as pyproject.toml has it; `make` installs it anew when that changes."""
     return metadata.version("provision")
+
+
+def at(path: str) -> Path:
+    """A path as a person writes it, `~` and `~name` included. Raise OSError for somebody who is not there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(errno.ENOENT, "there is no such home directory", path) from None
+
+
+def person() -> str:
+    """Whose process this is; a number where the system knows no name, as in many a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}"
 
 
 def commit() -> str:

@@ -70,7 +70,7 @@ class RedisSettings(AppSettings):
     redis_operator_password: Secret = Field(
         description="The password of Redis' `operator` user, for people, monitoring and this project."
     )
-    redis_max_memory_mb: Annotated[int, Field(strict=True, ge=16)] = Field(
+    redis_max_memory_mb: Annotated[int, Field(strict=True, ge=16, le=2**24)] = Field(
         256, description="How much memory the counters may use; at the limit Redis refuses writes rather than forgets."
     )
 
@@ -325,6 +325,13 @@ class RedisSettings(AppSettings):
         loopback = {"127.0.0.1", "0.0.0.0"} if mode == "compose" else {"127.0.0.1", "-127.0.0.1", "0.0.0.0"}
         if addresses and not loopback & set(addresses):
             raise ValueError("must hold 127.0.0.1 too: the deploy and the verification ask Redis there")
+        address, listens = _address(host), _listens_on(addresses, host)
+        # Another address may lead to one of these, by NAT or a tunnel; loopback, such as 127.0.1.1, does not.
+        if address is not None and address.is_loopback and not _is_among(host, listens):
+            raise ValueError(
+                f"lacks redis_host = '{host}', and Redis would listen on {', '.join(listens)} alone: add it here, or"
+                " correct redis_host"
+            )
         return addresses
 
     @field_validator("redis_bind")

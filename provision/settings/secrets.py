@@ -17,15 +17,17 @@ import secrets
 import shlex
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from provision.settings.project import PROJECT
+from provision.settings.project import PROJECT, at
 
 COMMAND_TIMEOUT_SECONDS = 60
+_MARK = "\ufeff"  # what Windows' editors put before the text of a file
 WHOLE_FILES = ("backup_offsite_config",)  # the settings whose secret has more than one line
 
 
@@ -87,7 +89,7 @@ class Reader:
         return SecretStr(values[setting])
 
     def _from_file(self, name: str) -> str:
-        path = (PROJECT / Path(name).expanduser()).resolve()
+        path = (PROJECT / at(name)).resolve()
         if not path.is_file():
             raise SecretError(f"is missing: there is no file {name}")
         return self._read_private(path)
@@ -103,11 +105,13 @@ def generate_missing(environment: str, names: list[str]) -> list[str]:
 
     What is there stays, to the byte. The file is 0600 from its first byte and replaced in one step.
     """
-    path = file_of(environment)
+    path = file_of(environment).resolve()  # a link stays one: it leads to where somebody wants them to lie
     try:
         text = _read_private(path) if path.exists() else ""
     except UnicodeError:
-        raise SecretError(f"{path.relative_to(PROJECT)} is not UTF-8 text: convert it, such as with iconv") from None
+        raise SecretError(
+            f"{file_of(environment).relative_to(PROJECT)} is not UTF-8 text: convert it, such as with iconv"
+        ) from None
     missing = [name for name in names if name not in _parse(text)]
     if not missing:
         return []
@@ -119,16 +123,20 @@ def generate_missing(environment: str, names: list[str]) -> list[str]:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read: 0600 from its first byte, replaced in one step."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    aside = path.with_name(f"{path.name}.part")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    number, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # 0600, of nobody else's
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink()
+        raise
 
 
 def _parse(text: str) -> dict[str, str]:
+    text = text.removeprefix(_MARK)
     lines = (line.removesuffix("\r") for line in text.split("\n") if line.strip() and not line.startswith("#"))
     return {name.strip(): value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -151,11 +159,14 @@ def _from_command(command: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.split("\n", 1)[0].removesuffix("\r")
+    return text.removeprefix(_MARK).split("\n", 1)[0].removesuffix("\r")
 
 
 def _read_private(path: Path) -> str:
-    mode = stat.S_IMODE(path.stat().st_mode)
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise SecretError(f"{path} is no file: move it away")
+    mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise SecretError(f"others may read {path.name} (mode {mode:04o}); run `chmod 600 {path}`")
     return path.read_bytes().decode("utf-8")  # not read_text, which would take line breaks for its own

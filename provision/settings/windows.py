@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from provision.settings.fields import Count, Line, matching
 
@@ -21,6 +22,18 @@ def _windows_path(value: str) -> str:
     if len(value) > 160:
         raise ValueError("must be at most 160 characters long: PostgreSQL's programs take paths of 259")
     return value
+
+
+# Windows' own, which a deploy would give other rights.
+_OF_WINDOWS = re.compile(
+    r"[a-z]:\\(windows|program files|program files \(x86\)|users|programdata|recovery|\$recycle\.bin"
+    r"|system volume information)(\\(system32|syswow64|public|default|microsoft|[^\\]*-deploy)(\\.*)?)?",
+    re.IGNORECASE,
+)
+
+
+def _below(path: str, directory: str) -> bool:
+    return f"{path}\\".lower().startswith(f"{directory}\\".lower())
 
 
 WindowsPath = Annotated[str, AfterValidator(_windows_path)]
@@ -68,6 +81,22 @@ class WindowsSettings(BaseModel):
     windows_task_random_delay_minutes: Annotated[int, Field(strict=True, ge=0, le=1440)] = Field(
         0, description="How many minutes later, at random, a backup may start, so that hosts do not start at once."
     )
+
+    @field_validator("windows_app_dir", "windows_backup_dir")
+    @classmethod
+    def _is_not_of_windows(cls, path: str, _: ValidationInfo) -> str:
+        if _OF_WINDOWS.fullmatch(path):
+            raise ValueError("is Windows' own: name a directory of its own, to which a deploy gives an access list")
+        return path
+
+    @field_validator("windows_backup_dir")
+    @classmethod
+    def _is_of_the_dumps_alone(cls, path: str, values: ValidationInfo) -> str:
+        app = values.data.get("windows_app_dir")
+        for other in [app, *(rf"{app}\{name}" for name in ("config", "logs", "scripts"))] if app else []:
+            if _below(other, path) or (other != app and _below(path, other)):
+                raise ValueError(f"meets {other}, which has another access list: name a directory of the dumps alone")
+        return path
 
     @property
     def windows_config_dir(self) -> str:

@@ -13,6 +13,7 @@ from pyinfra_cli.util import PYTHON_CODES
 
 from provision.commands import known_hosts
 from provision.engine import hostkeys, inventory
+from provision.engine import run as runs
 from tests.deploy.ssh_server import server
 from tests.deploy.test_reach import make_key
 
@@ -110,3 +111,20 @@ def test_where_nobody_gives_a_key_nothing_is_pinned_and_an_unknown_name_is_told_
 def test_an_inventory_that_names_no_file_is_told_which_line_to_add(environment: Any, port: int) -> None:
     with pytest.raises(inventory.InventoryError, match='ssh_known_hosts_file = "inventories/known_hosts/test"'):
         known_hosts.run(environment(named=False, app1=port))
+
+
+def test_pinned_keys_hold_from_whichever_directory_a_command_is_run(
+    port: int, hostkey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of keys stands in an inventory as the project sees it: relative to the project."""
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text().split()
+    (tmp_path / "known").write_text(f"{hostkeys.PINNED}[127.0.0.1]:{port} {' '.join(other[:2])}\n")
+    data = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_key": str(hostkey), "ssh_known_hosts_file": "known"}
+    (tmp_path / "test.py").write_text(f"redis = [('one', {data!r})]\n")
+    monkeypatch.setattr(inventory, "INVENTORIES", tmp_path)
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    with runs.connected(inventory.Environment("test"), ["one"]) as (host,):
+        assert not host.connected
+    assert not list(elsewhere.iterdir()) and Path.cwd() == elsewhere

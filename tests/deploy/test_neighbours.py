@@ -104,7 +104,7 @@ def test_redis_of_the_package_is_stopped_for_one_beside_it_where_no_other_app_ha
     host = hosts.groups["redis"][0]
     site = ["conf ours", f"user {user}", "service on", "docker answers", "compose 2.26.1-4"]
     hosts.answers[host] = {f"cat -- {LIST}": answer, "redis/existing.sh 6380": site, **hosts.answers[host]}
-    with (hosts.root / "group_data/redis.py").open("a") as file:
+    with (hosts.root / "group_data/production.py").open("a") as file:
         file.write(f'redis_mode = "{mode}"\nredis_port = 6380\n')
     outcome = hosts.run("--dry")
     assert outcome.exit_code == 0
@@ -120,7 +120,7 @@ def test_redis_of_somebody_else_or_another_app_runs_on_beside_one_in_a_service_o
     host = hosts.groups["redis"][0]
     site = [f"conf {conf}", "service on", "user clinic"]
     hosts.answers[host] = {"redis/existing.sh 6380": site, **hosts.answers[host]}
-    with (hosts.root / "group_data/redis.py").open("a") as file:
+    with (hosts.root / "group_data/production.py").open("a") as file:
         file.write(f'redis_mode = "instance"\nredis_port = 6380\nredis_take_over = {take_over}\n')
     outcome = hosts.run("-y")
     assert outcome.exit_code == 0 and not any("Stop the Redis" in step.name for step in outcome.steps)
@@ -137,3 +137,25 @@ def test_redis_in_a_service_of_its_own_is_stopped_for_another_mode(mode: str, fl
         file.write(f'redis_mode = "{mode}"\n')
     assert hosts.run("-y").exit_code == 0
     assert "systemctl disable --now medaction-redis" in " ".join(commands())
+
+
+@pytest.mark.parametrize(
+    ("app", "role", "group_data", "of", "told"),
+    [
+        ("medaction-backup", "backup", "", {"app": {"users": ["medaction-backup"]}}, "user medaction-backup"),
+        ("medaction-redis", "redis", "", {"backup": {"directories": ["/etc/medaction-redis"]}},
+         "directory /etc/medaction-redis"),
+        ("clinic", "app", 'app_user = "clinic-backup"\n', {"backup": {"users": ["clinic-backup"]}},
+         "user clinic-backup"),
+        ("medaction2", "backup", "", {"backup": {"users": ["medaction-restore-test"]}}, "user medaction-restore-test"),
+    ],
+)  # fmt: skip
+def test_what_would_be_called_after_two_apps_is_refused(
+    app: str, role: str, group_data: str, of: Any, told: str, refused: Callable[..., str]
+) -> None:
+    said = refused(role, other(of, app), group_data)
+    assert f"the {told} is what the app {app} has for its role" in said and "another app_name" in said
+
+
+def test_two_apps_may_run_as_one_user_of_a_persons_own(refused: Callable[..., str]) -> None:
+    assert refused("app", other({"app": {"users": ["www-data"]}}), 'app_user = "www-data"\n') == ""

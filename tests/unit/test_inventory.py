@@ -153,7 +153,7 @@ def test_a_role_that_is_no_list_of_hosts_is_an_error_that_shows_one(group: str, 
         ("app = [one]", "", "inventories/staging.py cannot be read: NameError: name 'one' is not defined"),
         ('app = ["one"]', "redis_port =", "inventories/group_data/staging.py, line 1 cannot be read: SyntaxError"),
         ('app = ["one"]', "x = 1 / 0", "inventories/group_data/staging.py cannot be read: ZeroDivisionError"),
-        ('app = ["@nope/one"]', "", "inventories cannot be read: NoConnectorError: Invalid connector: nope"),
+        ('app = ["@nope/one"]', "", "inventories/staging.py cannot be read: NoConnectorError: Invalid connector: nope"),
     ],
 )
 def test_a_file_that_python_cannot_read_is_one_sentence_that_names_it(
@@ -261,7 +261,7 @@ def test_an_app_host_is_not_sent_to_itself_for_a_redis_that_is_elsewhere(redis: 
 
 
 def test_a_host_in_no_role_is_a_fault_and_not_a_deploy_of_nothing(project: Any):
-    project.environment('app = ["one"]\nbackups = ["two"]\n')
+    project.environment('app = ["one"]\ndatabases = ["two"]\n')
     assert "two: is in no role (redis, app, backup, vault): nothing would be deployed to it" in refusal()
 
 

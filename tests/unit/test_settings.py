@@ -48,16 +48,16 @@ def test_paths_and_users_follow_the_apps_name(settings_of: ValidSettings):
 
 
 def test_the_longest_app_name_still_gives_a_user_that_the_system_accepts(settings_of: ValidSettings):
-    assert len(settings_of(app_name="a" * 31).backup_user) <= 32
+    assert len(settings_of(app_name="a" * 30).backup_user) <= 32
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [
-        ("app_name", "../x", "must be 1 to 31 of a-z"),
-        ("app_name", "Medaction", "must be 1 to 31 of a-z"),
-        ("app_name", "", "must be 1 to 31 of a-z"),
-        ("app_name", "medaction\n", "must be 1 to 31 of a-z"),
+        ("app_name", "../x", "must be 1 to 30 of a-z"),
+        ("app_name", "Medaction", "must be 1 to 30 of a-z"),
+        ("app_name", "", "must be 1 to 30 of a-z"),
+        ("app_name", "medaction\n", "must be 1 to 30 of a-z"),
         ("app_name", None, "must be a valid string"),
         ("app_dir", "opt/medaction", "must be an absolute path"),
         ("app_dir", "/opt/../etc", "must be an absolute path"),
