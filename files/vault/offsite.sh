@@ -198,7 +198,7 @@ enough_room() { # PATH
     local free needed
     free=$(free_bytes "$outbox_work")
     needed=$(as_owner find "$1" "$1".*.age -type f -printf '%s\n' 2>/dev/null |
-        awk '{ sum += $1 } END { print sum + 0 }') || true
+        awk '{ sum += $1 } END { printf "%.0f", sum }') || true
     needed=$(( needed + backup_reserve_mb * 1048576 ))
     if (( free < needed )); then
         log ERROR "$outbox has $(human_size "$free") free, a copy of ${1##*/} needs \

@@ -107,8 +107,9 @@ list_here() {
     done | LC_ALL=C sort
 }
 
-# A verdict may come to be another, and sealed secrets are sealed anew.
+# A verdict may come to be another, and sealed secrets are sealed anew. Anything else is never replaced.
 may_change='\.(proof|accepted)\.json$|^secrets/'
+data='^(store|daily|weekly)/.*\.age$'
 
 # Paths of this list that no run has brought to the target as they are now.
 new_here() {
@@ -131,9 +132,16 @@ copy_listed() { # LIST, RCLONE'S OPTIONS...
         --bwlimit "${push_bandwidth}" --stats 60s --stats-one-line --stats-log-level NOTICE "${@:2}"
 }
 
-# What the target says that it has is compared, by sum where it knows sums: an answer is no copy yet.
+# What the target says that it has is compared, by sum where it knows sums: an answer is no copy yet. Of what has lain
+# there before, and is another file under the same name (encrypted anew here, or of a vault that was lost), FILLS
+# $work/others.
 is_there() {
-    rclone_ check "$push_from" "$place" --files-from-raw "$work/new" --one-way >"$work/differs"
+    : >"$work/others"
+    if rclone_ check "$push_from" "$place" --files-from-raw "$work/new" --one-way --combined - >"$work/compared"; then
+        return
+    fi
+    sed -n 's/^[*] //p' "$work/compared" | LC_ALL=C sort >"$work/others"
+    [[ -s $work/others ]] && ! grep -qv '^[=*] ' "$work/compared" && ! grep -qE "$may_change" "$work/others"
 }
 
 # Somebody may have removed at the target what was brought there.
@@ -142,8 +150,7 @@ still_there() {
     [[ -e $key.has ]] || return 0    # until all was there once, nothing of it can be gone
     last=$(stat -c %Y "$key.looked" 2>/dev/null || printf 0)
     (( $(date +%s) - last >= look_again_seconds )) || return 0
-    cut -f 1 "$key.has" | grep -vE "$may_change" >"$work/files" || return 0
-    LC_ALL=C sort "$work/files" >"$work/known"
+    cut -f 1 "$key.has" | LC_ALL=C sort >"$work/known"
     rclone_ lsf "$place" --recursive --files-only | head -c "$list_limit" >"$work/listed" || return 1
     LC_ALL=C sort "$work/listed" | LC_ALL=C comm -23 "$work/known" - |
         LC_ALL=C join -t $'\t' - <(cut -f 1 "$work/here" | LC_ALL=C sort) >"$work/gone" || true
@@ -173,14 +180,16 @@ push_in_turn() {
 
 push_to() {
     list_here >"$work/here"
+    : >"$work/others"
     step=look
     still_there || { lost "what it has cannot be listed: $(said_by_rclone)"; return 0; }
     new_here >"$work/new"
     step=copy
     if [[ -s $work/new ]]; then
         info "$target: $(wc -l <"$work/new") file(s) are new here"
-        if ! bring -e '\.age$' -- --immutable ||
-            ! bring -v -e "$may_change|\.age\$" -- --immutable || ! bring -e "$may_change" --; then
+        # What a vault has found wanting before its signature, without which it counts for nothing.
+        if ! bring -e "$data" -- --ignore-existing || ! bring -e "$may_change" -- ||
+            ! bring -v -e "$may_change|$data" -- --ignore-existing; then
             lost "not everything was copied: $(said_by_rclone)"
             return 0
         fi
@@ -191,13 +200,17 @@ push_to() {
         fi
     fi
     write_has
+    if [[ -s $work/others ]]; then
+        lost "$(wc -l <"$work/others") file(s) there are others than here, such as $(head -n 1 "$work/others"), and \
+were not replaced: to have all there, name another directory in backup_offsite"
+    fi
     step=probe
     probe
-    info "$target: has all that is here, $(wc -l <"$key.has") file(s)"
+    info "$target: has $(wc -l <"$key.has") of the $(wc -l <"$work/here") file(s) that are here"
 }
 
 write_has() {
-    cp -- "$work/here" "$key.has.part"
+    LC_ALL=C join -t $'\t' -v 1 "$work/here" "$work/others" >"$key.has.part"
     sync "$key.has.part"
     mv -- "$key.has.part" "$key.has"
 }

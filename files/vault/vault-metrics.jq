@@ -10,7 +10,11 @@ def line($name; $labels; $value):
 def metric($name; $help; lines):
   [lines] | select(length > 0) | "# HELP \($name) \($help)", "# TYPE \($name) gauge", .[];
 
-[inputs] as $all
+# Two series of the same labels Prometheus refuses, with all the others: copies of one database may have two names, such
+# as of one that has become the app's own.
+[inputs] as $read
+| ($read | to_entries | group_by(.value | [.host, .database, .source]) | map(max_by(.value.proven_at // 0))
+    | sort_by(.key) | map(.value)) as $all
 | metric("vault_newest_proven_timestamp_seconds"; "When the newest copy came that restores and lacks nothing.";
     $all[] | select(.database and .proven_at)
     | line("vault_newest_proven_timestamp_seconds"; { source: .host, database }; .proven_at)),

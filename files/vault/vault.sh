@@ -97,9 +97,8 @@ clean_up() {
 # What somebody has to look at: it stays in --check for a week.
 alarm() { # MESSAGE
     alarms=$(( alarms + 1 ))
-    set -- "${1:0:1000}"
+    set -- "$(plain_text <<<"${1:0:1000}")"    # names and errors of others are in it, and a terminal obeys
     log ERROR "$source_name: $1"
-    # Names and errors of others are in it, and a terminal obeys.
     printf '%s %s %s\n' "$(date +%s)" "$source_name" "${1//[[:cntrl:]]/ }" >>"$state/alarms"
 }
 

@@ -21,10 +21,15 @@ def run(arguments: Namespace) -> int:
     # The form of age-keygen, so that age itself can use it where this project is not at hand.
     created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     text = f"# created: {created}\n# public key: {public}\n{identity}\n"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if not isinstance(error, FileExistsError):
+            path.unlink(missing_ok=True)  # half a key opens nothing
+        raise inventory.InventoryError(f"OUT={arguments.out}: no key was written: {error.strerror}") from None
     print(
         f"{path}: a new key; whoever has this file can read every backup made from the next deploy on\n"
         "Put it on two sticks into two safes, and remove it here. Then, in"

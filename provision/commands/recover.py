@@ -23,7 +23,7 @@ from provision.vault import keys, offline, recovery, storage, transfer
 
 
 def run(arguments: Namespace) -> int:
-    environment = inventory.Environment(arguments.env)
+    environment = inventory.Environment(arguments.env, with_secrets=False)  # a new machine may have none of them
     members = {member.name: member for member in environment.members}
     target = _target(arguments, members)
     storage_of(arguments)  # what cannot be meant is said before any host is asked

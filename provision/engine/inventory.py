@@ -14,13 +14,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import pyinfra_cli.inventory as pyinfras
+from pydantic import SecretStr
 from pyinfra.api import State
 from pyinfra.api.arguments import all_global_arguments
 from pyinfra.api.inventory import Inventory
 from pyinfra.connectors.ssh import ConnectorData
 from pyinfra.context import ctx_state
 
-from provision.settings import SECRET_SETTINGS, Fault, Settings, check, secrets
+from provision.settings import OPTIONAL_SECRETS, SECRET_SETTINGS, Fault, Settings, check, secrets
 from provision.settings.project import PROJECT
 from provision.winssh.connector import is_windows
 
@@ -53,11 +54,16 @@ class Member:
 class Environment:
     """An environment, its files read once: they may ask a cloud or a password store, and a person for a finger."""
 
-    def __init__(self, name: str) -> None:
-        """Raise InventoryError when there is none of this name, or its files cannot be read."""
+    def __init__(self, name: str, *, with_secrets: bool = True) -> None:
+        """Raise InventoryError when there is none of this name, or its files cannot be read.
+
+        Without secrets, where all may be lost but what lies in a safe, none is read, and nothing that needs one.
+        """
         self.name, self.path = name, path_of(name)
         self._executed: dict[str, dict[str, Any]] = {}
         self.hosts = self._load()
+        if not with_secrets:
+            _members[self.hosts] = _read(self.hosts, name, with_secrets=False)
 
     @property
     def members(self) -> list[Member]:
@@ -152,15 +158,23 @@ def members_of(inventory: Inventory, environment: str) -> list[Member]:
     return _members[inventory]
 
 
-def _read(inventory: Inventory, environment: str) -> list[Member]:
-    reader = secrets.Reader(environment)
+def _unread(setting: str, reference: object) -> SecretStr:
+    return SecretStr("not-read")
+
+
+_NEED_SECRETS = ("backup_offsite", "backup_offsite_root_certificate")
+
+
+def _read(inventory: Inventory, environment: str, *, with_secrets: bool = True) -> list[Member]:
+    read_secret = secrets.Reader(environment).read if with_secrets else _unread
+    passed_over = () if with_secrets else (*OPTIONAL_SECRETS, *_NEED_SECRETS)
     members: list[Member] = []
     faults: dict[tuple[Fault, str], list[str]] = {}
     has_vault = any("vault" in host.groups for host in inventory)
     groups = {host.name: set(host.groups) for host in inventory}
     for host in inventory:
-        data = host.data.dict()
-        checked = check(data, reader.read)
+        data = {key: value for key, value in host.data.dict().items() if key not in passed_over}
+        checked = check(data, read_secret)
         of_settings = [
             *_faults_of_pyinfras(host, environment),
             *_faults_of_settings(host, checked, environment, has_vault=has_vault),

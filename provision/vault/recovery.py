@@ -53,6 +53,10 @@ class NotGenuineError(RecoveryError):
     """What lies there is not what a vault has signed, or not that of the name that it bears."""
 
 
+class EmptyError(OSError):
+    """Nothing came of a file."""
+
+
 class Copies(Protocol):
     """Where copies come from. Each method raises RecoveryError for what it cannot read."""
 
@@ -150,6 +154,8 @@ def open_copy(stored: IO[bytes], into: Sink, keys: Sequence[pyrage.x25519.Identi
     age holds a file's head in memory until that ends: of one that has none, whoever made it, all of the file.
     """
     head = stored.read(_LONGEST_HEAD)
+    if not head:
+        raise EmptyError("it is empty")
     if not head.startswith(b"age-encryption.org/v1\n") or not re.search(rb"\n--- [^\n]*\n", head):
         raise pyrage.DecryptError("it does not begin as age writes it")
     pyrage.decrypt_io(io.BufferedReader(_Begun(head, stored), 1 << 20), into, keys)

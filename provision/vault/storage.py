@@ -19,7 +19,7 @@ import pyrage
 
 from provision.engine.shown import shown
 from provision.vault import offline
-from provision.vault.recovery import OfDirectory, Offer, open_copy
+from provision.vault.recovery import EmptyError, OfDirectory, Offer, open_copy
 from provision.vault.transfer import RecoveryError, Sink
 
 _TOLD = ("*.manifest.json", "*.manifest.json.sig", "*.proof.json", "*.accepted.json")
@@ -65,6 +65,11 @@ class Storage:
             )
         except subprocess.TimeoutExpired:
             raise RecoveryError(f"{self.place}: gave no whole answer in {_SECONDS} s") from None
+        if "max transfer limit reached" in done.stderr:
+            raise RecoveryError(
+                f"{self._root}{below}: more lies there than a vault would tell of its copies: somebody else writes"
+                " there; AT= takes what was there at a time before"
+            )
         if done.returncode:
             raise RecoveryError(f"{self._root}{below}: {reason_in(done.stderr)}")
 
@@ -126,6 +131,8 @@ class OfStorage:
             try:
                 open_copy(arriving.stdout, into, keys)
                 why = ""
+            except EmptyError:  # rclone prints nothing of a file that it does not find
+                why = "is not there, or empty: DUMP= takes another copy, AT= what was there at a time before"
             except (OSError, pyrage.DecryptError) as error:
                 arriving.kill()
                 why = f"{self.identity} does not open it: {error}"

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ def install(*names: str, start_services: bool = True) -> None:
             problem = _apt_get("install", *names)
     if problem:
         raise SandboxError(f"apt-get could not install {', '.join(names)}: {problem}")
+
+
+def ensure(tool: str, package: str) -> None:
+    """Install the Debian package of a program that is not here."""
+    if not shutil.which(tool):
+        install(package, start_services=False)
 
 
 def update() -> None:

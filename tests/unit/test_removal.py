@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from provision.engine.claims import KINDS
 from provision.record import removal
 from provision.record.layout import Listed, Things, things
 from provision.record.removal import UNUSED
+from provision.settings.render import FILES
 
 APP = things({
     "directories": {"/opt/x", "/opt/x/lib"},
@@ -153,3 +156,11 @@ def test_a_file_that_a_package_reads_is_known():
 @pytest.mark.parametrize(("path", "yes"), [("/a/b", True), ("/a/b/c", True), ("/a/bc", False), ("/a", False)])
 def test_what_lies_below_data_is_data(path: str, yes: bool):
     assert removal.is_data(path, ["/a/b"]) is yes
+
+
+def test_what_remains_is_told_to_the_byte_however_large(tmp_path: Path):
+    """Debian's awk has integers of 31 bits."""
+    with (tmp_path / "dump").open("wb") as file:
+        file.truncate(5 << 30)
+    told = subprocess.run(["sh", FILES / "record/remains.sh", tmp_path], capture_output=True, text=True, check=True)
+    assert told.stdout == f"{tmp_path}\t1\t{5 << 30}\tdump \n"

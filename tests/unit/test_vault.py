@@ -25,6 +25,7 @@ from provision.settings.project import PROJECT
 from provision.vault import keys, layout, offline, recovery, sources, storage, transfer
 from provision.vault.facts import PublicKeys
 from provision.vault.preflight import refuse_shared_account
+from tests.sandbox import packages
 from tests.unit.conftest import Project
 
 SettingsOf = Callable[..., Settings]
@@ -451,3 +452,55 @@ def test_two_vaults_that_backup_hosts_would_take_for_one_are_refused(project: Pr
         refuse_shared_account(inventory.read("staging"))
     project.environment('vault = ["vault1.a.example", "vault2.a.example"]\nbackup = ["db1"]\n', "other")
     refuse_shared_account(inventory.read("other"))
+
+
+def test_recovery_asks_for_no_secret_of_what_may_be_lost(project: Project):
+    """Neither the vault's own key to the bucket nor what the deploy read from elsewhere lies in the safe."""
+    project.environment(
+        'backup = [("db1", {"backup_ping_url": "env:NOT_SET_HERE"})]\n'
+        'vault = [("vault1", {"backup_offsite": ["s3:b"], "backup_offsite_config": "file:/nowhere/rclone.conf"})]\n'
+    )
+    with pytest.raises(InventoryError, match=r"there is no file /nowhere/rclone\.conf"):
+        _ = inventory.Environment("staging").members
+    members = inventory.Environment("staging", with_secrets=False).members
+    assert {each.name for each in members} == {"db1", "vault1"}
+    arguments = Namespace(env="staging", host="db9", copy="s3:b", rclone="", at="", identity="", vault="", dump="")
+    with pytest.raises(InventoryError, match="HOST=db9 is no Debian host in backup"):
+        recover_command.run(arguments)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> storage.Storage:
+    packages.ensure("rclone", "rclone")
+    (tmp_path / "place/store/db1/daily").mkdir(parents=True)
+    (tmp_path / "rclone.conf").write_text(f"[here]\ntype = alias\nremote = {tmp_path}/place\n")
+    return storage.Storage("here:", str(tmp_path / "rclone.conf"))
+
+
+def test_copy_that_is_not_there_is_no_fault_of_the_key(place: storage.Storage, stick: Path):
+    with pytest.raises(transfer.RecoveryError, match=r"m_1\.sql\.gz\.age: is not there, or empty: DUMP= takes another"):
+        storage.OfStorage(place, stick).read("db1", "daily/m_1.sql.gz.age", io.BytesIO())
+
+
+def test_storage_that_was_filled_by_somebody_is_told_with_the_way_back(
+    place: storage.Storage, stick: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = (
+        "2026/11/27 06:43:00 ERROR : x.proof.json: Failed to copy: max transfer limit reached as set by --max-transfer"
+    )
+    failed = subprocess.CompletedProcess([], 8, "", said)
+    monkeypatch.setattr(subprocess, "run", lambda *words, **more: failed)
+    with pytest.raises(transfer.RecoveryError, match="somebody else writes there; AT= takes what was there"):
+        storage.OfStorage(place, stick).offers("db1")
+
+
+def test_half_a_key_is_not_left_where_one_was_wanted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project.environment(VAULT)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InventoryError, match=r"OUT=.*: no key was written: No space left on device"):
+        keys_command.run(Namespace(env="staging", out=str(tmp_path.parent / "half.key")))
+    assert not (tmp_path.parent / "half.key").exists()

@@ -69,6 +69,7 @@ fetch_from() { # NAME ADDRESS PORT ACCOUNT
     compare_what_is_here "${where[@]}"
     step=fetch
     remove_parts_of_nothing
+    remove_halves
     while IFS=/ read -r kind name; do
         [[ ! -e $store/$source_name/$kind/$name ]] || continue
         if (( ++fetched > new_at_a_time )); then
@@ -95,6 +96,19 @@ shortened() { # NAME, BYTES
     else
         printf '%s~%s' "${1:0:$2 - 17}" "$(sha256sum <<<"$1" | head -c 16)"
     fi
+}
+
+# What a run that was killed has left of a copy, before its manifest came or after that had gone. What has a signature
+# is a person's to judge: its manifest was not removed by us.
+remove_halves() {
+    local path dump ending
+    for path in "$store/$source_name"/{daily,weekly}/*.{age,proof.json,accepted.json}; do
+        dump=$path
+        for ending in .proof.json .accepted.json .age; do dump=${dump%"$ending"}; done
+        for ending in .tar .globals.gz .properties.json .json; do dump=${dump%"$ending"}; done
+        [[ ! -e $dump.manifest.json && ! -e $dump.manifest.json.sig ]] || continue
+        rm -f -- "$path"
+    done
 }
 
 # Parts of what is not offered any more: nobody adds to them.
@@ -229,10 +243,10 @@ fetch_dump() { # TIER MANIFEST NAME, ADDRESS PORT ACCOUNT
 nothing of it was taken"
         return 1
     fi
-    room_for "$into/$name" || return 1
     # Encrypted anew, a dump is another file: a part of what it was is no beginning of it.
     whole=$(part_of "$kind" "$dump")
     partial=$whole.$(sha256_of_file "$into/$name" | head -c 16)
+    room_for "$into/$name" "$partial" || return 1
     if [[ -L $incoming/$partial || ! -d $incoming/$partial ]]; then
         rm -rf -- "$incoming/$whole".*
         fresh_directory "$incoming/$partial"
@@ -250,11 +264,15 @@ nothing of it was taken"
 }
 
 not_fetched() { # FILE
-    local longer
-    # fetch-files.sh's words, which name the file: as much of it as there should be is here.
-    longer=$(tail -n 1 "$work/sftp.err" | plain_text |
-        sed -nE 's|^/.*/(.* is longer there than its manifest says)$|\1|p')
-    alarm "${longer:-"$1 could not be fetched: $(why_it_ended)"}: the next run goes on"
+    local said path
+    # fetch-files.sh's words: as much of that file as there should be is here. The other side may say the like of any.
+    said=$(tail -n 1 "$work/sftp.err") path=${said%' is longer there than its manifest says'}
+    if [[ $path != "$said" ]] && cut -d ' ' -f 3 "$work/left" 2>/dev/null | grep -qxF -- "$path"; then
+        said="${path##*/} is longer there than its manifest says"
+    else
+        said="$1 could not be fetched: $(why_it_ended)"
+    fi
+    alarm "$said: the next run goes on"
 }
 
 # Its last words: before them stands whatever the other side greets with.
@@ -314,12 +332,14 @@ every_file_is_as_told() { # FILLS $work/differs
         (cd "$work/files" && sha256sum --check --strict --quiet >"$work/differs" 2>/dev/null)
 }
 
-# Every member is what it should be and nothing else is asked for: names above all, which become paths here.
+# Every member is what it should be and nothing else is asked for: names above all, which become paths here. One object
+# and no other: jq would answer for the last, and whoever reads the file after it would read all of them.
 is_a_manifest() { # FILE TIER DUMP
     (( $(stat -c %s "$1") <= manifest_limit )) &&
-        jq --exit-status --arg tier "$2" --arg dump "$3" --arg source "$source_name" --arg app "$app_name" \
+        jq --exit-status --slurp --arg tier "$2" --arg dump "$3" --arg source "$source_name" --arg app "$app_name" \
             --argjson told_limit "$told_limit" '
-            .version == 1 and .dump == $dump and .tier == $tier and .source == $source and .app == $app
+            length == 1 and (.[0] | .version == 1 and .dump == $dump and .tier == $tier and .source == $source
+            and .app == $app
             and (.database | type == "string" and (explode | all(. > 31)))
             and (.server_version | type == "string" and test("^[0-9]{1,3}[0-9.]*"))
             and (.database_bytes | type == "number" and . >= 0)
@@ -334,7 +354,7 @@ is_a_manifest() { # FILE TIER DUMP
                 and ($file.bytes | type == "number" and . > 0 and . < 1e15 and . == floor)
                 and ($file.bytes <= $told_limit or ($file.name | endswith(".json.age") | not))
                 and ($file.sha256 | test("\\A[0-9a-f]{64}\\z"))
-                and ($file.plain_sha256 | test("\\A[0-9a-f]{64}\\z")))' \
+                and ($file.plain_sha256 | test("\\A[0-9a-f]{64}\\z"))))' \
             "$1" >/dev/null 2>&1
 }
 
@@ -351,13 +371,16 @@ named_database() { # DATABASE PART
         jq --raw-input --slurp --raw-output 'gsub("\\s"; " ")'
 }
 
-room_for() { # MANIFEST
-    local needed free
-    needed=$(( $(jq '[.files[].bytes] | add' "$1") + vault_reserve_mb * 1048576 ))
+# What a run before has fetched of it is there already.
+room_for() { # MANIFEST PARTIAL
+    local needed free have
+    have=$(find "$incoming/$2" -type f -printf '%b\n' 2>/dev/null |
+        awk '{ sum += $1 } END { printf "%.0f", sum * 512 }')
+    needed=$(( $(jq '[.files[].bytes] | add | floor' "$1") - have + vault_reserve_mb * 1048576 ))
     free=$(free_bytes "$vault_dir")
     if (( free < needed )); then
         alarm "$(jq --raw-output .dump "$1") needs $(human_size "$needed"), $vault_dir has \
-$(human_size "$free"): make room; nothing was fetched of it"
+$(human_size "$free"): make room"
         return 1
     fi
 }
@@ -370,8 +393,9 @@ sha256_of_file() { # PATH
 put_away() { # TIER MANIFEST NAME, MANIFEST
     local to=$store/$source_name/$1
     local -a files
-    # Of a run that was killed: without their manifest they are nobody's.
-    rm -f -- "$to/${2%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age
+    # Of a run that was killed: without their manifest they are nobody's, and what was said of another is not of this.
+    rm -f -- "$to/${2%.manifest.json}"{,.tar,.globals.gz,.properties.json,.json}.age \
+        "$to/${2%.manifest.json}".{proof,accepted}.json "$to/$2.sig"
     mapfile -t files < <(cut -d ' ' -f 1 "$work/wanted")    # and nothing else that may lie with them
     files=("${files[@]/#/"$work/files/"}")
     sync "${files[@]}" "$3"

@@ -16,9 +16,20 @@ note_this_run() {
         warn "the clock went from $(date --date="@$last" +%F) to $(date --date="@$now" +%F): \
 nothing is removed for a week"
     fi
+    touch_what_came_ahead "$now"
     printf '%s\n' "$now" >"$state/last-run.part" && mv -- "$state/last-run.part" "$state/last-run"
     forget_old_alarms "$now"
     run_began=$now
+}
+
+# What came while the clock was ahead would be fresh for as long: it has come now. But what its source made later than
+# now tells that this clock is behind.
+touch_what_came_ahead() { # NOW
+    local path latest
+    latest=$(latest_stamp)
+    while read -r path; do
+        [[ $(stamp_of "$path") > $latest ]] || touch -- "$path"
+    done < <(find "$store" -name '*.manifest.json' -newermt "@$(( $1 + 3600 ))")
 }
 
 run_began=0
@@ -31,7 +42,9 @@ note_end_of_run() {
 
 forget_old_alarms() { # NOW
     [[ -e $state/alarms ]] || return 0
-    awk -v oldest=$(( $1 - 7 * 86400 )) '$1 >= oldest' "$state/alarms" | tail -n 10000 >"$state/alarms.part"
+    # What a clock that was ahead has noted would stay for as long.
+    awk -v now="$1" -v oldest=$(( $1 - 7 * 86400 )) '$1 > now { $1 = now } $1 >= oldest' "$state/alarms" |
+        tail -n 10000 >"$state/alarms.part"
     mv -- "$state/alarms.part" "$state/alarms"
 }
 
@@ -70,7 +83,6 @@ remove_old_of() { # DATABASE PART
     fi
     first_of_periods "$1"
     while read -r path; do
-        [[ $(database_part "$path") == "$1" ]] || continue
         kind=$(basename "${path%/*}")
         age=$(( (now - $(stat -c %Y "$path")) / 86400 ))
         if is_sound "$path"; then
@@ -81,19 +93,18 @@ remove_old_of() { # DATABASE PART
         (( age > $(days_of "$kind") )) || continue
         if is_kept_longer "$path" "$age"; then continue; fi
         remove_copy "$path" "$age"
-    done < <(stored_manifests)
+    done < <(stored_manifests "$1")
 }
 
 # The oldest sound copy of each month and each year: of those that came, by when they came.
 first_of_periods() { # DATABASE PART, FILLS periods
     local path when
     while read -r path; do
-        [[ $(database_part "$path") == "$1" ]] || continue
         is_sound "$path" || continue
         when=$(date --date="@$(stat -c %Y "$path")" +%Y-%m)
         periods[monthly-$when]=$path    # the newest first: the last one stays
         periods[yearly-${when%-*}]=$path
-    done < <(stored_manifests)
+    done < <(stored_manifests "$1")
 }
 
 is_kept_longer() { # MANIFEST AGE
@@ -104,10 +115,11 @@ is_kept_longer() { # MANIFEST AGE
     return 1
 }
 
-# The manifest first: what has none counts for nothing.
+# The manifest first: what has none counts for nothing. Its signature before it, so that whatever is left by a kill goes
+# in the next run.
 remove_copy() { # MANIFEST AGE
     local dump=${1%.manifest.json}
-    rm -f -- "$1" && rm -f -- "$1.sig" "$dump".{proof,accepted}.json \
+    rm -f -- "$1.sig" && rm -f -- "$1" && rm -f -- "$dump".{proof,accepted}.json \
         "$dump"{,.tar,.globals.gz,.properties.json,.json}.age
     info "removed ${dump##*/}, which came $2 days ago"
 }

@@ -4,9 +4,12 @@
 
 readonly namespace=$app_name-backup
 
-# The manifests of this source, a path a line; those of one database newest first by the time in their names.
-stored_manifests() {
-    find "$store/$source_name"/{daily,weekly} -name '*.manifest.json' -printf '%f %p\n' 2>/dev/null |
+# The manifests of this source, or of one of its databases, a path a line; those of one database newest first by the
+# time in their names. Chosen by find: whoever has captured a source may have sent thousands of databases, and to look
+# at all copies by a process each, for each of them, would take days.
+stored_manifests() { # [DATABASE PART]
+    find "$store/$source_name"/{daily,weekly} -name "${1:+$1_????-??-??_??-??-??.}*.manifest.json" \
+        -printf '%f %p\n' 2>/dev/null |
         sort --reverse | cut -d ' ' -f 2-
 }
 
@@ -20,8 +23,8 @@ latest_stamp() {
     date --date='26 hours' +%Y-%m-%d_%H-%M-%S
 }
 
-# One for each database and tier.
-newest_of_each() {
+# One for each database and tier; or of that database alone.
+newest_of_each() { # [DATABASE PART]
     local path key latest
     local -A seen=()
     latest=$(latest_stamp)
@@ -30,7 +33,7 @@ newest_of_each() {
         [[ -z ${seen["$key"]:-} && ! $(stamp_of "$path") > $latest ]] || continue
         seen["$key"]=1
         printf '%s\n' "$path"
-    done < <(stored_manifests)
+    done < <(stored_manifests "$@")
 }
 
 # The databases of this source, as their copies' names begin.
@@ -82,11 +85,11 @@ $(json_value "${1%.manifest.json}.proof.json" message)"
 newest_signed() { # DATABASE PART
     local path
     while read -r path; do
-        if [[ $(database_part "$path") == "$1" && -e $path.sig ]] && is_signed "$path"; then
+        if is_signed "$path"; then
             printf '%s' "$path"
             return
         fi
-    done < <(stored_manifests)
+    done < <(stored_manifests "$1")
 }
 
 # Whether it lacks what was there before, and nobody has said that this was intended.
@@ -98,15 +101,15 @@ is_sound() { # MANIFEST
     is_signed "$1" && ! lacks_data "$1"
 }
 
-# The one to recover from.
-newest_sound() { # DATABASE PART
+# The one to recover from; or the newest of those that were made before that time.
+newest_sound() { # DATABASE PART [STAMP]
     local path
     while read -r path; do
-        if [[ $(database_part "$path") == "$1" ]] && is_sound "$path"; then
+        if [[ -z ${2:-} || $(stamp_of "$path") < $2 ]] && is_sound "$path"; then
             printf '%s' "$path"
             return
         fi
-    done < <(stored_manifests)
+    done < <(stored_manifests "$1")
 }
 
 clear_proofs() {
@@ -152,11 +155,12 @@ is_what_it_says() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
 said_of_proof=''
 doubt=''    # of the copy that is being proven: what it lacks, or nothing
 
-# By its source's own word; and, since that host may be anybody's by now, beside what was proven last.
+# By its source's own word; and, since that host may be anybody's by now, beside what was proven of the time before it:
+# a week's copy that comes with a newer night's lacks nothing of that.
 look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
     local before
     doubt=$(json_value "$2" suspect)
-    before=$(newest_sound "$(database_part "$1")")
+    before=$(newest_sound "$(database_part "$1")" "$(stamp_of "$1")")
     if [[ -n $doubt || -z $before ]]; then return 0; fi
     look_for_another_time "$1" "$before"
     if [[ -n $doubt ]]; then return 0; fi
@@ -164,16 +168,30 @@ look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
         warn "$(basename "${before%.manifest.json}") cannot be compared with: $(reason_in "$work/age.err")"
         return 0
     fi
-    if ! jq --exit-status '.content | select([.tables, .objects] | all(type == "object"))' \
+    # What its source says that it leaves out on purpose is gone all the same: a person accepts it here, once.
+    if ! jq --exit-status '.content | select([.tables, .objects] | all(type == "object")) | del(.left_out)' \
         "$2" >"$work/now.json"; then
         doubt='its manifest does not say what is in it'
         return 0
     fi
-    doubt=$(jq --raw-output --slurpfile now "$work/now.json" --argjson few "$few_rows" \
-        --argjson percent "$backup_size_change_percent" --arg explained "$(volatile_ones)" \
-        "$losses_program" "$work/before.json") || doubt='it cannot be compared with what was proven before'
+    if ! doubt=$(lost_since "$losses_program") ||
+        { [[ -z $doubt ]] && ! doubt=$(lost_since "$uncounted_program"); }; then
+        doubt='it cannot be compared with what was proven before'
+    fi
     doubt=${doubt%; }
 }
+
+lost_since() { # JQ PROGRAM
+    jq --raw-output --slurpfile now "$work/now.json" --argjson few "$few_rows" \
+        --argjson percent "$backup_size_change_percent" --arg explained "$(volatile_ones)" "$1" "$work/before.json"
+}
+
+# Whoever has captured a source need not say how many rows are left of a table: then they count as gone.
+# shellcheck disable=SC2016  # jq's own names
+readonly uncounted_program='
+    ($explained | split("\n")) as $volatile | .content.tables // {} | to_entries[]
+    | select(.key as $k | .value > 0 and ($volatile | index($k) | not) and ($now[0].tables | has($k) | not))
+    | "how many rows the table \(.key) has is not told, it had \(.value); "'
 
 # A dump that was good once says nothing that is wrong, under a new name either: it is what came since that it lacks.
 look_for_another_time() { # MANIFEST, THE NEWEST SOUND ONE
@@ -184,7 +202,7 @@ look_for_another_time() { # MANIFEST, THE NEWEST SOUND ONE
         doubt="the one before it was of the database $(json_value "$2" database)"
     fi
     while read -r path; do
-        [[ $(database_part "$path") == "$part" && $(stamp_of "$path") < $(stamp_of "$1") ]] || continue
+        [[ $(stamp_of "$path") < $(stamp_of "$1") ]] || continue
         if ! grep -qF -- "$sum" "$path"; then
             if [[ -z $between ]] && is_sound "$path"; then between=$path; fi
         elif [[ -n $between ]]; then
@@ -193,7 +211,7 @@ look_for_another_time() { # MANIFEST, THE NEWEST SOUND ONE
         else
             break    # nothing has changed in this database
         fi
-    done < <(stored_manifests)
+    done < <(stored_manifests "$part")
 }
 
 main_sum() { # MANIFEST
@@ -206,7 +224,9 @@ prove() { # MANIFEST
     plain=$vault_proof_dir/$dump
     said_of_proof='' doubt=''
     info "proving $dump"
-    if is_still_one "$manifest" "$dump" && open_dump "$manifest" "$work" &&
+    if ! room_to_prove "$manifest"; then
+        verdict='not made'
+    elif is_still_one "$manifest" "$dump" && open_dump "$manifest" "$work" &&
         is_what_it_says "$manifest" "$work/$dump.json" && look_for_doubts "$manifest" "$work/$dump.json" &&
         hand_over "$manifest" "$dump"; then
         if "$here/restore-database.sh" --test --from "$plain" 2>"$work/restore.err" >&2; then
@@ -218,10 +238,23 @@ prove() { # MANIFEST
         fi
     fi
     clear_proofs
-    rm -f -- "$work/$app_name"*
+    rm -rf -- "${work:?}/$app_name"*    # of one that could not be unpacked a directory
     # What it lacks is noted before it is signed: a run that is killed in between proves it again.
     note_verdict "$manifest" "$verdict"
     if [[ $verdict == ok ]]; then sign "$manifest" || note_verdict "$manifest" 'not made'; fi
+}
+
+# That this disk is full is no fault of the copy: it is tried again. A directory's archive lies there beside its files.
+room_to_prove() { # MANIFEST
+    local needed free
+    needed=$(digits "$(jq '[.files[] | .bytes * if .name | endswith(".tar.age") then 2 else 1 end] | add | floor' \
+        "$1" 2>/dev/null)")
+    needed=$(( needed + vault_reserve_mb * 1048576 ))
+    free=$(free_bytes "$vault_dir")
+    if (( free < needed )); then
+        said_of_proof="to open it $(human_size "$needed") are needed, $vault_dir has $(human_size "$free"): make room"
+        return 1
+    fi
 }
 
 is_still_one() { # MANIFEST DUMP
@@ -231,11 +264,12 @@ is_still_one() { # MANIFEST DUMP
 # The restoring user gets the files as a night's dump lies on its host.
 hand_over() { # MANIFEST DUMP
     if [[ -e $work/$2.tar ]]; then
-        # Neither a pipe, for which somebody would wait, nor a link, nor a device.
-        tar --list --verbose --file "$work/$2.tar" | awk '!/^[-d]/ { odd = 1 } END { exit odd }' ||
-            { said_of_proof="$2.tar holds what is neither file nor directory"; return 1; }
-        tar --extract --file "$work/$2.tar" --directory "$work" --no-same-owner --no-same-permissions \
-            --wildcards "$2/*" || { said_of_proof="$2.tar cannot be unpacked"; return 1; }
+        # Neither a pipe, for which somebody would wait, nor a link, nor a device. From standard input: of a file tar
+        # would open whatever it is packed with, and a few kilobytes could fill the disk.
+        tar --list --verbose --file - <"$work/$2.tar" | awk '!/^[-d]/ { odd = 1 } END { exit odd }' ||
+            { said_of_proof="$2.tar holds what is neither file nor directory, or is no plain archive"; return 1; }
+        tar --extract --file - --directory "$work" --no-same-owner --no-same-permissions \
+            --wildcards "$2/*" <"$work/$2.tar" || { said_of_proof="$2.tar cannot be unpacked"; return 1; }
         rm -f -- "$work/$2.tar"
     fi
     chown --no-dereference --recursive "$backup_user:$backup_user" "$work/$2"*
@@ -243,12 +277,14 @@ hand_over() { # MANIFEST DUMP
 }
 
 sign() { # MANIFEST
-    if ! ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" "$1" </dev/null 2>"$work/sign.err"; then
+    # Aside first: a half one that a killed run has left under that name ssh-keygen would never replace.
+    if ! ssh-keygen -Y sign -q -f "$signing_key" -n "$namespace" <"$1" >"$work/signature" 2>"$work/sign.err" ||
+        ! sync "$work/signature"; then
         said_of_proof="it cannot be signed: $(reason_in "$work/sign.err")"
-        rm -f -- "$1.sig"
         return 1
     fi
-    sync "$1.sig"
+    mv -f -- "$work/signature" "$1.sig"
+    sync "${1%/*}"
     info "$(basename "${1%.manifest.json}") restores, and is signed"
 }
 

@@ -22,7 +22,8 @@ find_out() { # SEVERITY FINDING
 }
 
 check_source() { # NAME ...
-    local reached path part age now parts
+    local reached path part age now parts allowed=$vault_maximum_age_hours
+    if [[ $vault_prove == weekly ]]; then allowed=$(( allowed + 7 * 24 )); fi
     now=$(date +%s)
     parts=$(parts_here)
     reached=$(cat "$state/$1.reached" 2>/dev/null || printf 0)
@@ -41,9 +42,8 @@ check_source() { # NAME ...
             continue
         fi
         age=$(( (now - $(stat -c %Y "$path")) / 3600 ))
-        if (( age > vault_maximum_age_hours )); then
-            find_out 2 "$1: the newest proven copy of $part came $age h ago, allowed are \
-$vault_maximum_age_hours h"
+        if (( age > allowed )); then
+            find_out 2 "$1: the newest proven copy of $part came $age h ago, allowed are $allowed h"
         else
             find_out 0 "$1: a proven copy of $part came $age h ago"
         fi
@@ -86,7 +86,7 @@ check_alarms() {
             find_out 1 "$name, $(date --date="@$when" +'%F %H:%M'): $message"
         fi
     done < <(sort --numeric-sort --reverse "$state/alarms" | awk '{ text = $0; sub(/^[0-9]+ /, "", text) }
-        !seen[text]++' | head -n 20 | tac)
+        !seen[text]++ && ++of[$2] <= 20' | tac)    # of each host: none hides what is wrong at another
 }
 
 report() {
@@ -114,11 +114,9 @@ report_source() { # NAME ...
 newest_here() { # DATABASE PART
     local path
     while read -r path; do
-        if [[ $(database_part "$path") == "$1" ]]; then
-            printf '%s' "$path"
-            return
-        fi
-    done < <(newest_of_each)
+        printf '%s' "$path"
+        return
+    done < <(newest_of_each "$1")
 }
 
 hours_since() { # FILE, WHICH MAY BE ""
@@ -165,6 +163,7 @@ offer() {
 # age's header is all that is read of a file: its first kilobytes.
 list_unopenable() {
     local path bad=0
+    age-keygen -y "$identity" >/dev/null 2>&1 || die "$identity is no key: it opens nothing" "$EXIT_USAGE"
     while read -r path; do
         if ! opens "$path"; then
             printf '%s\n' "$path"
