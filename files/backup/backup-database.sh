@@ -25,7 +25,8 @@
 # opens it lies on this host.
 #
 # Exit codes: 0 done; 1 failed, nothing was published; 2 wrong arguments or set-up; 3 published, but old
-# dumps could not be removed; 75 another run is at work; 129, 130, 143 stopped by a signal.
+# dumps could not be removed, or with --encrypt-stored some stay in plain; 75 another run is at work; 129, 130,
+# 143 stopped by a signal.
 # --check: 0 OK, 1 WARNING, 2 CRITICAL. What the last run did: $backup_status_file,
 # and of another tier than the daily one status.TIER.json beside it.
 #
@@ -355,8 +356,8 @@ back_up_each() { # DATABASE...
 
 list_databases() {
     query "$postgres_database" \
-        "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate
-            AND (datname = $(sql_text "$postgres_database") OR NOT $(is_leftover_sql)) ORDER BY 1"
+        "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND NOT datistemplate
+            AND (datname = $(sql_text "$postgres_database") OR NOT $(is_leftover_sql)) ORDER BY datname"
 }
 
 back_up() {
@@ -365,6 +366,7 @@ back_up() {
     trap clean_up EXIT
     stop_on_signals
     if [[ -z $database && ${names[0]} == all ]]; then
+        require_jq
         use_pgpass
         if (( only_if_missed )); then await_server; fi
         if ! listed=$(list_databases); then
@@ -374,7 +376,7 @@ back_up() {
             stop_on_signals
             die "the server did not list its databases, so only $postgres_database was dumped: run this again"
         fi
-        mapfile -t names <<<"$listed"
+        mapfile -d '' -t names < <(jq --join-output '., "\u0000"' <<<"$listed")    # a name may have a line break
         note_databases "${names[@]}"
     fi
     if [[ -z $database ]] && (( ${#names[@]} > 1 )); then

@@ -19,7 +19,7 @@ def of_manifest($app):
     metric("backup_newest_database_bytes"; "The size of the database that it was made of."; $labels; $m.database_bytes | number),
     metric("backup_newest_duration_seconds"; "How long the newest good dump took."; $labels; $m.seconds | number),
     metric("backup_newest_suspect"; "1 where the newest dump has lost what the one before it had."; $labels;
-      if $m.suspect then 1 else 0 end);
+      if $m.suspect and (.accepted | not) then 1 else 0 end);
 
 def of_status($app):
   .of as $s | { app: $app, database: $s.database, tier: $s.tier } as $labels
@@ -33,7 +33,10 @@ def of_restore_test($app):
     metric("backup_restore_test_failed"; "1 where the last restore test failed."; $labels;
       if $t.verdict == "ok" then 0 else 1 end);
 
-[ inputs | split("\t") | { kind: .[0], tier: .[1], of: (.[2] // "" | try fromjson catch null) }
+[ inputs | split("\t")
+  | { kind: .[0] | sub("accepted"; "manifest"), accepted: (.[0] == "accepted"), tier: .[1],
+      of: (.[2] // "" | try fromjson catch null) }
+  | .of |= if type == "object" then del(.content, .needs, .sequences_before, .sequences_after) else . end
   | select((.of | type) == "object" and (.of.database | type) == "string") ]
 | group_by([.kind, .tier, .of.database, .of.tier])
 | [ .[] | { kind: .[0].kind, kept: length, newest: max_by(.of.started // .of.tested // "" | tostring) } ]

@@ -40,7 +40,7 @@ is_told() { # NUMBER STATE
     # shellcheck disable=SC2154  # in settings.sh
     read -r last at 2>/dev/null <"$backup_state_dir/notified.$1"
     [[ $at =~ ^[0-9]{1,12}$ ]] || at=0
-    [[ $2 == "$last" ]] && { [[ $2 == OK ]] || (( now - at < day )); }
+    [[ $2 == "$last" ]] && { [[ $2 == OK ]] || (( now >= at && now - at < day )); }
 }
 
 printf -v now '%(%s)T' -1

@@ -62,7 +62,11 @@ if (( stopped == 0 )); then
     status=$?
 fi
 exec 3>&-
-wait "$copying"
+# What it has left running, such as a hook's own, may hold the other end for hours: nobody waits for that.
+for _ in {1..50}; do
+    kill -0 "$copying" 2>/dev/null || break
+    sleep 0.1
+done
 if (( status == 0 )); then
     ping '' "$run_dir/nothing"
 elif (( status != busy )); then

@@ -21,11 +21,12 @@ here=$(dirname "$(readlink --canonicalize "$0")")
 subject=metrics    # what `log` says of whom: lib/base.sh
 export subject
 readonly LARGEST_BYTES=1000000    # what the backup user says is bounded before root writes it down
+readonly LARGEST_FILE_BYTES=67108864    # a manifest names every column of every table
 readonly TIERS=(daily weekly monthly yearly)
 
 # A file a line, so that one that is damaged costs no other: its kind, its tier, its text.
 told() {
-    local tier directory file
+    local tier directory file kind
     for file in "$backup_state_dir"/status*.json; do one status - "$file"; done
     # Dumps that are encrypted here are restored by a vault: what an earlier test found would grow old.
     if (( ! backup_encrypt_local )); then
@@ -35,7 +36,10 @@ told() {
         directory=$backup_dir
         if [[ $tier != daily ]]; then directory+=/$tier; fi
         for file in "$directory"/*.json; do
-            [[ ! -e ${file%.json} ]] || one manifest "$tier" "$file"    # of a dump that is there
+            [[ -e ${file%.json} ]] || continue    # of a dump that is there
+            kind=manifest
+            if [[ -e ${file%.json}.accepted.json ]]; then kind=accepted; fi
+            one "$kind" "$tier" "$file"
         done
     done
 }
@@ -43,7 +47,7 @@ told() {
 one() { # KIND TIER FILE
     [[ -f $3 && -r $3 ]] || return 0
     printf '%s\t%s\t' "$1" "$2"
-    tr -d '\n\t' <"$3" | head -c "$LARGEST_BYTES"
+    head -c "$LARGEST_FILE_BYTES" -- "$3" | tr -d '\n\t'
     printf '\n'
 }
 

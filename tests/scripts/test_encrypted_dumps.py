@@ -209,7 +209,7 @@ def test_what_a_killed_run_or_restore_has_left_is_swept_and_what_is_at_work_stay
     for path in (left, at_work):
         os.utime(path, (time.time() - 90, time.time() - 90))
     os.utime(begun, (time.time() + 60, time.time() + 60))  # by the clock of the next run
-    holder = os.open(at_work, os.O_RDONLY)
+    holder = os.open(at_work / ".lock", os.O_WRONLY | os.O_CREAT)
     try:
         subprocess.run(["flock", "--nonblock", str(holder)], pass_fds=(holder,), check=True)
         made(sealed, before=("faketime", "-f", "+60s"))

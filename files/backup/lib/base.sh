@@ -146,10 +146,14 @@ readonly session_program='
 
 # The kernel drops the lock with its last holder, so there is no stale one.
 take_lock() { # FILE
+    open_lock "$1" || die "cannot write $1: deploy again" "$EXIT_USAGE"
+    flock --timeout 2 9 || die "another run holds $1: this one stops" "$EXIT_BUSY"
+}
+
+open_lock() { # FILE
     # One that somebody else has made in our own directory, such as root who copied dumps in: nobody holds it.
     [[ ! -e $1 || -w $1 ]] || rm -f -- "$1"
-    exec 9>>"$1" || die "cannot write $1: deploy again" "$EXIT_USAGE"
-    flock --timeout 2 9 || die "another run holds $1: this one stops" "$EXIT_BUSY"
+    exec 9>>"$1"
 }
 
 utc_now() { TZ=UTC printf '%(%Y-%m-%dT%H:%M:%SZ)T' -1; }

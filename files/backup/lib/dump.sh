@@ -2,9 +2,10 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- The dump: one stream, watched at every point ------------------------------------------------------
 
-# A filter that changes nothing. It notes how many bytes went through, and the last 4 KB of them.
+# A filter that changes nothing. It notes how many bytes went through, and the text that is to end them where it is
+# among the last 4 KB: these may be rows, and where dumps are encrypted none lies in plain.
 read -r -d '' watch_program <<'PERL' || true
-    my ($note) = @ARGV;
+    my ($note, $end) = @ARGV;
     my ($bytes, $tail) = (0, "");
     fcntl($_, 1031, 1 << 20) for *STDIN, *STDOUT;    # F_SETPIPE_SZ: fewer, larger turns
     while (1) {
@@ -20,7 +21,7 @@ read -r -d '' watch_program <<'PERL' || true
         $tail = substr($got < 4096 ? $tail . $block : $block, -4096);
     }
     open(my $file, ">", $note) or die "$note: $!\n";
-    print {$file} "$bytes\n$tail";
+    print {$file} "$bytes\n", index($tail, $end) < 0 ? "" : "$end\n";
     close($file) or die "$note: $!\n";
 PERL
 
@@ -75,7 +76,8 @@ dump_to() { # PART SNAPSHOT
     case $backup_format in
         plain*)
             stage pg_dump /dev/null "$run_dir/rows" "${pg_dump[@]}" --format=plain
-            stage watch "$run_dir/rows" "$run_dir/watched" perl -e "$watch_program" "$run_dir/noted"
+            stage watch "$run_dir/rows" "$run_dir/watched" perl -e "$watch_program" "$run_dir/noted" \
+                "$trailer"
             stage "${compressor[0]}" "$run_dir/watched" "$run_dir/packed" "${gently[@]}" "${compressor[@]}"
             ;;
         custom)
@@ -110,7 +112,7 @@ await_dump() {
     fi
     # It may have left something out and call that a warning: subscriptions, rows of its own choice.
     local said
-    said=$(grep -hv '^$' "$run_dir/pg_dump.err" | tr '\n' ' ' || true)
+    said=$(grep -hv '^$' "$run_dir/pg_dump.err" | tr '\n' ' ' | head -c 4000 || true)
     [[ -z $said ]] || add_warning "pg_dump: $said"
 }
 

@@ -42,8 +42,7 @@ end_encryption() {
 enter_work() { # DIRECTORY
     work=$(mktemp --directory "$1/.open.XXXXXX") || return 1
     run_dir=$work
-    exec 4<"$work"
-    flock 4    # see sweep_opened
+    exec 4>"$work/.lock" && flock 4    # see sweep_opened
 }
 
 leave_work() {
@@ -70,7 +69,7 @@ plain_dumps_in() { # TIER
 # A backup may run meanwhile, but for the moment in which names change. What is encrypted has been read again, and is on
 # the disk, before what is in plain goes. No error is passed over: each is a reason to leave all as it is.
 encrypt_one() { # DUMP
-    local dump=$1 new=$1.age damaged
+    local dump=$1 new=$1.age damaged lacking
     if [[ ! -O $dump ]]; then
         warn "$dump is somebody else's: chown $backup_user makes it ours"
         return 1
@@ -81,11 +80,22 @@ encrypt_one() { # DUMP
     enter_work "${dump%/*}" || { warn "cannot write in ${dump%/*}: make room on its disk"; return 1; }
     require_recipients
     if [[ -e $new ]]; then
+        if [[ ! -e $new.json ]]; then
+            warn "$dump stays in plain: $new has no manifest to compare it with: move that away, then run \
+this again"
+            return 1
+        fi
         if [[ $(sum_in_plain "$new") != "$(json_value "$dump.json" sha256)" ]]; then
             warn "$dump stays in plain: $new is another dump"
             return 1
         fi
         to_the_disk "$new" || return 1
+        lacking=$(lacking_beside "$dump" "$new")
+        if [[ -n $lacking ]]; then
+            warn "$dump stays in plain: $lacking lies beside it, and beside $new nothing that holds the same: move \
+$new and what lies beside it away, then run this again"
+            return 1
+        fi
         damaged=$(damaged_files_of "$new" "$new.json") || return 1
         if [[ -n $damaged ]]; then
             warn "$dump stays in plain: ${damaged//$'\n'/, } beside it is not what was written: remove $new \
@@ -113,10 +123,12 @@ to_the_disk() { # DUMP
 
 # As long as it takes: what was encrypted here is worth that, and a backup has a moment only.
 await_lock() {
-    exec 9>>"$backup_dir/.lock" || return 1
+    open_lock "$backup_dir/.lock" || return 1
     if ! flock --nonblock 9; then
         info 'another run is at work: this waits for its end'
-        flock 9
+        setpriv --pdeathsig TERM -- flock 9 &    # of which a signal is not kept waiting
+        children["lock"]=$!
+        all_ended_well lock || return 1
     fi
 }
 
@@ -126,12 +138,20 @@ link_twin() { # DUMP
     for kind in "${tiers[@]}"; do
         twin=$(tier_dir "$kind")/${1##*/}.age
         if [[ -e $twin.json && $(sum_in_plain "$twin") == "$(json_value "$1.json" sha256)" ]] &&
-            [[ -z $(damaged_files_of "$twin" "$twin.json") ]]; then
+            [[ -z $(lacking_beside "$1" "$twin")$(damaged_files_of "$twin" "$twin.json") ]]; then
             copy_linked "$twin" "$work"
             return
         fi
     done
     return 1
+}
+
+# What lies beside a dump in plain, and not beside the encrypted one that has its rows.
+lacking_beside() { # DUMP ENCRYPTED
+    local beside
+    for beside in .globals.gz .properties.json; do
+        if [[ -e $1$beside && ! -e $2$beside.age ]]; then printf '%s' "${1##*/}$beside"; return; fi
+    done
 }
 
 sum_in_plain() { # ENCRYPTED DUMP
@@ -192,6 +212,11 @@ give_names() { # DUMP NEW
             [[ ! -e $made$beside ]] ||
                 { rm -f -- "$2$beside" && mv --no-target-directory "$made$beside" "$2$beside"; } || return 1
         done
+    fi
+    # It may have been accepted after the other one was made.
+    if [[ -e $1.accepted.json && ! -e $2.accepted.json ]]; then
+        cp -- "$1.accepted.json" "$2.accepted.json.part" && sync "$2.accepted.json.part" &&
+            mv --no-target-directory "$2.accepted.json.part" "$2.accepted.json" || return 1
     fi
     sync "${2%/*}" || return 1
     move_latest "$1" "$2" || return 1

@@ -78,14 +78,14 @@ load_sql() { # DATABASE FILE
     if (( $(digits "$(foreign_extensions "$1")") > 0 )); then comments=drop; fi
     if is_sifted || (( ${#places[@]} > 0 )); then
         stages+=(sift)
-        start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" \
+        start_sift "$run_dir/sql" \
             "owners=$owners" "data=$data_only" "tables=$tables" "schemas=$schemas" "comments=$comments" \
             "made=${made_schemas:-}" "places=${places[*]:+drop}" \
             "${part_options[@]}"
         start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
     elif [[ $comments == drop ]]; then
         stages+=(sift)
-        start sift "$run_dir/unpacked" "$run_dir/sql" perl -e "$sift_program" comments=drop until=rows
+        start_sift "$run_dir/sql" comments=drop until=rows
         start unpack "$from" "$run_dir/unpacked" "${unpacker[@]}"
     else
         start unpack "$from" "$run_dir/sql" "${unpacker[@]}"
@@ -95,6 +95,11 @@ load_sql() { # DATABASE FILE
     choose_guard "$2"
     start guard "$run_dir/sql" "$run_dir/guarded" "${guard[@]}"
     start psql "$run_dir/guarded" /dev/null "${tool[@]}" "${load_options[@]}" --dbname="$(conninfo "$1")"
+}
+
+start_sift() { # OUTPUT WHAT IS WANTED...
+    printf '%s\0' "${@:2}" >"$run_dir/wanted" || die "cannot write in $run_dir: make room on its disk"
+    start sift "$run_dir/unpacked" "$1" perl -e "$sift_program" "$run_dir/wanted"
 }
 
 # What makes SQL of it: sets `unpacker`, which reads the file on its standard input.

@@ -28,3 +28,8 @@ readonly losses_program='
             then "the table \($t.key) has \($rows) rows, it had \($t.value); "
             else empty end)
       end'
+
+# What fits into an argument and a line, however many tables are gone.
+# shellcheck disable=SC2034  # read by who compares, a backup and a vault
+readonly first_losses_program="[$losses_program]"'
+    | if length > 20 then .[:20] + ["and \(length - 20) more; "] else . end | .[]'

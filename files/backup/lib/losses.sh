@@ -26,7 +26,7 @@ look_for_losses() {
     if [[ -n $before ]]; then
         suspicion+=$(jq --raw-output --slurpfile now "$run_dir/contents.json" --argjson few "$few_rows" \
             --argjson percent "$backup_size_change_percent" --arg explained "$(volatile_ones)" \
-            "$losses_program" "$before.json")
+            "$first_losses_program" "$before.json")
     fi
     suspicion=${suspicion%; }
     if holds_no_table && [[ -z $suspicion ]]; then
@@ -83,4 +83,5 @@ point_latest_to() { # DUMP
     if ! ln -sfn "${1#"$backup_dir"/}" "$link.part" || ! mv --no-target-directory "$link.part" "$link"; then
         die "cannot point $link to $1: see who else writes in $backup_dir"
     fi
+    remove_other_links "$suffix"
 }

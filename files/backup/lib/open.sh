@@ -58,7 +58,7 @@ open_dump() {
     (( free >= needed )) || die "$backup_dir has $(human_size "$free") free, and ${file##*/}, opened, needs \
 $(human_size "$needed"): make room"
     opened=$(mktemp --directory "$backup_dir/.open.XXXXXX") || die "cannot write in $backup_dir"
-    exec 4<"$opened"
+    exec 4>"$opened/.lock"
     flock 4    # see sweep_opened
     while read -r name _ plain; do
         if [[ $missing_beside == *"$name"$'\n'* ]]; then continue; fi
@@ -75,7 +75,11 @@ $(human_size "$needed"): make room"
 }
 
 open_file() { # PATH NEW
-    age --decrypt --identity <(printf '%s\n' "$identity") <"$1" >"$2" 2>"$run_dir/age.err" ||
-        die "${1##*/} cannot be opened: $(reason_in "$run_dir/age.err"): name a key that it was encrypted to, or take \
-another one, see --list"
+    local why advice='name a key that it was encrypted to, or take another one, see --list'
+    age --decrypt --identity <(printf '%s\n' "$identity") <"$1" >"$2" 2>"$run_dir/age.err" && return
+    why=$(reason_in "$run_dir/age.err")
+    if [[ $why =~ 'no space left'|'disk quota'|'file too large' ]]; then
+        advice="make room on the disk of $backup_dir"
+    fi
+    die "${1##*/} cannot be opened: $why: $advice"
 }

@@ -30,8 +30,7 @@ list_part() {
     choose_source "$file"
     rm -f -- "$run_dir/unpacked"
     mkfifo "$run_dir/unpacked"
-    start sift "$run_dir/unpacked" "$run_dir/part" perl -e "$sift_program" \
-        list=1 "data=$data_only" "tables=$tables" "schemas=$schemas"
+    start_sift "$run_dir/part" list=1 "data=$data_only" "tables=$tables" "schemas=$schemas"
     start unpack "$file" "$run_dir/unpacked" "${unpacker[@]}"
     all_ended_well unpack sift || die "cannot read $file: $(why_failed unpack sift)"
     named_tables=$tables
@@ -68,14 +67,15 @@ owners_of_part() {
 # As rows of a query: type, schema, name, and when it comes. Without a backslash: see postgres-in-container.sh.
 part_as_rows() { # TYPE, or all
     local type schema name owner row turn=0
-    printf "SELECT ''::text AS type, ''::name AS schema, ''::name AS name, 0 AS turn WHERE false"
+    printf "SELECT type, schema::name, name::name, turn FROM (VALUES ('', '', '', 0)"
     while IFS=$'\x1f' read -r -d $'\x1e' type schema name owner; do
         [[ -z $1 || $type == "$1" ]] || continue
-        row=$(printf ' UNION ALL SELECT %s, %s, %s, %s' "$(sql_text "$type")" "$(sql_text "$schema")" \
-            "$(sql_text "$name")" "$turn")
+        # By bash itself: of thousands, a process for each would be felt.
+        row="('${type//\'/\'\'}', '${schema//\'/\'\'}', '${name//\'/\'\'}', $turn)"
         turn=$(( turn + 1 ))
-        printf '%s\n' "${row//\\/\' || chr(92) || \'}"
+        printf ',\n%s' "${row//\\/\' || chr(92) || \'}"
     done <"$run_dir/part"
+    printf ") part (type, schema, name, turn) WHERE type <> ''"
 }
 
 inspect_text() { # DATABASE, the SQL on stdin

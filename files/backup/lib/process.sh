@@ -54,7 +54,7 @@ why_failed() { # NAME...
         psql | pg_restore) text=$(reason_of_load "$run_dir/$name.err") ;;    # which load a dump
         *) text=$(reason_in "$run_dir/$name.err") ;;
     esac
-    if (( ended[$name] > 128 )); then
+    if (( ended[$name] > 128 && ended[$name] < 255 )); then    # 255 is how Perl ends by itself
         text="killed by signal $(( ended[$name] - 128 )) $text"
     fi
     printf '%s ended with exit code %s: %s' "$name" "${ended[$name]}" "${text:-it gave no reason}"

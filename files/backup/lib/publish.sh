@@ -2,13 +2,15 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- Publication: all or nothing ----------------------------------------------------------------------
 
-# In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one.
+# In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one. Among the
+# daily ones too, where a suspect one of another tier goes: see `leave_tier`.
 free_stamp() { # DIRECTORY
     local stamp seconds
     stamp=$began_clock    # when the run began, however long it took until here
     seconds=$(seconds_of "$stamp")
     for _ in {1..600}; do
-        if ! compgen -G "$1/${prefix}_$stamp*" >/dev/null; then
+        if ! compgen -G "$1/${prefix}_$stamp*" >/dev/null &&
+            ! compgen -G "$backup_dir/${prefix}_$stamp*" >/dev/null; then
             printf '%s' "$stamp"
             return
         fi
@@ -58,7 +60,7 @@ last_four() { # PART
 # Gives the dump its final name, in an order that leaves all or nothing wherever the power is cut: first the
 # contents are on the disk, then what accompanies the dump is there, then its own name, then the link.
 publish() { # FINAL
-    local final=$1 part kind
+    local final=$1 part
     local link=$backup_dir/${prefix}_latest$backup_suffix
     local -a parts
     mapfile -t parts < <(parts_beside "$final")
@@ -82,12 +84,18 @@ publish() { # FINAL
     fi
     published=$final
     stop_on_signals
+    if [[ -z $suspicion ]]; then remove_other_links "$backup_suffix"; fi
+    sync "$backup_dir" || warn "cannot write $backup_dir to the disk: see the disk's health"
+}
+
+# To dumps of another format, or from before they were encrypted: the newest one is one alone.
+remove_other_links() { # SUFFIX
+    local kind
     for kind in "${suffixes[@]}"; do
-        if [[ $kind != "$backup_suffix" && -z $suspicion && -L $backup_dir/${prefix}_latest$kind ]]; then
+        if [[ $kind != "$1" && -L $backup_dir/${prefix}_latest$kind ]]; then
             rm -f -- "$backup_dir/${prefix}_latest$kind"
         fi
     done
-    sync "$backup_dir" || warn "cannot write $backup_dir to the disk: see the disk's health"
 }
 
 rename_anew() { # OLD NEW
@@ -126,7 +134,7 @@ promote() { # DUMP
         directory=$(tier_dir "$kind")
         period=${stamp%%-*}
         if [[ $kind == monthly ]]; then period=${stamp:0:7}; fi
-        if compgen -G "$directory/${prefix}_$period-*" >/dev/null; then continue; fi
+        [[ $(dumps_in "$kind" "$prefix") != *"/${prefix}_$period-"* ]] || continue
         if ! mkdir -p "$directory" || ! copy_linked "$1" "$directory"; then
             rm -rf -- "$directory/${1##*/}".part
             leave_undone "it cannot be kept in $directory"
@@ -183,7 +191,7 @@ is_left_over() { # PATH
     [[ -f $1 && ! -L $1 && -O $1 ]] && is_our_name "${1##*/}" || return 1
     for companion in "${companions[@]}"; do
         if [[ $1 == *"$companion" ]]; then
-            [[ ! -e ${1%"$companion"} ]]
+            [[ ! -e ${1%"$companion"} && ! -L ${1%"$companion"} ]]    # a link's disk may only be away
             return
         fi
     done

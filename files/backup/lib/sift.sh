@@ -6,6 +6,7 @@
 # wanted.
 # It reads as psql does: what stands in quotes, in a function's body or in a table's rows is no statement. A
 # command of psql's own (\! runs a program) has no place in a dump: it ends there.
+# What is wanted stands in a file, each ended by NUL: thousands of tables would be too long for an argument.
 #   owners=keep|drop|FILE|last  what names an owner is kept, left out, written to FILE (of schemas to FILE.schemas), or
 #                          said last; grants likewise, to FILE.acl: an owner's own rights can be taken from him once he
 #                          is the owner
@@ -20,14 +21,15 @@
 #                          each ended by 1E, who gets none
 #   list=1                 nothing of it, but what of it would come: type, schema, name and owner, parted by 1F and 1E
 read -r -d '' sift_program <<'PERL' || true
-    my %want = map { split /=/, $_, 2 } @ARGV;
+    open(my $wanted, "<", $ARGV[0]) or die "$ARGV[0]: $!\n";
+    my %want = do { local $/; map { split /=/, $_, 2 } split /\0/, <$wanted> };
     my %ends = (tables => "\n", schemas => "\n", not_to => "\x1e", made => "\n");
     my ($tables, $schemas, $not_to, $there) =
         map { my %named = map { $_ => 1 } split /$ends{$_}/, $want{$_} // ""; \%named }
         qw(tables schemas not_to made);
     my $part = %$tables || %$schemas;
     my ($type, $name, $schema) = ("", "", "");
-    my ($open, $text, $rows, $whole, %waiting, %mine, %made) = ("", "", 0, 0);
+    my ($open, $text, $body, $rows, $whole, %waiting, %mine, %made) = ("", "", 0, 0, 0);
     my (@entries, %partitions, @attached, @schemas_owners, @owners, @rights, @sequences);
     my ($aside, $aside_schemas, $rights);
     if (($want{owners} // "keep") !~ /^(keep|drop|last)$/) {
@@ -212,7 +214,7 @@ read -r -d '' sift_program <<'PERL' || true
                 print $line if $want{until};    # its other one comes unread
                 next;
             }
-            die "the dump holds a command of psql's own, $line" if $line =~ /^\\/;
+            die "the dump holds a command of psql's own in line $.\n" if $line =~ /^\\/;    # it may be a row
             if ($line =~ /^-- (?:Data for )?Name: (.*); Type: (.*?); Schema: (.*?); Owner: (.*)$/) {
                 ($name, $type, $schema) = ($1, $2, $3);
                 push @entries, [$type, $schema, $name, $4 =~ s/; Tablespace: .*//r] if $want{list};
@@ -222,6 +224,11 @@ read -r -d '' sift_program <<'PERL' || true
             next if $line =~ /^--/;
         }
         $text .= $line;
+        # As pg_get_functiondef writes a body of SQL: it stands in no quotes, and its statements end nothing.
+        if ($open eq "") {
+            $body = 1 if $line =~ /^ *BEGIN ATOMIC$/;
+            $body = 0 if $line =~ /^END;$/;
+        }
         my $ended = 0;
         pos($line) = 0;
         while (pos($line) < length $line) {
@@ -231,9 +238,9 @@ read -r -d '' sift_program <<'PERL' || true
                 elsif ($line =~ /\G"/gc) { $open = "\"" }
                 elsif ($line =~ /\G(?<![\w\$])(\$(?:[^\W\d]\w*)?\$)/gc) { $open = $1 }
                 elsif ($line =~ m{\G/\*}gc) { $open = "*/" }
-                elsif ($line =~ /\G\\/gc) { die "the dump holds a command of psql's own: $line" }
+                elsif ($line =~ /\G\\/gc) { die "the dump holds a command of psql's own in line $.\n" }
                 elsif ($line =~ /\G;/gc) {
-                    $ended = $line =~ /\G\s*\z/ && $text !~ /BEGIN ATOMIC(?!.*\bEND;)/s;
+                    $ended = $line =~ /\G\s*\z/ && !$body;
                 }
                 else { $line =~ /\G(?:[^'"\$\\\/;eE-]+|.)/gcs }
             }

@@ -226,12 +226,14 @@ age_of() { # DUMP
 }
 
 # Where a restore has opened an encrypted dump, or a dump in plain was being encrypted, when it was killed. Who is at
-# work holds the directory, and has had a minute to take it.
+# work holds a file there (over NFS no directory can be locked), and has had a minute to take it.
 sweep_opened() { # DIRECTORY OF DUMPS
     local path
     for path in "$1"{,/weekly,/monthly,/yearly}/.open.??????; do
-        if [[ -d $path && ! -L $path && -O $path && -n $(find "$path" -maxdepth 0 -mmin +1) ]] &&
-            flock --nonblock "$path" true; then
+        # What is of a time to come was made while the clock was ahead.
+        if [[ -d $path && ! -L $path && -O $path &&
+            -n $(find "$path" -maxdepth 0 \( -mmin +1 -o -newermt '1 minute' \)) ]] &&
+            flock --nonblock "$path/.lock" true; then
             rm -rf -- "$path"
             info "removed ${path##*/}, left by an interrupted run"
         fi

@@ -35,13 +35,13 @@ list_rows() { # PATH
 
 # Reads all of it. pg_restore finds a cut dump only when it reads the rows too, so they go to /dev/null.
 read_through() { # PATH
-    local tail_file=$run_dir/tail
+    local end    # it may hold rows: of an encrypted dump none is written elsewhere
     case $1 in
         *.sql.* | *.sql)
             choose_unpacker "$1"
-            "${unpacker[@]}" <"$1" | tail -c 4096 >"$tail_file" ||
+            end=$("${unpacker[@]}" <"$1" | tail -c 4096 | tr -d '\0') ||
                 die "$1 is damaged: take another one, see --list"
-            grep -qF -- "$trailer" "$tail_file" ||
+            [[ $end == *"$trailer"* ]] ||
                 die "$1 is cut short, its last line is missing: take another one, see --list"
             ;;
         *)

@@ -174,7 +174,7 @@ look_for_doubts() { # MANIFEST, THE DUMP'S OWN MANIFEST IN PLAIN
         doubt='its manifest does not say what is in it'
         return 0
     fi
-    if ! doubt=$(lost_since "$losses_program") ||
+    if ! doubt=$(lost_since "$first_losses_program") ||
         { [[ -z $doubt ]] && ! doubt=$(lost_since "$uncounted_program"); }; then
         doubt='it cannot be compared with what was proven before'
     fi
@@ -189,8 +189,8 @@ lost_since() { # JQ PROGRAM
 # Whoever has captured a source need not say how many rows are left of a table: then they count as gone.
 # shellcheck disable=SC2016  # jq's own names
 readonly uncounted_program='
-    ($explained | split("\n")) as $volatile | .content.tables // {} | to_entries[]
-    | select(.key as $k | .value > 0 and ($volatile | index($k) | not) and ($now[0].tables | has($k) | not))
+    ($explained | split("\n")) as $volatile | first(.content.tables // {} | to_entries[]
+    | select(.key as $k | .value > 0 and ($volatile | index($k) | not) and ($now[0].tables | has($k) | not)))
     | "how many rows the table \(.key) has is not told, it had \(.value); "'
 
 # A dump that was good once says nothing that is wrong, under a new name either: it is what came since that it lacks.
