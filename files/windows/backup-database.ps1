@@ -57,6 +57,7 @@ $script:Suspect = $null
 $script:Rows = $null
 $script:Properties = $null
 $script:Began = Get-Date
+$script:Watch = [Diagnostics.Stopwatch]::StartNew()  # it knows no summer time
 
 function Read-Arguments {
     if ($Tier -ne 'daily' -and $Tier -ne 'weekly') { Stop-Run "-Tier '$Tier' is not one: daily or weekly" $ExitUsage }
@@ -69,8 +70,9 @@ function Read-Arguments {
     return [int]"$days"
 }
 
+# Before anything is refused: a task has no console.
 function Open-Log {
-    $name = if ($Tier -eq 'daily') { 'backup.log' } else { "backup-$Tier.log" }
+    $name = if ($Tier -eq 'weekly') { 'backup-weekly.log' } else { 'backup.log' }
     $script:LogFile = Join-Path $LogDir $name
     if ([IO.File]::Exists($script:LogFile) -and (Get-Item -LiteralPath $script:LogFile -Force).Length -gt 5mb) {
         # Who reads it keeps it as it is; the next run tries again.
@@ -80,31 +82,34 @@ function Open-Log {
 
 # Windows drops a lock with the process that holds it, so there is no stale one. It lies on a range of the file, which
 # is shared with everybody: a program that reads the file is not taken for a run. What opens it for itself alone is no
-# run either, and the second file serves.
-function Open-LockFile {
+# run either, and the second file serves. Whoever can open both locks both: a run that had but one is seen by each later.
+function Open-LockFiles {
     $share = [IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete
     foreach ($name in '.lock', '.lock-2') {
         foreach ($access in 'ReadWrite', 'Read') {
             try {
-                return [IO.File]::Open((Join-Path $BackupDir $name), 'OpenOrCreate', $access, $share)
+                [IO.File]::Open((Join-Path $BackupDir $name), 'OpenOrCreate', $access, $share)
+                break
             } catch [IO.IOException], [UnauthorizedAccessException], [ArgumentException] {
                 $script:Refusal = $_.Exception.Message
             }
         }
     }
-    Stop-Run "cannot lock ${BackupDir}: run this as an administrator, or deploy again ($script:Refusal)" $ExitUsage
 }
 
 function Lock-Store {
     $patience = [Diagnostics.Stopwatch]::StartNew()
-    $file = Open-LockFile
     while (-not $script:Lock) {
+        $files = @(Open-LockFiles)
+        if ($files.Count -eq 0) {
+            Stop-Run "cannot lock ${BackupDir}: run this as an administrator, or deploy again ($script:Refusal)" $ExitUsage
+        }
         try {
-            $file.Lock(0, 1)
-            $script:Lock = $file
+            foreach ($file in $files) { $file.Lock(0, 1) }
+            $script:Lock = $files
         } catch [IO.IOException] {
+            foreach ($file in $files) { $file.Dispose() }
             if ($patience.Elapsed.TotalMinutes -ge $WaitMinutes) {
-                $file.Dispose()
                 Stop-Run 'another backup is running: this one gives way to it' $ExitBusy
             }
             Start-Sleep -Seconds 1
@@ -132,13 +137,34 @@ function Test-Alone([string]$Path) {
     return $dump -cne $Path -and (Get-StampTime (Split-Path -Leaf $dump)) -and -not (Test-Path -LiteralPath $dump)
 }
 
+# Whether the restore whose directory it is has ended: while it runs it has a file there for itself alone.
+function Test-Ended([IO.DirectoryInfo]$Place) {
+    # It has had a minute to take it.
+    if ($Place.LastWriteTimeUtc -gt [datetime]::UtcNow.AddMinutes(-1)) { return $false }
+    $held = Join-Path $Place.FullName '.held'
+    if (-not [IO.File]::Exists($held)) { return $true }
+    try { [IO.File]::Open($held, 'Open', 'ReadWrite', 'None').Dispose() } catch { return $false }
+    return $true
+}
+
+# Whether something in a tier's directory is what a run of ours leaves. A name is looked at as a whole: what others have
+# put there is theirs, however much of our name it begins with.
+function Test-Stale([IO.FileSystemInfo]$Item, [string]$Directory) {
+    if ($Item -is [IO.DirectoryInfo]) {
+        if ($Directory -ne $BackupDir -or $Item.Name -cnotmatch '^\.(run|restore)-[0-9a-f]+$') { return $false }
+        return $Matches[1] -eq 'run' -or (Test-Ended $Item)
+    }
+    $name = $Item.Name -replace '\.part$'
+    if ($name -ceq $Item.Name) { return Test-Alone $Item.FullName }
+    return $name -eq (Split-Path -Leaf $Latest) -or [bool](Get-StampTime ($name -replace '\.json$'))
+}
+
 # Left behind by runs that were killed. The lock is ours, so nobody is writing them.
 function Remove-Stale {
-    $left = @(Get-ChildItem -LiteralPath $BackupDir -Force -Recurse -ErrorAction SilentlyContinue | Where-Object {
-        $_.Name -like '.run-*' -or
-        ($_.Name -like '.restore-*' -and $_.LastWriteTime -lt (Get-Date).AddDays(-2)) -or
-        ($_.Name -like "${AppName}_*.part") -or ($_.Name -like "${AppName}_*.part.json") -or
-        (Test-Alone $_.FullName)
+    $left = @(foreach ($directory in (Get-TierDir 'daily'), (Get-TierDir 'weekly')) {
+        if (-not (Test-Path -LiteralPath $directory)) { continue }
+        Get-ChildItem -LiteralPath $directory -Force -ErrorAction SilentlyContinue |
+            Where-Object { Test-Stale $_ $directory }
     })
     foreach ($item in $left) {
         if (-not (Test-Path -LiteralPath $item.FullName)) { continue }
@@ -227,10 +253,17 @@ function New-Dump([hashtable]$Client) {
     }
     $bytes = Compress-File (Join-Path $script:RunDir 'dump.sql') $script:Part
     $script:Step = 'check'
-    $wrong = Invoke-Patiently 60 { [IO.File]::OpenRead($script:Part).Dispose() }
-    if (-not $wrong) { $wrong = Test-Dump $script:Part $bytes }
-    if ($wrong) { Stop-Run "the dump is not good: $wrong. Run this again" }
-    Publish-Dump $final $bytes $Client
+    # While we have it open nobody takes it for himself alone.
+    $wrong = Invoke-Patiently 60 { $script:Reader = [IO.File]::OpenRead($script:Part) }
+    if ($wrong) { Stop-Run "the dump cannot be read: ${wrong}: end what holds it, then run this again" }
+    try {
+        $wrong = Test-Dump $script:Part $bytes
+        if ($wrong) { Stop-Run "the dump is not good: $wrong. Run this again" }
+        $manifest = New-Manifest $bytes $Client
+    } finally {
+        $script:Reader.Dispose()
+    }
+    Publish-Dump $final $manifest
 }
 
 function New-Manifest([long]$Bytes, [hashtable]$Client) {
@@ -242,7 +275,7 @@ function New-Manifest([long]$Bytes, [hashtable]$Client) {
         bytes = (Get-Item -LiteralPath $script:Part).Length
         dump_bytes = $Bytes
         sha256 = Get-Sha256 $script:Part
-        seconds = [int]((Get-Date) - $script:Began).TotalSeconds
+        seconds = [int]$script:Watch.Elapsed.TotalSeconds
         properties = $script:Properties
     }
     if ($script:Rows) {
@@ -253,9 +286,8 @@ function New-Manifest([long]$Bytes, [hashtable]$Client) {
     return $manifest
 }
 
-function Publish-Dump([string]$Final, [long]$Bytes, [hashtable]$Client) {
+function Publish-Dump([string]$Final, [Collections.IDictionary]$Manifest) {
     $script:Step = 'publish'
-    $manifest = New-Manifest $Bytes $Client
     $manifest.suspect = Get-Suspicion $manifest.bytes
     $wrong = Save-Text "$Final.json" (ConvertTo-Json -InputObject $manifest -Depth 5)
     # A dump without a manifest would be worse than a manifest without a dump: this comes last.
@@ -358,7 +390,6 @@ function Clear-Run {
 # A person has looked at it: what it lacks was meant to go.
 function Invoke-Accept {
     $script:Step = 'accept'
-    Open-Log
     Lock-Store
     $path = Find-Dump $Accept
     $wrong = Test-Dump $path
@@ -368,7 +399,7 @@ function Invoke-Accept {
     $noted.suspect = $null
     $wrong = Save-Text "$path.json" (ConvertTo-Json -InputObject $noted -Depth 5)
     if ($wrong) { Stop-Run "$path.json could not be written: $wrong" }
-    if (@(Get-Unsuspicious)[0].FullName -eq $path) { Set-Latest $path }
+    if (@(Get-Past | Select-Object -First 1 | ForEach-Object { $_.FullName }) -eq $path) { Set-Latest $path }
     Write-Log 'INFO' "$path is good: what it lacks was meant to go"
 }
 
@@ -386,7 +417,6 @@ function Invoke-Verify {
 function Invoke-Backup([int]$Days) {
     $script:Step = 'prepare'
     if (-not (Test-Path -LiteralPath $BackupDir -PathType Container)) { Stop-Run "$BackupDir is missing: deploy again" $ExitUsage }
-    Open-Log
     Lock-Store
     Write-Log 'INFO' "started, keeping $Days days"
     $wrong = Save-Status 'running' $null 1
@@ -429,17 +459,19 @@ if ($Help) {
 $script:Subject = $Tier
 $failure = $null
 try {
+    if (-not $Verify) { Open-Log }
     $days = Read-Arguments
     if ($Accept) { Invoke-Accept } elseif ($Verify) { Invoke-Verify } else { Invoke-Backup $days }
     $script:ExitCode = 0
 } catch {
     $failure = $_.Exception.Message
+    if ($_.Exception.GetBaseException() -is [IO.IOException]) { $failure += ": $(Get-Advice $failure)" }
 }
 # First what may have filled the disk, then the words.
 Clear-Run
 try {
     Complete-Run $failure
 } finally {
-    if ($script:Lock) { $script:Lock.Dispose() }
+    foreach ($each in @($script:Lock | Where-Object { $_ })) { $each.Dispose() }
 }
 exit $script:ExitCode

@@ -44,6 +44,7 @@ foreach ($part in 'settings', 'base', 'postgres', 'rules', 'store', 'sift', 'pro
 # --- This run -----------------------------------------------------------------------------------------
 
 $script:RunDir = $null
+$script:Held = $null
 $script:Scratch = $null
 $script:Client = $null
 $script:Properties = $null
@@ -97,7 +98,8 @@ function Show-Leftovers {
         return
     }
     foreach ($line in @($found -split '\r?\n' | Where-Object { $_ })) {
-        $state, $name = $line -split '=', 2
+        # It goes to a terminal, and whoever may make a database has named it.
+        $state, $name = ($line -replace '[\x00-\x1f\x7f-\x9f]', ' ') -split '=', 2
         $why = switch ($state) {
             'kept' { "kept by -Overwrite; DROP DATABASE $(ConvertTo-SqlName $name) takes it away" }
             'cut off' { "left by a restore that was cut off; DROP DATABASE $(ConvertTo-SqlName $name) takes it away" }
@@ -110,6 +112,8 @@ function Show-Leftovers {
 function New-RunDir {
     $script:RunDir = Join-Path $BackupDir ('.restore-' + [Guid]::NewGuid().ToString('N'))
     $null = New-Item -ItemType Directory -Path $script:RunDir
+    # So that a backup meanwhile does not take it for one that was killed.
+    $script:Held = [IO.File]::Open((Join-Path $script:RunDir '.held'), 'Create', 'ReadWrite', 'None')
     # Not the app's database: it may be what was lost.
     Write-Services $script:RunDir '' 'postgres'
 }
@@ -117,8 +121,17 @@ function New-RunDir {
 function Select-Dump {
     $script:Step = 'choose'
     if (-not $From) {
-        if (-not (Test-Path -LiteralPath $Latest)) { Stop-Run "there is no ${Latest}: make a backup, or name a file with -From" }
-        return Get-NamedLatest
+        # While another program holds `latest` it stays the dump before; in the hour that autumn repeats, or after a leap
+        # of the clock, it was made last, whatever the names say.
+        $named = if (Test-Path -LiteralPath $Latest) { Get-NamedLatest }
+        $newest = Get-Past | Where-Object { -not (Test-Bare $_.FullName) } | Select-Object -First 1
+        if (-not $newest) {
+            if (-not $named) { Stop-Run 'there is no good dump: make a backup, or name a file with -From' }
+            return $named
+        }
+        $isLater = $named -and $named -ne $Latest -and (Split-Path -Leaf $named) -gt $newest.Name
+        if ($isLater -and -not (Test-Bare $named)) { return $named }
+        return $newest.FullName
     }
     $path = Find-Dump $From
     if ($path -eq $Latest) { return Get-NamedLatest }
@@ -277,6 +290,7 @@ function Clear-Run {
             Write-Log 'WARN' "the database $script:Scratch is left over: drop it"
         }
     }
+    if ($script:Held) { $script:Held.Dispose() }
     if ($script:RunDir) { Remove-Item -LiteralPath $script:RunDir -Recurse -Force -ErrorAction SilentlyContinue }
 }
 
@@ -295,7 +309,9 @@ try {
     }
     $script:ExitCode = 0
 } catch {
-    Write-Log 'ERROR' $_.Exception.Message
+    $said = $_.Exception.Message
+    if ($_.Exception.GetBaseException() -is [IO.IOException]) { $said += ": $(Get-Advice $said)" }
+    Write-Log 'ERROR' $said
 } finally {
     Clear-Run
 }

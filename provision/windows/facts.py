@@ -152,6 +152,7 @@ class BackupReport(_Script[Report]):
             last_runs=tuple(filter(is_run, sorted(answered["last_runs"], key=_written, reverse=True))),
             manifests={tier: _newest_first(dumps) for tier, dumps in answered["manifests"].items()},
             gone=_newest_first(answered["gone"]),
+            unread=answered["unread"],
         )
 
 

@@ -72,8 +72,8 @@ function Invoke-Patiently([int]$Seconds, [scriptblock]$Action) {
 function Move-Over([string]$From, [string]$To, [int]$Seconds = $HeldSeconds) {
     return Invoke-Patiently $Seconds {
         if ([IO.File]::Exists($To)) {
-            # Ours, whatever somebody has made of it.
-            if ((Get-Item -LiteralPath $To -Force).IsReadOnly) { [IO.File]::SetAttributes($To, 'Normal') }
+            # Ours, whatever somebody has made of it. (Get-Item has an error of its own for a file that has just gone.)
+            if ([IO.File]::GetAttributes($To) -band [IO.FileAttributes]::ReadOnly) { [IO.File]::SetAttributes($To, 'Normal') }
             [IO.File]::Replace($From, $To, [NullString]::Value)
         } else {
             [IO.File]::Move($From, $To)
@@ -91,6 +91,17 @@ function Save-Text([string]$Path, [string]$Text, [int]$Seconds = $HeldSeconds) {
     return Move-Over "$Path.part" $Path $Seconds
 }
 
+# A text file, also while others write or read it. Throws an IOException with what is wrong.
+function Read-Text([string]$Path, [int]$Seconds = 2) {
+    $script:Text = ''
+    $wrong = Invoke-Patiently $Seconds {
+        $file = [IO.File]::Open($Path, 'Open', 'Read', ([IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete))
+        try { $script:Text = (New-Object IO.StreamReader $file).ReadToEnd() } finally { $file.Dispose() }
+    }
+    if ($wrong) { throw (New-Object IO.IOException $wrong) }
+    return $script:Text
+}
+
 # Appends the lines that the log does not have yet. While it cannot be written they wait for the next line; at the
 # end of the run the console alone has them, and the exit code tells.
 function Add-LogLines([int]$Seconds) {
@@ -101,8 +112,8 @@ function Add-LogLines([int]$Seconds) {
     $wrong = Invoke-Patiently $Seconds {
         $null = [IO.Directory]::CreateDirectory((Split-Path -Parent $script:LogFile))
         if ([IO.File]::Exists($script:LogFile)) {
-            $log = Get-Item -LiteralPath $script:LogFile -Force
-            if ($log.IsReadOnly) { $log.IsReadOnly = $false }
+            $attributes = [IO.File]::GetAttributes($script:LogFile)
+            if ($attributes -band [IO.FileAttributes]::ReadOnly) { [IO.File]::SetAttributes($script:LogFile, 'Normal') }
         }
         $share = [IO.FileShare]::ReadWrite -bor [IO.FileShare]::Delete
         $file = [IO.File]::Open($script:LogFile, 'Append', 'Write', $share)

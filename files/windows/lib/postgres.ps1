@@ -53,6 +53,8 @@ function Invoke-Query([string]$Psql, [string]$Directory, [string]$Service, [stri
     # somebody's, and no policy of a table runs its owner's function.
     $text = "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;" +
         " SET search_path = pg_catalog, pg_temp; SET row_security = off;`n$Sql"
+    # psql passes over what follows one in its line: a quote would not end where it seems to.
+    if ($text.IndexOf([char]0) -ge 0) { Stop-Run 'a name or a value holds a byte of zero, which PostgreSQL has in none' }
     [IO.File]::WriteAllText((Join-Path $Directory 'query.sql'), $text, $Utf8)
     $arguments = @(
         '--no-psqlrc', '--no-password', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1',
@@ -157,6 +159,9 @@ function Get-Advice([string]$Text) {
         'no pg_hba.conf entry' { return "let $PostgresUser in: a line in the server's pg_hba.conf for this host" }
         'does not exist' { return 'correct postgres_database or postgres_user in the settings, or create it' }
         'accessed by other users' { return 'stop the app, then run this again' }
+        'could not (open|write|create)[^\n]*: Permission denied' {
+            return "see what keeps pg_dump.exe from writing in ${BackupDir}: a virus scanner, or Controlled folder access"
+        }
         'permission denied' { return 'grant the role pg_read_all_data, or have the owner of the tables make the dump' }
         # pg_dump's --lock-wait-timeout is a statement_timeout to the server.
         'lock timeout|could not obtain lock|statement timeout' { return 'a migration held a table for long: run this again when it is done' }
@@ -191,6 +196,13 @@ function Select-Client([string]$Directory) {
     if ($places.Count -eq 0 -or -not (Test-Path -LiteralPath $places[0])) {
         Stop-Run "there is no pg_dump.exe: install PostgreSQL's command line tools, or set windows_pg_dump" $ExitUsage
     }
+    # A copy of pg_dump.exe alone, or what is left of a PostgreSQL that was removed.
+    $whole = @($places | Where-Object { Test-Path -LiteralPath (Get-PsqlBeside $_) })
+    if ($whole.Count -eq 0) {
+        Stop-Run ("there is no $(Get-PsqlBeside $places[0]), which belongs beside pg_dump: install PostgreSQL's command" +
+            ' line tools, or set windows_pg_dump') $ExitUsage
+    }
+    $places = $whole
     $server = Invoke-Query (Get-PsqlBeside $places[0]) $Directory $AppName 'SHOW server_version'
     $server = $server.Split(' ')[0]
     $known = @()

@@ -41,14 +41,16 @@ function Test-Properties($Found) {
     $names = 'encoding', 'collate', 'ctype', 'provider', 'locale', 'connection_limit', 'comment', 'settings', 'grants'
     if (-not (Test-All @($Found) $names)) { return $false }
     if ("$($Found.encoding)" -cnotmatch '^\w+$' -or "$($Found.connection_limit)" -notmatch '^-?\d{1,9}$') { return $false }
-    return (Test-All @($Found.settings) ('role', 'setting')) -and (Test-All @($Found.grants) ('what', 'again', 'to'))
+    # Of grants there may be none at all.
+    $grants = @($Found.grants | Where-Object { $null -ne $_ })
+    return (Test-All @($Found.settings) ('role', 'setting')) -and (Test-All $grants ('what', 'again', 'to'))
 }
 
 # Whether each of these has something of all these names.
 function Test-All($Each, [string[]]$Names) {
     foreach ($one in $Each) {
         foreach ($name in $Names) {
-            if ($null -ne $one -and -not (Test-Noted $one $name)) { return $false }
+            if (-not (Test-Noted $one $name)) { return $false }
         }
     }
     return $true

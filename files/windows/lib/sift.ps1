@@ -53,7 +53,8 @@ function Add-Names([hashtable]$Set, [string]$Names, [Text.Encoding]$Encoding) {
 # A whole statement as it is to be loaded, or nothing; what it needs of the server is noted.
 function Select-Statement([hashtable]$Sift, [string]$Statement) {
     $encoding = $Sift.Encoding
-    if ($Statement -cmatch '(?s)^ALTER [A-Z ]+ .* OWNER TO (\S.*);\s*$') {
+    # A constraint or a default may have such words in a text: there a quote follows.
+    if ($Statement -cmatch '(?s)^ALTER [A-Z ]+ .* OWNER TO ("(?:[^"]|"")+"|[^\s",;'']+);\s*$') {
         if ($Sift.NoOwner) { return '' }
         Add-Names $Sift.Owners $Matches[1] $encoding
     } elseif ($Sift.Type -cmatch '^(DEFAULT )?ACL$') {
@@ -136,10 +137,17 @@ function Complete-Statement([hashtable]$Sift) {
 function Read-Lines([hashtable]$Sift, [IO.StreamReader]$Reader) {
     $block = [char[]]::new(1mb)
     $begun = New-Object Text.StringBuilder
+    $isRest = $false
     while (($got = $Reader.Read($block, 0, $block.Length)) -gt 0) {
         # psql passes over what follows one in its line, the line's end too, and says nothing.
         if ([Array]::IndexOf($block, [char]0, 0, $got) -ge 0) { Stop-Run "the dump is damaged: it holds a byte of zero" }
         if ([Array]::IndexOf($block, [char]10, 0, $got) -lt 0) {
+            # A row may have a gigabyte: of a long one no more is kept than tells it from the rows' end.
+            if ($Sift.Rows -and $begun.Length -gt 1mb) {
+                $Sift.Writer.Write($begun.ToString())
+                $null = $begun.Clear()
+                $isRest = $true
+            }
             $null = $begun.Append($block, 0, $got)
             continue
         }
@@ -148,7 +156,8 @@ function Read-Lines([hashtable]$Sift, [IO.StreamReader]$Reader) {
         for ($i = 0; $i -lt $lines.Length - 1; $i++) {
             if ($Sift.Rows) {
                 $Sift.Writer.Write($lines[$i] + "`n")
-                if ($lines[$i] -ceq '\.') { $Sift.Rows = $false }
+                if ($lines[$i] -ceq '\.' -and -not $isRest) { $Sift.Rows = $false }
+                $isRest = $false
             } else {
                 Read-SqlLine $Sift $lines[$i]
             }
@@ -163,7 +172,7 @@ function New-Sift([bool]$NoOwner, [string[]]$Foreign) {
     return @{
         Text = New-Object Text.StringBuilder; Open = ''; Rows = $false; Statement = ''; Type = ''; Entry = ''; Word = ''
         Encoding = $Utf8; Writer = [IO.StreamWriter]::Null
-        NoOwner = $NoOwner; Foreign = $Foreign; Owners = @{}; Roles = @{}; Extensions = @{}; Superuser = @{}
+        NoOwner = $NoOwner; Foreign = $Foreign; Owners = New-Counts; Roles = New-Counts; Extensions = New-Counts; Superuser = New-Counts
     }
 }
 

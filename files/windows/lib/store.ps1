@@ -27,7 +27,8 @@ function Find-Dump([string]$Given) {
 
 # Whether it lacks what the ones before it had, and nobody has accepted that.
 function Test-Suspect([string]$Path) {
-    try { $noted = Read-Manifest $Path } catch { return $false }
+    # One that cannot be read just now may say so: it is no measure for others.
+    try { $noted = Read-Manifest $Path } catch [IO.IOException] { return $true } catch { return $false }
     return (Test-Noted $noted 'suspect') -and [bool]$noted.suspect
 }
 
@@ -36,10 +37,24 @@ function Test-Noted($Noted, [string]$Name) {
     return $Noted -and @($Noted.PSObject.Properties | ForEach-Object { $_.Name }) -contains $Name
 }
 
-# All of them, newest first, that are not suspect.
+# All of them, newest first, that are ours, as their manifests tell, and not suspect.
 function Get-Unsuspicious {
     $all = @(Get-Dumps 'daily') + @(Get-Dumps 'weekly')
-    return @($all | Sort-Object -Property Name -Descending | Where-Object { -not (Test-Suspect $_.FullName) })
+    return @($all | Sort-Object -Property Name -Descending | Where-Object {
+        (Test-Path -LiteralPath "$($_.FullName).json") -and -not (Test-Suspect $_.FullName)
+    })
+}
+
+# Those of them whose time is not still to come: a clock that was ahead gave the others.
+function Get-Past {
+    $now = Get-Date
+    return @(Get-Unsuspicious | Where-Object { (Get-StampTime $_.Name) -le $now })
+}
+
+# Whether it is noted to hold no table: a server that was just made has been backed up, too.
+function Test-Bare([string]$Path) {
+    try { $noted = Read-Manifest $Path } catch { return $false }
+    return (Test-Noted $noted 'tables') -and @($noted.tables).Count -eq 0
 }
 
 # The dump that `latest` is another name of, since its manifest bears its own; `latest` itself where none is the same.
@@ -94,6 +109,8 @@ function Get-Sha256([string]$Path) {
 # A stored dump against what was noted when it was made, or against the bytes that pg_dump wrote. Returns what is
 # wrong with it, or nothing.
 function Test-Dump([string]$Path, [long]$Bytes = -1) {
+    $wrong = Invoke-Patiently $HeldSeconds { [IO.File]::OpenRead($Path).Dispose() }
+    if ($wrong) { return "it cannot be read: $wrong" }
     try {
         $read = Read-Dump $Path
     } catch {
@@ -118,14 +135,31 @@ function Read-Manifest([string]$Path) {
     $manifest = "$Path.json"
     if (-not (Test-Path -LiteralPath $manifest)) { return $null }
     try {
-        $noted = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($manifest))
+        $text = Read-Text $manifest
+    } catch [IO.IOException] {
+        throw (New-Object IO.IOException ("its manifest $manifest cannot be read: $($_.Exception.Message) See what holds" +
+            ' it, and run this again'))
+    }
+    # No text of PostgreSQL's holds a byte of zero, and psql passes over what follows one: the end of a quote, too.
+    try {
+        $noted = if ($text -cnotmatch '\x00|(?<!\\)(?:\\\\)*\\u0000') { ConvertFrom-Json -InputObject $text }
     } catch {
         $noted = $null
     }
     $names = @(if ($noted) { $noted.PSObject.Properties | ForEach-Object { $_.Name } })
-    if ($names -contains 'sha256' -and $names -contains 'dump_bytes' -and $names -contains 'bytes') { return $noted }
+    $isWhole = $names -contains 'sha256' -and $names -contains 'dump_bytes' -and $names -contains 'bytes'
+    if ($isWhole -and ($names -notcontains 'tables' -or (Test-Tables $noted.tables))) { return $noted }
     throw ("its manifest $manifest is damaged, so nothing says whether the dump is as it was made; it does end as a" +
         ' dump ends: remove that file to use the dump without it, or take another dump')
+}
+
+# Whether these are tables, each with its rows.
+function Test-Tables($Tables) {
+    foreach ($each in @($Tables)) {
+        if (-not (Test-Noted $each 'name') -or -not (Test-Noted $each 'rows')) { return $false }
+        if ($each.name -isnot [string] -or "$($each.rows)" -notmatch '^[0-9]{1,18}$') { return $false }
+    }
+    return $true
 }
 
 # The rows of each table that were noted when a dump was made; of an earlier version's, none.

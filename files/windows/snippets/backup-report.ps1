@@ -17,14 +17,18 @@ function Read-Noted([string]$Path, [string[]]$Names) {
 }
 
 $runs = @()
+$unread = @{}
 $gone = @()  # of which the manifest alone is left
 $manifests = [ordered]@{}  # a plain table would lose the order of the tiers
 foreach ($tier in $request.tiers) {
     $status = Join-Path $request.backup_dir "status-$($tier.name).json"
     if (Test-Path -LiteralPath $status) {
-        $run = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($status))
-        $runs += (Read-Noted $status @('reason')) +
-            @{ database = $request.database; state = $run.state; written = $run.written; tier = $tier.name }
+        $run = Read-Noted $status @('reason', 'state', 'written', 'began')
+        if ($run['state'] -and $run['written']) {
+            $runs += @{ database = $request.database; tier = $tier.name; started = $run['began'] } + $run
+        } else {
+            $unread['status'] += 1
+        }
     }
     $dumps = @()
     $files = @(if (Test-Path -LiteralPath $tier.directory) { Get-ChildItem -LiteralPath $tier.directory -File })
@@ -41,4 +45,4 @@ foreach ($tier in $request.tiers) {
     }
     $manifests[$tier.name] = $dumps
 }
-Send-Answer @{ now = (Get-Date).ToString('s'); last_runs = $runs; manifests = $manifests; gone = $gone }
+Send-Answer @{ now = (Get-Date).ToString('s'); last_runs = $runs; manifests = $manifests; gone = $gone; unread = $unread }

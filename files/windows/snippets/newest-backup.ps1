@@ -6,12 +6,17 @@ function Test-Name([string]$Name) {
     return [datetime]::TryParseExact($Matches[1], 'yyyy-MM-dd_HH-mm-ss', $culture, 'None', [ref]$time)
 }
 
-$newest = $null
+$newest, $wasAhead = $null, $false
+# One whose time is still to come was named by a clock that was ahead: it says nothing of last night.
+$now = (Get-Date).ToString('yyyy-MM-dd_HH-mm-ss', [Globalization.CultureInfo]::InvariantCulture)
 foreach ($place in $request.places) {
     if (-not (Test-Path -LiteralPath $place)) { continue }
     foreach ($file in @(Get-ChildItem -LiteralPath $place -File)) {
         if (-not (Test-Name $file.Name)) { continue }
-        if (-not $newest -or $file.Name -gt $newest.Name) { $newest = $file }
+        $isAhead = ([regex]::Match($file.Name, $request.pattern)).Groups[1].Value -gt $now
+        if (-not $newest -or ($wasAhead -and -not $isAhead) -or ($wasAhead -eq $isAhead -and $file.Name -gt $newest.Name)) {
+            $newest, $wasAhead = $file, $isAhead
+        }
     }
 }
 if ($newest) {

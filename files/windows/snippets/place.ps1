@@ -3,7 +3,12 @@
 foreach ($entry in $request.entries) {
     if ($entry.kind -eq 'directory') { $null = New-Item -ItemType Directory -Force -Path $entry.path }
     if ($entry.kind -eq 'file') {
-        if (Test-Path -LiteralPath $entry.path) { Remove-Item -LiteralPath $entry.path -Force }
+        # Test-Path says no to a link that leads nowhere; a directory would be asked about, and nobody answers.
+        try { $item = Get-Item -LiteralPath $entry.path -Force } catch { $item = $null }
+        if ($item -is [IO.DirectoryInfo]) {
+            throw "$($entry.path) is a directory, where a file is written: see who made it, remove it, and deploy again"
+        }
+        if ($item) { Remove-Item -LiteralPath $entry.path -Force }
         $null = New-Item -ItemType File -Path $entry.path
     }
     # Made between the look and now: what it leads to is not ours to change.
