@@ -151,6 +151,7 @@ still_there() {
     last=$(stat -c %Y "$key.looked" 2>/dev/null || printf 0)
     (( $(date +%s) - last >= look_again_seconds )) || return 0
     cut -f 1 "$key.has" | LC_ALL=C sort >"$work/known"
+    [[ -s $work/known ]] || return 0
     rclone_ lsf "$place" --recursive --files-only | head -c "$list_limit" >"$work/listed" || return 1
     LC_ALL=C sort "$work/listed" | LC_ALL=C comm -23 "$work/known" - |
         LC_ALL=C join -t $'\t' - <(cut -f 1 "$work/here" | LC_ALL=C sort) >"$work/gone" || true

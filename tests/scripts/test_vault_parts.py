@@ -686,6 +686,14 @@ def test_whatever_is_gone_there_is_told_and_brought_again(push: Callable[[], str
     assert all(path.exists() for path in gone)
 
 
+def test_place_that_has_nothing_yet_is_asked_for_no_list(push: Callable[[], str], tmp_path: Path) -> None:
+    """Where there is no such directory yet, a list of it is an error; what else is wrong the first copy tells."""
+    a_copy(tmp_path, "n1")
+    (tmp_path / "push/key.has").touch()
+    (tmp_path / "place").rmdir()
+    assert "OK: place: has all" in push()
+
+
 def test_week_that_comes_with_a_newer_night_lacks_nothing_of_that(vault: Vault, tmp_path: Path) -> None:
     put(tmp_path, 6, "b")
     week = tmp_path / f"store/db1/weekly/{NAME}.manifest.json"
