@@ -167,7 +167,8 @@ def test_bucket_that_cannot_be_reached_is_an_alarm_and_the_vault_goes_on(
     assert checked.returncode == 1 and "connection refused" in checked.stdout, checked.stdout
     # So it is while the next run is at work.
     team.read("vault1", "systemctl start --no-block medaction-push.service")
-    team.read("vault1", "for i in $(seq 300); do ls /var/lib/medaction/push/.run.*/first && exit; sleep 0.1; done; exit 1")
+    at_work = "ls /var/lib/medaction/push/.run.*/first"
+    team.read("vault1", f"for i in $(seq 300); do {at_work} && exit; sleep 0.1; done; exit 1")
     assert team.on("vault1", f"{PUSH} --check").returncode == 1
     assert team.plan(HOSTS).returncode == 2  # the file is not what was deployed
     team.deploy(HOSTS)
