@@ -246,15 +246,20 @@ make_dump() {
     info "$final, $(human_size "$dump_bytes"), $(( SECONDS - began )) s"
 }
 
-# A suspect dump is kept, and for as short as a daily one.
+# A suspect dump is kept, and for as short as a daily one: among these its name may be taken.
 leave_tier() {
-    local path to=$backup_dir/${final##*/}
-    if [[ $to != "$final" ]]; then
-        while IFS= read -r path; do
-            mv --no-target-directory "$path" "$backup_dir/${path##*/}"
-        done < <(printf '%s\n' "$final.part"; parts_beside "$final")
-        final=$to
-    fi
+    local path line old=$final
+    [[ ${final%/*} != "$backup_dir" ]] || return 0
+    stamp=$(free_stamp "$backup_dir") || die "no name is free in $backup_dir: see that the clock runs"
+    final=$backup_dir/${prefix}_$stamp$backup_suffix
+    while IFS= read -r path; do
+        mv --no-target-directory "$path" "$final${path#"$old"}"
+    done < <(printf '%s\n' "$old.part"; parts_beside "$old")
+    (( backup_encrypt_local )) || return 0
+    while read -r line; do
+        printf '%s\n' "${final##*/}${line#"${old##*/}"}"
+    done <"$run_dir/encrypted" >"$run_dir/renamed"
+    mv -- "$run_dir/renamed" "$run_dir/encrypted"
 }
 
 counted_tables() {

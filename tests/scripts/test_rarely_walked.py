@@ -52,9 +52,18 @@ def test_no_row_lies_in_plain_while_an_encrypted_dump_is_made_or_restored(sealed
     assert found.read_text() == ""
 
 
-def test_suspect_weekly_dump_takes_no_daily_one_of_the_same_second_away(host: Host) -> None:
+@pytest.mark.parametrize("dumps", ["host", "sealed"])
+def test_suspect_weekly_dump_takes_no_daily_one_of_the_same_second_away(
+    dumps: str, request: pytest.FixtureRequest
+) -> None:
+    host: Host = request.getfixturevalue(dumps)
+
+    def lie_there() -> set[Path]:
+        return {path for path in host.backups.glob("medaction_2*") if path.name.endswith((".sql.gz", ".sql.gz.age"))}
+
     host.cluster.ask(host.database, "CREATE TABLE many AS SELECT generate_series(1, 1000) n", user=ROLE)
-    daily = host.good_backup(before=at(NOON))
+    assert host.backup(before=at(NOON)).returncode == 0
+    (daily,) = lie_there()
     kept = {path.name: path.read_bytes() for path in host.backups.glob(f"{daily.name}*")}
     host.cluster.ask(host.database, "TRUNCATE many")
     moment = datetime.strptime(daily.name[10:29], "%Y-%m-%d_%H-%M-%S")
@@ -62,6 +71,12 @@ def test_suspect_weekly_dump_takes_no_daily_one_of_the_same_second_away(host: Ho
     assert "suspect" in done.stderr
     assert {path.name: path.read_bytes() for path in host.backups.glob(f"{daily.name}*")} == kept
     assert done.returncode == 0, done.stderr
+    # The suspect one lies beside it, whole, under the next name.
+    (suspect,) = lie_there() - {daily}
+    assert list(host.backups.glob("weekly/medaction_2*")) == []
+    told = json.loads(Path(f"{suspect}.json").read_text())
+    encrypted = {each["name"] for each in told.get("encrypted", [])}
+    assert encrypted <= {path.name for path in host.backups.iterdir()} and bool(encrypted) == (dumps == "sealed")
 
 
 def test_accepted_dump_is_the_newest_also_where_the_one_before_has_another_ending(host: Host, identity: Path) -> None:

@@ -2,15 +2,13 @@
 # A part of the backup scripts. Managed by the project that deploys this host.
 # --- Publication: all or nothing ----------------------------------------------------------------------
 
-# In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one. Among the
-# daily ones too, where a suspect one of another tier goes: see `leave_tier`.
+# In the hour that autumn repeats, or twice in one second, a name is taken already: then the next free one.
 free_stamp() { # DIRECTORY
     local stamp seconds
     stamp=$began_clock    # when the run began, however long it took until here
     seconds=$(seconds_of "$stamp")
     for _ in {1..600}; do
-        if ! compgen -G "$1/${prefix}_$stamp*" >/dev/null &&
-            ! compgen -G "$backup_dir/${prefix}_$stamp*" >/dev/null; then
+        if ! compgen -G "$1/${prefix}_$stamp*" >/dev/null; then
             printf '%s' "$stamp"
             return
         fi
