@@ -76,7 +76,8 @@ def test_suspect_weekly_dump_takes_no_daily_one_of_the_same_second_away(
     assert list(host.backups.glob("weekly/medaction_2*")) == []
     told = json.loads(Path(f"{suspect}.json").read_text())
     encrypted = {each["name"] for each in told.get("encrypted", [])}
-    assert encrypted <= {path.name for path in host.backups.iterdir()} and bool(encrypted) == (dumps == "sealed")
+    assert encrypted <= {path.name for path in host.backups.glob(f"{suspect.name}*")}
+    assert bool(encrypted) == (dumps == "sealed")
 
 
 def test_accepted_dump_is_the_newest_also_where_the_one_before_has_another_ending(host: Host, identity: Path) -> None:
