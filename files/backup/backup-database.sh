@@ -248,16 +248,16 @@ make_dump() {
 
 # A suspect dump is kept, and for as short as a daily one: among these its name may be taken.
 leave_tier() {
-    local path line old=$final
+    local path line weekly=$final
     [[ ${final%/*} != "$backup_dir" ]] || return 0
     stamp=$(free_stamp "$backup_dir") || die "no name is free in $backup_dir: see that the clock runs"
     final=$backup_dir/${prefix}_$stamp$backup_suffix
     while IFS= read -r path; do
-        mv --no-target-directory "$path" "$final${path#"$old"}"
-    done < <(printf '%s\n' "$old.part"; parts_beside "$old")
+        mv --no-target-directory "$path" "$final${path#"$weekly"}"
+    done < <(printf '%s\n' "$weekly.part"; parts_beside "$weekly")
     (( backup_encrypt_local )) || return 0
     while read -r line; do
-        printf '%s\n' "${final##*/}${line#"${old##*/}"}"
+        printf '%s\n' "${final##*/}${line#"${weekly##*/}"}"
     done <"$run_dir/encrypted" >"$run_dir/renamed"
     mv -- "$run_dir/renamed" "$run_dir/encrypted"
 }

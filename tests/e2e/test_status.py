@@ -98,16 +98,28 @@ def test_vault_is_asked_for_no_copies_of_a_windows_host(win1: Operator) -> None:
     assert told == {"db1": {"vault1"}, "win1": set()}
 
 
-def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(win1: Operator) -> None:
+def test_damaged_status_on_windows_is_told_and_hides_nothing_else(win1: Operator) -> None:
     status = "/srv/windows/C:/MedAction/backups/status-daily.json"
+    newest = _backup(win1, "win1")["newest_good"]
     win1.read("win1", f"cp {status} /root/status.json && echo '{{' > {status}")
+    try:
+        assert _backup(win1, "win1", code=1)["newest_good"] == newest
+        told = [finding["what"] for finding in _status(win1, code=1, limit="win1")["win1"]["findings"]]
+    finally:
+        win1.read("win1", f"mv /root/status.json {status}")
+    assert "1 status file(s) of runs cannot be understood" in told
+
+
+def test_host_that_gives_no_answer_is_told_and_the_exit_code_says_so(win1: Operator) -> None:
+    needed = "/usr/local/lib/windows/powershell-windows/powershell.dll"
+    win1.read("win1", f"mv {needed} /root/needed")
     try:
         done = win1.run("make", "-s", "status", "LIMIT=win1,db1")
     finally:
-        win1.read("win1", f"mv /root/status.json {status}")
+        win1.read("win1", f"mv /root/needed {needed}")
     assert done.returncode != 0
     lines = done.stdout.splitlines()
-    assert any(line.startswith("NO ANSWER win1: its backups could not be asked for") for line in lines), done.stdout
+    assert any(line.startswith("NO ANSWER win1: could not be asked: ") for line in lines), done.stdout
     assert any(line.startswith("ok ") and " db1 " in line and " medaction " in line for line in lines)
 
 
