@@ -139,3 +139,13 @@ def test_dump_is_made_where_the_directory_for_the_status_is_missing(host: Host) 
     (host.directory / "state").rmdir()
     done = host.backup()
     assert done.returncode == 0 and "there is no status file" in done.stderr
+
+
+def test_very_many_warnings_keep_no_dump_from_being_made(host: Host) -> None:
+    host.shim(
+        "pg_dump",
+        """[[ $* != *--snapshot* ]] || printf 'pg_dump: warning: %06000d\\n' {1..40} >&2
+        exec "${real[@]}" "$@" """,
+    )
+    done = host.backup()
+    assert done.returncode == 0, done.stderr[-600:]

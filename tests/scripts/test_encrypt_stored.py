@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,68 @@ def test_dump_is_never_gone_wherever_its_encryption_is_killed(host: Host, identi
     least = {"age": 4, "sync": 6, "mv": 7, "rm": 5, "ln": 2}
     assert number >= least[step], f"only {number - 1} kills: that is not all of it"
     assert not host.leftovers()
+
+
+@pytest.mark.parametrize("beside", [".accepted.json", ".globals.gz", ".properties.json"])
+def test_what_lies_beside_a_dump_in_plain_goes_only_where_the_encrypted_one_has_it(
+    host: Host, identity: Path, beside: str
+) -> None:
+    """The encrypted one was made without it; what was brought back in plain has it."""
+    dump = host.good_backup()
+    before = {path: path.read_bytes() for path in host.backups.glob(f"{dump.name}*")}
+    accepted = dump.with_name(f"{dump.name}.accepted.json")
+    before[accepted] = b'{"by": "a person"}\n'
+    lacking = dump.with_name(f"{dump.name}{beside}")
+    lacking.unlink(missing_ok=True)
+    encrypt_to(host, key_pair(identity))
+    assert host.backup("--encrypt-stored").returncode == 0
+    for path, content in before.items():
+        path.write_bytes(content)
+        give_to_user(path)
+    done = host.backup("--encrypt-stored")
+    if beside == ".accepted.json":
+        assert done.returncode == 0, done.stderr
+        assert dump.with_name(f"{dump.name}.age{beside}").read_bytes() == before[lacking]
+    else:
+        assert done.returncode == 3 and f"{dump} stays in plain" in done.stderr and lacking.name in done.stderr
+        assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can leave a file of root's there")
+def test_lock_that_root_has_left_there_keeps_nothing_from_being_encrypted(host: Host, identity: Path) -> None:
+    host.good_backup()
+    encrypt_to(host, key_pair(identity))
+    lock = host.backups / ".lock"
+    os.chown(lock, 0, 0)
+    lock.chmod(0o600)
+    done = host.backup("--encrypt-stored")
+    assert done.returncode == 0, done.stderr
+
+
+def test_encrypted_dump_without_its_manifest_is_told_as_that(host: Host, identity: Path) -> None:
+    dump = host.good_backup()
+    before = {path: path.read_bytes() for path in host.backups.glob(f"{dump.name}*")}
+    encrypt_to(host, key_pair(identity))
+    assert host.backup("--encrypt-stored").returncode == 0
+    for path, content in before.items():
+        path.write_bytes(content)
+        give_to_user(path)
+    dump.with_name(f"{dump.name}.age.json").unlink()
+    done = host.backup("--encrypt-stored")
+    assert done.returncode == 3 and dump.exists()
+    assert "is another dump" not in done.stderr, done.stderr
+
+
+def test_what_waits_for_a_backup_ends_at_once_when_it_is_stopped(host: Host, identity: Path) -> None:
+    host.good_backup()
+    encrypt_to(host, key_pair(identity))
+    holder = os.open(host.backups / ".lock", os.O_RDWR)
+    try:
+        subprocess.run(["flock", str(holder)], pass_fds=(holder,), check=True)
+        waits = host.popen("backup-database.sh", "--encrypt-stored")
+        until(lambda: [line for line in host.processes() if "flock 9" in line], "it waits")
+        waits.terminate()
+        assert waits.wait(timeout=20) == 143
+        until(lambda: not host.processes(), "nothing is left over")
+    finally:
+        os.close(holder)

@@ -364,3 +364,48 @@ def test_full_disk_is_told_and_leaves_the_dump_before(sealed: Host, form: str) -
     assert done.returncode == 1
     assert re.search("write ended with exit code 1: .*No space left on device: make room", done.stderr), done.stderr
     assert not left and not sealed.leftovers() and newest(sealed) == good
+
+
+def bare(host: Host) -> str:
+    """A database of one table without an index: its rows are the last that a dump holds."""
+    name = host.cluster.new_database(template="template0")
+    host.cluster.ask(name, f"CREATE TABLE marked (t text); INSERT INTO marked VALUES ('{MARKER}');"
+                     "ALTER TABLE marked OWNER TO medaction")  # fmt: skip
+    return name
+
+
+def test_no_row_lies_in_plain_while_an_encrypted_dump_is_made_or_restored(sealed: Host, identity: Path) -> None:
+    name = bare(sealed)
+    encrypt_to(sealed, Path(sealed.settings.backup_recipients_file).read_text().strip(), postgres_database=name)
+    found = sealed.directory / "state/found"
+    look_there = f'grep -rlas "{MARKER}" {sealed.backups} >>{found}; exec "${{real[@]}}" "$@"'
+    sealed.shim("sync", look_there)
+    made(sealed)
+    assert found.exists() and found.read_text() == ""
+    temporary = sealed.directory / "state/tmp"
+    temporary.mkdir()
+    give_to_user(temporary)
+    sealed.unshim()
+    sealed.shim("psql", f'grep -rlas "{MARKER}" {temporary} >>{found}; exec "${{real[@]}}" "$@"')
+    target = sealed.cluster.new_database(template="template0")
+    done = sealed.restore("--into", target, "--identity", str(readable_to_the_user(identity, sealed)),
+                          TMPDIR=str(temporary))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sealed.cluster.ask(target, "SELECT t FROM marked") == MARKER
+    assert found.read_text() == ""
+
+
+def test_accepted_dump_is_the_newest_also_where_the_one_before_has_another_ending(host: Host, identity: Path) -> None:
+    host.cluster.ask(host.database, "CREATE TABLE many AS SELECT generate_series(1, 1000) n", user=ROLE)
+    plain = host.good_backup()
+    encrypt_to(host, key_pair(identity))
+    host.cluster.ask(host.database, "TRUNCATE many")
+    done = host.backup(before=("faketime", "-f", "+60s"))
+    assert "suspect" in done.stderr
+    sealed = next(path for path in host.backups.glob("medaction_2*.sql.gz.age"))
+    later = ("faketime", "-f", "+120s")
+    assert host.backup("--accept", sealed.name, before=later).returncode == 0
+    done = host.restore("--into", "not_made", "--identity", str(readable_to_the_user(identity, host)), before=later)
+    assert f"{sealed}: the newest good one" in done.stderr or f"{sealed}: there is none of" in done.stderr, done.stderr
+    host.cluster.ask("postgres", "DROP DATABASE IF EXISTS not_made")
+    assert plain.exists()

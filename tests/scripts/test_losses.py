@@ -7,11 +7,12 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from .cluster import ROLE
 from .host import Host
 from .test_retention import NOON, at, stamp
 from .unprivileged import give_to_user
@@ -268,3 +269,49 @@ def test_what_pg_dump_warns_of_is_in_log_manifest_and_status(host: Host) -> None
     done = host.backup()
     assert done.returncode == 0 and "WARN" in done.stderr and "subscriptions not dumped" in done.stderr
     assert "subscriptions" in host.manifest()["warnings"] and "subscriptions" in host.status()["warnings"]
+
+
+@pytest.mark.parametrize("dumps", ["host", "sealed"])
+def test_suspect_weekly_dump_takes_no_daily_one_of_the_same_second_away(
+    dumps: str, request: pytest.FixtureRequest
+) -> None:
+    host: Host = request.getfixturevalue(dumps)
+
+    def lie_there() -> set[Path]:
+        return {path for path in host.backups.glob("medaction_2*") if path.name.endswith((".sql.gz", ".sql.gz.age"))}
+
+    host.cluster.ask(host.database, "CREATE TABLE many AS SELECT generate_series(1, 1000) n", user=ROLE)
+    assert host.backup(before=at(NOON)).returncode == 0
+    (daily,) = lie_there()
+    kept = {path.name: path.read_bytes() for path in host.backups.glob(f"{daily.name}*")}
+    host.cluster.ask(host.database, "TRUNCATE many")
+    moment = datetime.strptime(daily.name[10:29], "%Y-%m-%d_%H-%M-%S")
+    done = host.backup("--tier", "weekly", before=at(moment))
+    assert "suspect" in done.stderr
+    assert {path.name: path.read_bytes() for path in host.backups.glob(f"{daily.name}*")} == kept
+    assert done.returncode == 0, done.stderr
+    # The suspect one lies beside it, whole, under the next name.
+    (suspect,) = lie_there() - {daily}
+    assert list(host.backups.glob("weekly/medaction_2*")) == []
+    told = json.loads(Path(f"{suspect}.json").read_text())
+    encrypted = {each["name"] for each in told.get("encrypted", [])}
+    assert encrypted <= {path.name for path in host.backups.glob(f"{suspect.name}*")}
+    assert bool(encrypted) == (dumps == "sealed")
+
+
+def test_loss_of_thousands_of_tables_is_a_suspect_dump_and_not_none(host: Host) -> None:
+    def each(statement: str) -> None:
+        for part in range(4):
+            host.cluster.ask(host.database, f"""DO $$BEGIN FOR i IN {part * 400}..{part * 400 + 399} LOOP
+                EXECUTE format('{statement}', 'a_table_of_one_of_very_many_tenants_of_this_app_' || i);
+                END LOOP; END$$""")  # fmt: skip
+
+    host.cluster.ask(host.database, "CREATE SCHEMA tenants; ALTER SCHEMA tenants OWNER TO medaction")
+    each("CREATE TABLE tenants.%1$I AS SELECT 1 AS i; ALTER TABLE tenants.%1$I OWNER TO medaction")
+    host.good_backup()
+    each("DROP TABLE tenants.%I")
+    done = host.backup(before=("faketime", "-f", "+60s"))
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert "suspect: the table tenants.a_table_of_one" in done.stderr and "more" in done.stderr
+    assert len(host.dumps()) == 2
+    assert "suspect" in host.backup("--check", before=("faketime", "-f", "+70s")).stdout

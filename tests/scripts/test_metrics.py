@@ -14,7 +14,7 @@ import pytest
 from provision.backup import layout
 from provision.settings.render import FILES
 
-from .cluster import Cluster
+from .cluster import ROLE, Cluster
 from .conftest import new_host
 from .host import Host
 
@@ -281,3 +281,25 @@ OF_REDIS = [
     ("RedisCannotWrite", "5h30m", 1),
     ("RedisCannotWrite", "6h30m", 0),
 ]
+
+
+def test_accepted_dump_is_told_to_prometheus_as_good(host: Host) -> None:
+    given_metrics(host, host.directory)
+    host.cluster.ask(host.database, "CREATE TABLE many AS SELECT generate_series(1, 1000) n", user=ROLE)
+    host.good_backup()
+    host.cluster.ask(host.database, "TRUNCATE many")
+    assert host.backup(before=("faketime", "-f", "+60s")).returncode == 0
+    assert value(printed(host), "backup_newest_suspect", tier="daily") == 1
+    assert host.backup("--accept", host.dumps()[-1]).returncode == 0
+    assert value(printed(host), "backup_newest_suspect", tier="daily") == 0
+
+
+def test_database_of_very_many_objects_is_told_to_prometheus(host: Host) -> None:
+    given_metrics(host, host.directory)
+    dump = host.good_backup()
+    manifest = dump.with_name(f"{dump.name}.json")
+    told = json.loads(manifest.read_text())
+    told["content"]["objects"].update({f"column a_table_of_a_tenant.{i}": "0123456789ab" for i in range(50000)})
+    manifest.write_text(json.dumps(told))
+    assert manifest.stat().st_size > 2_000_000
+    assert value(printed(host), "backup_newest_bytes", tier="daily") == dump.stat().st_size

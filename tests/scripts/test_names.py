@@ -109,3 +109,15 @@ def test_name_that_is_too_long_for_files_is_one_sentence_and_harms_no_other(host
         assert [each["state"] for key, each in statuses(host).items() if key[0] == name] == ["failed"]
     finally:
         host.cluster.drop_database(name)
+
+
+def test_name_with_a_line_break_is_backed_up_with_all(host: Host) -> None:
+    name = "two\nlines"
+    host.configure(backup_databases="all")
+    host.cluster.ask("postgres", f'CREATE DATABASE "{name}" TEMPLATE template0')
+    try:
+        done = host.backup()
+        assert done.returncode == 0, done.stderr
+        assert list(host.backups.glob("medaction-two%0alines_*.sql.gz"))
+    finally:
+        host.cluster.ask("postgres", f'DROP DATABASE "{name}"')

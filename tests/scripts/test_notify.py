@@ -6,6 +6,7 @@ Apprise itself, with a real mail server and a real receiver, is tried on a host:
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,10 @@ def test_the_addresses_are_in_no_argument_list_and_no_environment(notifying: Hos
     assert look(notifying).returncode == 0
     seen = (notifying.app_dir / "seen").read_text(errors="replace")
     assert seen.count("--title") >= 2 and "k3y" not in seen
+
+
+def test_clock_that_was_ahead_once_silences_nobody(notifying: Host) -> None:
+    look(notifying)
+    noted(notifying, 1).write_text(f"CRITICAL {int(time.time()) + 400 * 86400}\n")
+    look(notifying)
+    assert told(notifying) == ["CRITICAL"] * 2

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from provision.backup import layout
 
-from .host import Host
+from .host import Host, until
 from .unprivileged import give_to_user
 
 
@@ -157,3 +157,10 @@ def test_a_run_that_was_told_of_is_told_as_failed_wherever_it_is_stopped(
     died = ([], -getattr(signal, f"SIG{name}"))
     assert [end for end, _ in groupby(ends)] == [died, (["start", "fail"], 143), (["start", "ok"], 0)]
     assert ends.count((["start", "fail"], 143)) > 5
+
+
+def test_what_a_hook_leaves_running_keeps_no_end_from_being_told(pinged: Host, switch: Switch) -> None:
+    begun = pinged.popen("../../programs/ping.sh", "daily", "sh", "-c", "echo begun >&2; sleep 60 & exit 1")
+    until(lambda: len(switch.paths) == 2, "its end is told", seconds=40)
+    assert switch.paths == ["medaction-daily/start", "medaction-daily/fail"] and switch.told[-1][1] == "begun\n"
+    assert begun.wait(timeout=10) == 1

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from provision.settings.project import PROJECT
 
 from .cluster import ROLE, bin_dir, fingerprint
 from .host import Host, until
+from .sealing import MARKER
 from .test_restore import databases, may_create  # noqa: F401
 from .test_restore_test import verdict
 from .unprivileged import give_to_user
@@ -380,3 +382,50 @@ def test_verdict_says_who_can_restore_it(owners: Host) -> None:
         "restorable by an administrator alone" in verdict(host)["message"] and "reporting" in verdict(host)["message"]
     )
     assert "administrator alone" in host.backup("--check").stdout
+
+
+SPEAKS_OF_ATOMIC = """
+    CREATE FUNCTION body() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 ELSE 2 END; SELECT 2; END;
+    CREATE FUNCTION said() RETURNS int LANGUAGE sql AS $$SELECT 1; -- once more without BEGIN ATOMIC
+        SELECT 2$$;
+    COMMENT ON FUNCTION body() IS 'written anew with BEGIN ATOMIC';
+    CREATE TABLE patients_of_old (id int PRIMARY KEY, said text DEFAULT 'BEGIN ATOMIC');
+    INSERT INTO patients_of_old VALUES (1, 'x'), (2, E'a\\\\b');
+    CREATE TABLE a_note (said text); INSERT INTO a_note VALUES (E'Marqueur-Q7 Dupont\\nof two lines');
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--no-owner",), ("--table", "patients_of_old"), ("--as-administrator",)])
+def test_text_that_speaks_of_a_functions_body_is_none(host: Host, arguments: tuple[str, ...]) -> None:
+    host.cluster.psql(host.database, "--command", SPEAKS_OF_ATOMIC, user=ROLE)
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    if arguments == ("--as-administrator",):
+        arguments = (*arguments, administrator(host))
+    done = host.restore("--into", target, *arguments)
+    assert MARKER not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert host.cluster.ask(target, "SELECT string_agg(said, ',' ORDER BY id) FROM patients_of_old") == "x,a\\b"
+    if "--table" not in arguments:
+        assert host.cluster.ask(target, "SELECT body() + said()") == "4"
+        assert host.cluster.ask(target, "SELECT obj_description('body()'::regprocedure)").endswith("BEGIN ATOMIC")
+
+
+def test_no_row_is_told_where_a_dump_has_what_it_should_not(host: Host) -> None:
+    host.cluster.ask(name := host.cluster.new_database(template="template0"),
+                     "CREATE TABLE a_note (said text);"
+                     f"INSERT INTO a_note VALUES (E'\\n{MARKER}'), (E'{MARKER}\\nof two');"
+                     "ALTER TABLE a_note OWNER TO medaction; COMMENT ON TABLE a_note IS 'BEGIN ATOMIC'")  # fmt: skip
+    host.configure(postgres_database=name)
+    dump = host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    for damaged in (False, True):
+        if damaged:  # a row in a statement's place
+            lines = gzip.decompress(dump.read_bytes()).decode().replace("COPY public.a_note (said) FROM stdin;\n", "")
+            dump.write_bytes(gzip.compress(lines.encode()))
+            Path(f"{dump}.json").unlink()
+        done = host.restore("--into", target, "--no-owner", "--from", str(dump))
+        assert MARKER not in done.stderr + host.log.read_text(), done.stderr
+        assert "killed by signal 127" not in done.stderr
+        assert done.returncode == (1 if damaged else 0), done.stderr
+        target = host.cluster.new_database(template="template0")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from provision.settings.render import FILES
 from .cluster import fingerprint
 from .host import Host, until
 from .sealing import encrypt_to, key_pair, made, readable_to_the_user, sum_of
-from .unprivileged import AS_ROOT, PREFIX
+from .unprivileged import AS_ROOT, PREFIX, USER, give_to_user
 
 
 @pytest.mark.parametrize(
@@ -197,3 +199,51 @@ def test_name_of_what_is_opened_is_the_plain_ones_whatever_the_database_is_calle
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines() == list(names.values())
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can mount a disk of three megabytes")
+def test_disk_that_is_full_while_a_dump_is_opened_is_told_as_that(sealed: Host, identity: Path) -> None:
+    dump = made(sealed)
+    elsewhere = sealed.directory / "elsewhere"
+    elsewhere.mkdir()
+    for path in sealed.backups.glob(f"{dump.name}*"):
+        path.rename(elsewhere / path.name)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,mode=0700,uid={USER.pw_uid}", "tmpfs", sealed.backups],
+                   check=True)  # fmt: skip
+    sealed.shim("df", "echo Avail; echo 1000000000000")
+    try:
+        done = sealed.restore("--into", "not_made", "--from", str(elsewhere / dump.name), "--identity",
+                              str(readable_to_the_user(identity, sealed)))  # fmt: skip
+    finally:
+        subprocess.run(["umount", sealed.backups], check=True)
+    assert done.returncode == 1
+    assert "make room on the disk of" in done.stderr and "name a key" not in done.stderr, done.stderr
+
+
+def test_what_was_opened_while_the_clock_was_ahead_is_swept(sealed: Host) -> None:
+    left = sealed.backups / ".open.aaaaaa"
+    left.mkdir(mode=0o700)
+    (left / "medaction.sql.gz").write_text("rows")
+    give_to_user(left), give_to_user(left / "medaction.sql.gz")
+    os.utime(left, (time.time() + 400 * 86400,) * 2)
+    made(sealed)
+    assert not left.exists()
+
+
+def test_encrypted_dump_is_restored_and_made_where_no_directory_can_be_locked(host: Host, identity: Path) -> None:
+    """flock(2): over NFS what is locked must be open for writing, and a directory never is."""
+    dump = host.good_backup()
+    encrypt_to(host, key_pair(identity))
+    host.shim(
+        "flock",
+        """for file in "$@" "/proc/$$/fd/${!#}"; do
+        [[ ! -d $file ]] || { echo "flock: $file: Bad file descriptor" >&2; exit 65; }
+    done
+    exec "${real[@]}" "$@" """,
+    )
+    said = host.backup("--encrypt-stored").stderr
+    assert "Bad file" not in said and "is encrypted" in said, said
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target, "--identity", str(readable_to_the_user(identity, host)))
+    assert done.returncode == 0, done.stderr
+    assert not dump.exists()

@@ -264,3 +264,24 @@ def test_administrator_gives_a_part_to_its_owners_and_runs_nothing_of_the_databa
     assert objects(host, host.database).splitlines() == lost
     assert host.cluster.ask(host.database, "SELECT count(*) FROM apart.sums, reports.monthly") == "1"
     assert leftover_roles(host) == ""
+
+
+@pytest.mark.parametrize("arguments", [("--schema",), ("--data-only", "--schema")])
+def test_schema_of_very_many_tables_is_restored_by_its_name(host: Host, arguments: tuple[str, ...]) -> None:
+    """What is wanted of it is longer than an argument may be."""
+    schema, table = "tenants" * 9, "a_table_of_one_of_the_tenants_of_this_app_with_a_long_"
+    for part in range(3):
+        host.cluster.ask(host.database, f"""CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION medaction;
+            DO $$BEGIN FOR i IN {part * 400}..{part * 400 + 399} LOOP
+                EXECUTE format('CREATE TABLE {schema}.%I (i int PRIMARY KEY REFERENCES {schema}.%I)', '{table}' || i,
+                    '{table}' || greatest(i - 1, 0));
+                EXECUTE format('ALTER TABLE {schema}.%I OWNER TO medaction', '{table}' || i);
+            END LOOP; END$$""")  # fmt: skip
+    host.good_backup()
+    target = host.cluster.new_database(template="template0")
+    done = host.restore("--into", target, "--schema", schema)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert host.cluster.ask(target, "SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'tenants%'") == "1200"
+    if arguments[0] == "--data-only":
+        done = host.restore("--into", target, "--overwrite", target, *arguments, schema)
+        assert done.returncode == 0, done.stderr[-1000:]

@@ -235,3 +235,30 @@ def test_the_hour_that_spring_skips_is_an_age_like_any_other(host: Host) -> None
     host.plant("2026-03-29_02-30-00", *(stamp(day) for day in (1, 2, 3)))
     host.good_backup(before=at(NOON), TZ="Europe/Paris")
     assert "medaction_2026-03-29_02-30-00.sql.gz" not in host.dumps()
+
+
+def test_manifest_beside_a_dump_that_lies_behind_a_link_stays(host: Host) -> None:
+    """Somebody has moved a dump to another disk, which is away just now."""
+    dump = host.good_backup(before=("faketime", "-f", "-1d"))
+    elsewhere = host.directory / "elsewhere"
+    elsewhere.mkdir()
+    dump.rename(elsewhere / dump.name)
+    dump.symlink_to(elsewhere / dump.name)
+    elsewhere.rename(host.directory / "away")
+    beside = {path.name for path in host.backups.glob(f"{dump.name}?*")}
+    assert len(beside) == 3
+    host.good_backup()
+    assert {path.name for path in host.backups.glob(f"{dump.name}?*")} == beside
+
+
+def test_notes_of_somebody_keep_no_dump_from_being_a_yearly_one(host: Host) -> None:
+    host.configure(backup_yearly_retention_days=4000)
+    for tier in ("monthly", "yearly"):
+        directory = host.backups / tier
+        directory.mkdir()
+        give_to_user(directory)
+        notes = directory / f"medaction_{datetime.now():%Y-%m}-notes.txt"
+        notes.write_text("")
+        give_to_user(notes)
+    host.good_backup()
+    assert len(host.dumps("monthly")) == len(host.dumps("yearly")) == 1
