@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from .cluster import ROLE, Cluster
 from .host import Host
 from .sealing import MARKER, encrypt_to, key_pair
 from .unprivileged import give_to_user
+from .vault_parts import PARTS, Vault
 
 
 def _directory() -> Path:
@@ -88,3 +90,18 @@ def prometheus() -> Iterator[Path]:
         subprocess.run(["dpkg-deb", "-x", package, directory], check=True)
     yield directory / "usr/bin"
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    """Runs a line of the program's own functions in a vault's directory; returns what it prints, and its exit code."""
+
+    def run(program: str, *arguments: object) -> str:
+        done = subprocess.run(
+            ["bash", "-c", f"set -uo pipefail; {PARTS}\n{program}; echo \"exit $?\"", "-", tmp_path, *arguments],
+            capture_output=True, text=True, timeout=30, env={**os.environ, "LC_ALL": "C.UTF-8"}, check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    run("true")
+    return run
