@@ -17,6 +17,7 @@ import pytest
 from provision.commands.health import _of_run
 from provision.windows import layout, snippets
 from provision.winssh import powershell
+from tests.limiter.waiting import until
 from tests.scripts.cluster import ROLE, Cluster, bin_dir
 from tests.windows import archives, relay
 from tests.windows.host import FAILED, GOOD, LEFT_UNDONE, USAGE, Host
@@ -51,7 +52,7 @@ def test_a_dump_of_somebody_elses_hides_no_loss(host: Host, cluster: Cluster):
     (dump,) = host.dumps()
     handbooks = host.backups / f"medaction_{time.strftime('%Y-%m-%d_%H-%M-%S', time.localtime(time.time() + 1))}.sql.gz"
     shutil.copy(dump, handbooks)
-    time.sleep(2)
+    until(lambda: f"{datetime.now():medaction_%Y-%m-%d_%H-%M-%S}" > handbooks.name[:29], "its second is over")
     cluster.ask(database, "DROP TABLE visits", ROLE)
     done = host.run("backup-database.ps1")
     assert done.returncode == LEFT_UNDONE and "the table public.visits is gone" in done.stderr, done.stderr
@@ -103,6 +104,7 @@ def test_what_was_accepted_is_the_latest_though_a_clock_was_ahead_once(host: Hos
     assert host.run("backup-database.ps1").returncode == LEFT_UNDONE
     lacking = host.dumps()[1]
     assert host.latest() != lacking.read_bytes()
+    until(lambda: f"{datetime.now():medaction_%Y-%m-%d_%H-%M-%S}" >= lacking.name[:29], "its second has come")
     done = host.run("backup-database.ps1", "-Accept", lacking.name)
     assert done.returncode == GOOD and host.latest() == lacking.read_bytes(), done.stderr
 
