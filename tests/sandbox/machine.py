@@ -111,9 +111,11 @@ def ensure_inotify(more_hosts: int, report: Callable[[str], None], limit_file: P
 def inotify_in_use() -> int:
     """How many inotify instances the processes have that we may look at: for root, all."""
     found = 0
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            found += str(descriptor.readlink()) == "anon_inode:inotify"
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it is not ours, or has ended meanwhile
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):  # it was closed meanwhile
+                    found += str(descriptor.readlink()) == "anon_inode:inotify"
     return found
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 from pathlib import Path
 
 from tests.sandbox import docker, engine, images, machine, mirror
@@ -116,3 +117,11 @@ def test_an_inotify_instance_in_use_is_counted():
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def test_processes_that_end_while_they_are_counted_are_no_error():
+    hasty = subprocess.Popen(["sh", "-c", "for n in $(seq 3000); do sleep 0.1 & done; wait"])
+    counts = [machine.inotify_in_use()]
+    while hasty.poll() is None:
+        counts.append(machine.inotify_in_use())
+    assert hasty.returncode == 0 and len(counts) > 5
