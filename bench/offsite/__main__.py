@@ -20,10 +20,11 @@ OUTBOX = "/var/lib/medaction/offsite"
 OURS = ("age", "bash", "jq", "sftp", "ssh", "sha256sum", "sshd-session", "tee")
 FLEET = fleet.Fleet(Path(__file__).resolve().parent)
 
-# One line of a deploy's (`backup_encrypt_local`), and back: two deploys would take longer than what is measured.
-ENCRYPTED = """settings=/usr/local/lib/medaction/settings.sh
-sed -i 's/^readonly backup_encrypt_local=.*/readonly backup_encrypt_local=VALUE/' $settings
-grep -q '^readonly backup_encrypt_local=VALUE$' $settings
+# What another `backup_encrypt_local` changes on a host, and back: two deploys would take longer than the measurement.
+ENCRYPTED = r"""settings=/usr/local/lib/medaction/settings.sh
+sed -Ei -e 's/^(readonly backup_encrypt_local)=.*/\1=VALUE/' \
+    -e 's/^(readonly backup_suffix=\.sql\.gz)(\.age)?$/\1ENDING/' $settings
+grep -q '^readonly backup_encrypt_local=VALUE$' $settings; grep -q '^readonly backup_suffix=\.sql\.gzENDING$' $settings
 """
 # The vault's own key and client, without the vault's program: what a person would type.
 PLAIN = """cd /; . /usr/local/lib/medaction/settings.sh; . /usr/local/lib/medaction/vault-settings.sh
@@ -63,9 +64,9 @@ def prepare(scale: int) -> None:
 
 
 def turn() -> Turn:
-    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "1"))
+    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "1").replace("ENDING", ".age"))
     encrypted_backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
-    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "0"))
+    fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "0").replace("ENDING", ""))
     fleet.run(DATABASE, "rm /opt/medaction/backups/*.age*")  # else it would be copied and fetched as well
     backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
     encryption = fleet.seconds_of(DATABASE, f"{PROGRAMS}/offsite.sh")

@@ -52,3 +52,31 @@ def test_child_has_its_files_and_arguments_letter_by_letter(tmp_path: Path) -> N
     """
     subprocess.run(["bash", "-euc", program, "-", tmp_path], check=True)
     assert (tmp_path / "out put").read_text() == "rows<two words><*><$x><>"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("failing", "neighbour"),
+    [
+        ('"$run_dir/gone" "$run_dir/pipe"', '"$run_dir/pipe" "$run_dir/read"'),
+        ('"$run_dir/pipe" "$run_dir/none/written"', '/dev/null "$run_dir/pipe"'),
+        ('"$run_dir/gone" "$run_dir/none/written"', "/dev/null /dev/null"),
+    ],
+    ids=["input gone", "output that cannot be", "both"],
+)
+def test_child_that_cannot_open_a_file_leaves_nobody_at_its_pipe(tmp_path: Path, failing: str, neighbour: str) -> None:
+    program = f"""
+        set -euo pipefail
+        . {FILES}/backup/lib/process.sh
+        run_dir=$1
+        reason_in() {{ cat "$1"; }}
+        mkfifo "$run_dir/pipe"
+        start neighbour {neighbour} cat
+        start failing {failing} cat
+        ! all_ended_well neighbour failing
+        why_failed neighbour failing
+    """
+    done = subprocess.run(
+        ["bash", "-c", program, "-", tmp_path], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "failing ended with exit code 1" in done.stdout and str(tmp_path) in done.stdout

@@ -14,9 +14,13 @@ start() { # NAME INPUT OUTPUT COMMAND...
     children[$name]=$!
 }
 
+# A file that cannot be opened ends the child, but not before its other end is open: there somebody may wait at a FIFO.
 # shellcheck disable=SC2016  # the child's own names
 readonly open_and_become='[ "$PPID" = "$1" ] || exit 143
-    exec <"$2" >"$3" 6<&- 7>&-
+    failed=0
+    command exec <"$2" 6<&- 7>&- || failed=1
+    command exec >"$3" || failed=1
+    [ "$failed" = 0 ] || exit 1
     shift 3
     exec "$@"'
 
