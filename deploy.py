@@ -12,8 +12,7 @@ from provision.app.role import app
 from provision.backup.role import backup
 from provision.debian.lock import locked
 from provision.debian.preflight import platform
-from provision.engine import inventory
-from provision.engine.inventory import ROLES
+from provision.engine import environments
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import members as all_members
 from provision.engine.preflight import one_host
@@ -41,7 +40,7 @@ with one_host(host, state):
         windows_locked(host)
     else:
         locked(host)
-    environment, members = inventory.environment_of(host.groups), all_members()
+    environment, members = environments.environment_of(host.groups), all_members()
     if not system.is_windows:
         others = neighbours(host, settings, environment, member.groups)
 
@@ -66,7 +65,7 @@ with one_host(host, state):
     if "vault" in member.groups:
         majors = postgres_majors(host, state, member, members)
 
-    roles = [role for role in ROLES if role in member.groups]
+    roles = [role for role in environments.ROLES if role in member.groups]
     if system.is_windows:
         windows_record(settings=settings, roles=roles, environment=environment)
         if "redis" in member.groups:

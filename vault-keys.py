@@ -9,7 +9,7 @@ from pyinfra.operations import python
 
 from provision.debian.lock import locked
 from provision.debian.preflight import platform
-from provision.engine import inventory
+from provision.engine import environments
 from provision.engine.preflight import member as member_of
 from provision.engine.preflight import one_host
 from provision.record.role import begin
@@ -19,7 +19,7 @@ from provision.vault.role import vault_keys
 
 
 def keep_public_halves() -> None:
-    keys.keep(inventory.environment_of(host.groups), member, found(host, member))
+    keys.keep(environments.environment_of(host.groups), member, found(host, member))
 
 
 with one_host(host, state):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from bench import BenchError, say
-from provision.engine.inventory import InventoryError
+from provision.engine.environments import InventoryError
 from provision.settings.secrets import SecretError
 from tests.sandbox import engine
 from tests.sandbox.errors import SandboxError

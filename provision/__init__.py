@@ -8,8 +8,8 @@ stand above it here (`tests/unit/test_map.py`):
     settings     project schedule secrets fields deploy app redis rate_limits postgres backup_content backup_watch
                  backup vault windows render
                      what is wanted, typed and checked, secrets wrapped; templates filled with it
-    engine       loading streams interrupt private inside speed shown hostkeys reach kept facts changes claims inventory
-                 run preflight lock
+    engine       loading streams interrupt private inside speed shown hostkeys reach kept facts changes claims
+                 environments faults inventory run preflight lock
                      all that knows pyinfra's insides: hosts with their Settings, runs, what differs in words
     debian       entries programs files packages users units system tunnel lock preflight
                      what every Debian host has; knows no subject

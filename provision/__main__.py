@@ -10,7 +10,7 @@ from typing import NoReturn
 import provision.engine.loading  # before all that is large
 import provision.engine.streams  # noqa: F401  before pyinfra
 from provision.engine import hostkeys, loading, speed
-from provision.engine.inventory import InventoryError
+from provision.engine.environments import InventoryError
 from provision.engine.shown import line
 from provision.settings.secrets import SecretError
 

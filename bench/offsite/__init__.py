@@ -10,5 +10,5 @@ turn.
 import os
 from pathlib import Path
 
-# Set before anything imports `provision.engine.inventory`, which looks once, and inherited by every process started.
+# Set before anything imports `provision.engine.environments`, which looks once, and inherited by every process started.
 os.environ["INVENTORIES"] = str(Path(__file__).resolve().parent / "inventories")

@@ -14,5 +14,5 @@ from pathlib import Path
 
 ENVIRONMENT = "bench"
 
-# Set before anything imports `provision.engine.inventory`, which looks once, and inherited by every process started.
+# Set before anything imports `provision.engine.environments`, which looks once, and inherited by every process started.
 os.environ.setdefault("INVENTORIES", str(Path(__file__).resolve().parent / "inventories"))

@@ -19,7 +19,7 @@ from pyinfra.connectors.fake import FakeConnector
 
 from bench.scale import ENVIRONMENT
 from provision import __main__ as provision
-from provision.engine import inventory, speed
+from provision.engine import environments, speed
 from provision.postgres import server
 from provision.settings import Settings, secrets
 from provision.settings.project import PROJECT
@@ -54,12 +54,16 @@ def of(count: int, kind: str) -> None:
     """Write the environment: one Redis host, three in four of the others with the app, the rest with backups."""
     others = [f"host{number:03}" for number in range(1, count)]
     groups = {"redis": ["redis1"], "app": [name for i, name in enumerate(others) if i % 4], "backup": others[::4]}
-    shutil.copytree(PROJECT / "inventories/group_data", inventory.INVENTORIES / "group_data")
-    (inventory.INVENTORIES / f"group_data/{ENVIRONMENT}.py").write_text(_SETTINGS, encoding="utf-8")
+    shutil.copytree(PROJECT / "inventories/group_data", environments.INVENTORIES / "group_data")
+    (environments.INVENTORIES / f"group_data/{ENVIRONMENT}.py").write_text(_SETTINGS, encoding="utf-8")
     hosts = ["redis1", *others]
     new = fake.debian()
     fleet = Fleet(
-        inventory.INVENTORIES, ENVIRONMENT, {**groups, "vault": []}, dict.fromkeys(hosts, new), {h: {} for h in hosts}
+        environments.INVENTORIES,
+        ENVIRONMENT,
+        {**groups, "vault": []},
+        dict.fromkeys(hosts, new),
+        {h: {} for h in hosts},
     )
     if kind == "deployed":
         fleet.deploy_already()

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from dataclasses import dataclass
 
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.engine import run as runs
 
 
@@ -25,7 +25,7 @@ def hosts(environment: inventory.Environment, arguments: Namespace) -> Choice:
     silent = runs.unreached(environment, [member.name for member in members]) if arguments.partial else []
     members = [member for member in members if member.name not in silent]
     if not members:
-        raise inventory.InventoryError(f"none of the hosts answers: {', '.join(silent)} (the reasons stand above)")
+        raise environments.InventoryError(f"none of the hosts answers: {', '.join(silent)} (the reasons stand above)")
     if silent:
         print(f"without {', '.join(silent)}: no answer from there (PARTIAL=1)", file=sys.stderr)
     narrowed = arguments.limit or arguments.skip or silent

@@ -7,7 +7,7 @@ from argparse import Namespace
 from time import monotonic
 
 from provision.commands import choice, hooks, secrets, table, verify
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.engine import run as runs
 from provision.record import history
 from provision.settings.project import version
@@ -93,7 +93,7 @@ def _row(member: inventory.Member, outcome: runs.Outcome, verdicts: verify.Verdi
     steps = [step for step in outcome.steps if step.host == member.name]
     return {
         "host": member.name,
-        "roles": ", ".join(role for role in inventory.ROLES if role in member.groups),
+        "roles": ", ".join(role for role in environments.ROLES if role in member.groups),
         "changed": str(sum(step.changes for step in steps)),
         "failed": str(sum(step.failed for step in steps)),
         "verified": verdicts.of(member.name),

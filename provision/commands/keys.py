@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pyrage import x25519
 
-from provision.engine import inventory
+from provision.engine import environments
 from provision.settings.project import PROJECT, at
 
 
 def run(arguments: Namespace) -> int:
-    inventory.path_of(arguments.env)
+    environments.path_of(arguments.env)
     path = _place(arguments.out)
     identity = x25519.Identity.generate()
     public = str(identity.to_public())
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
     except OSError as error:
         if not isinstance(error, FileExistsError):
             path.unlink(missing_ok=True)  # half a key opens nothing
-        raise inventory.InventoryError(f"OUT={arguments.out}: no key was written: {error.strerror}") from None
+        raise environments.InventoryError(f"OUT={arguments.out}: no key was written: {error.strerror}") from None
     print(
         f"{path}: a new key; whoever has this file can read every backup made from the next deploy on\n"
         "Put it on two sticks into two safes, and remove it here. Then, in"
@@ -43,12 +43,14 @@ def run(arguments: Namespace) -> int:
 def _place(out: str) -> Path:
     """Where the key is written. Raise InventoryError for a place that others get to see."""
     if not out:
-        raise inventory.InventoryError("say where to: make keys ENV=... OUT=/path/of/a/new/file, outside this project")
+        raise environments.InventoryError(
+            "say where to: make keys ENV=... OUT=/path/of/a/new/file, outside this project"
+        )
     path = at(out).absolute()
     if path.resolve().is_relative_to(PROJECT):
-        raise inventory.InventoryError(f"OUT={out} is inside this project, which is shared: name a file elsewhere")
+        raise environments.InventoryError(f"OUT={out} is inside this project, which is shared: name a file elsewhere")
     if path.exists():
-        raise inventory.InventoryError(f"OUT={out} is there already: a key is never overwritten; name another file")
+        raise environments.InventoryError(f"OUT={out} is there already: a key is never overwritten; name another file")
     if not path.parent.is_dir():
-        raise inventory.InventoryError(f"OUT={out}: there is no directory {path.parent}")
+        raise environments.InventoryError(f"OUT={out}: there is no directory {path.parent}")
     return path

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from paramiko import SSHConfig, SSHException
 
-from provision.engine import hostkeys, inventory
+from provision.engine import environments, hostkeys, inventory
 from provision.engine.inventory import Member
 from provision.engine.shown import shown
 from provision.settings.project import PROJECT, at
@@ -41,7 +41,7 @@ def _file(member: Member, environment: str) -> Path:
     """The file that a host's connections read. Raise InventoryError where its inventory names none."""
     named = member.data.get("ssh_known_hosts_file")
     if not named:
-        raise inventory.InventoryError(
+        raise environments.InventoryError(
             f"{member.name}: the inventory names no file for its keys: add the line"
             f' ssh_known_hosts_file = "inventories/known_hosts/{environment}"'
             f" to inventories/group_data/{environment}.py, and run this again"
@@ -78,10 +78,10 @@ def _address(member: Member) -> tuple[str, int]:
     try:
         found = SSHConfig.from_path(str(config)).lookup(address) if config.is_file() else {}
     except (SSHException, ValueError) as error:
-        raise inventory.InventoryError(f"{config} cannot be read: {type(error).__name__}: {error}") from None
+        raise environments.InventoryError(f"{config} cannot be read: {type(error).__name__}: {error}") from None
     port = str(member.data.get("ssh_port") or found.get("port", 22))
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII):
-        raise inventory.InventoryError(f"{member.name}: ssh_port = {port!r}: must be a number, such as 22")
+        raise environments.InventoryError(f"{member.name}: ssh_port = {port!r}: must be a number, such as 22")
     return found.get("hostname", address), int(port)
 
 
@@ -93,7 +93,7 @@ def _scanned(name: str, address: str, port: int) -> list[tuple[str, str]]:
     except subprocess.TimeoutExpired:
         return []
     except FileNotFoundError:
-        raise inventory.InventoryError("ssh-keyscan is missing: install OpenSSH's client") from None
+        raise environments.InventoryError("ssh-keyscan is missing: install OpenSSH's client") from None
     lines = [_LINE.fullmatch(line) for line in done.stdout.decode(errors="replace").splitlines()]
     found = sorted({(line[1], line[2]) for line in lines if line and _is_base64(line[2])})
     if not found:

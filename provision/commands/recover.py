@@ -14,7 +14,8 @@ from provision.backup import layout as backup
 from provision.debian.lock import locked
 from provision.engine import inventory
 from provision.engine import run as runs
-from provision.engine.inventory import InventoryError, Member
+from provision.engine.environments import InventoryError
+from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.engine.shown import shown
 from provision.record import history

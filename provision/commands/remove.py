@@ -7,13 +7,14 @@ import sys
 from argparse import Namespace
 
 from provision.commands import choice
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.engine import run as runs
-from provision.engine.inventory import InventoryError, Member
+from provision.engine.environments import InventoryError
+from provision.engine.inventory import Member
 from provision.record import history, undo
 from provision.record.removal import UNUSED
 
-ROLES = (*inventory.ROLES, UNUSED)
+ROLES = (*environments.ROLES, UNUSED)
 
 
 def run(arguments: Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from provision.app import layout as app
 from provision.backup import layout as backup
 from provision.debian.entries import Entry, File
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.redis import layout as redis
 from provision.vault import keys, offline, sources
 from provision.vault import layout as vault
@@ -17,10 +17,10 @@ from provision.windows import layout as windows
 
 def run(arguments: Namespace) -> int:
     if not arguments.out:
-        raise inventory.InventoryError("say where to: make render ENV=... OUT=directory")
+        raise environments.InventoryError("say where to: make render ENV=... OUT=directory")
     out = Path(arguments.out)
     if out.exists() and not out.is_dir():
-        raise inventory.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
+        raise environments.InventoryError(f"OUT={arguments.out} is a file: name a directory, which may be new")
     environment = inventory.Environment(arguments.env)
     _keep_out_of_git(out)
     for member in environment.chosen(arguments.limit, arguments.skip):

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from provision.commands import pictures, since, status
 from provision.commands.health import NOT_ASKED, OK, WORDS, Finding, Health, databases, own
-from provision.engine.inventory import ROLES, InventoryError
+from provision.engine.environments import ROLES, InventoryError
 from provision.engine.shown import line, shown
 from provision.settings import secrets
 from provision.settings.project import commit, version

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from provision.commands.recover import identity_of, storage_of
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.settings import SECRET_SETTINGS, secrets
 from provision.settings.project import at
 from provision.vault import offline, transfer
@@ -32,7 +32,7 @@ def complete(environment: inventory.Environment) -> list[str]:
 
 def _bring_back(arguments: Namespace) -> int:
     """From a copy of a vault's directory, or a storage, with the key from the safe: for a clone that has nothing."""
-    inventory.path_of(arguments.env)
+    environments.path_of(arguments.env)
     name, place = f"{arguments.env}.env.age", storage_of(arguments)
     with tempfile.TemporaryDirectory() as here:
         try:
@@ -41,6 +41,6 @@ def _bring_back(arguments: Namespace) -> int:
             copy = Path(here) if place else at(arguments.copy)
             path = offline.bring_back(arguments.env, copy / "secrets" / name, identity_of(arguments))
         except (offline.KeyFileError, transfer.RecoveryError) as error:
-            raise inventory.InventoryError(str(error)) from None
+            raise environments.InventoryError(str(error)) from None
     print(f"{'/'.join(path.parts[-2:])}: as the last deploy has sealed it")
     return 0

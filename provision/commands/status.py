@@ -18,7 +18,7 @@ from provision.backup import layout as backup_layout
 from provision.backup.facts import BackupReport, Report, made_at
 from provision.commands import table
 from provision.commands.health import NOT_ASKED, WORDS, Health, Vault, databases, good, own
-from provision.engine import inventory, reach
+from provision.engine import environments, inventory, reach
 from provision.engine import run as runs
 from provision.engine.private import PrivateInput
 from provision.engine.shown import shown
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
     """Print the fleet, or with --json the same for programs. Exit 0 all well, 1 warning, 2 critical, 3 not asked."""
     try:
         healths = fleet(arguments)
-    except inventory.InventoryError as error:
+    except environments.InventoryError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_ASKED
     if arguments.json:

@@ -10,7 +10,7 @@ from pyinfra.context import ctx_host
 from typing_extensions import override
 
 from provision.app.clients import counter
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.engine import run as runs
 from provision.engine.facts import Fact, asked
 from provision.engine.private import PrivateInput
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
     environment = inventory.Environment(arguments.env)
     members = {each.name: each for each in environment.chosen(arguments.limit, arguments.skip) if _has_redis(each)}
     if not members:
-        raise inventory.InventoryError(
+        raise environments.InventoryError(
             f"{arguments.env} has no Redis of its own to unlock somebody in: delete the counter where its Redis is"
         )
     limiters = {name: _limiter(arguments.limiter, each) for name, each in members.items()}
@@ -59,7 +59,7 @@ def _limiter(name: str, member: inventory.Member) -> Limiter:
     """A host's limiter of this name; its counters are called after its own settings."""
     limiters = {limiter.name: limiter for limiter in member.settings.rate_limiters}
     if name not in limiters:
-        raise inventory.InventoryError(f"LIMITER={name} is none of {member.name}'s: {', '.join(limiters)}")
+        raise environments.InventoryError(f"LIMITER={name} is none of {member.name}'s: {', '.join(limiters)}")
     return limiters[name]
 
 
@@ -68,9 +68,9 @@ def _identifier() -> str:
         identifier = sys.stdin.readline().rstrip("\r\n")
         identifier.encode()
     except UnicodeError:
-        raise inventory.InventoryError("what stands on standard input is not UTF-8 text") from None
+        raise environments.InventoryError("what stands on standard input is not UTF-8 text") from None
     if not identifier:
-        raise inventory.InventoryError("who is it? Write the address or the account, one line, on standard input")
+        raise environments.InventoryError("who is it? Write the address or the account, one line, on standard input")
     return identifier
 
 

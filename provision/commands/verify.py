@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provision.engine import inventory, streams
+from provision.engine import environments, inventory, streams
 from provision.settings.project import PROJECT
 
 
@@ -47,7 +47,7 @@ def verdicts(environment: str, hosts: list[str], junit: str = "", options: list[
         report = Path(junit) if junit else Path(directory) / "verify.xml"
         command = [
             sys.executable, "-m", "pytest", "tests/verify", "-q", "-rN", "--no-header", "-p", "no:cacheprovider",
-            "--inventory", str(inventory.path_of(environment)),
+            "--inventory", str(environments.path_of(environment)),
             f"--limit={','.join(hosts)}",  # in one word: pytest takes one that begins with "@" for a file's name
             f"--junitxml={report.absolute()}", *(options or []),
         ]  # fmt: skip

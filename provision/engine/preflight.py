@@ -15,7 +15,7 @@ from pyinfra.api import Host, State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_state
 
-from provision.engine import inventory, reach
+from provision.engine import environments, inventory, reach
 from provision.engine.shown import shown
 
 
@@ -59,8 +59,8 @@ def members() -> list[inventory.Member]:
 
 def _all(host: Host, state: State) -> list[inventory.Member]:
     try:
-        found = inventory.members_of(state.inventory, inventory.environment_of(host.groups))
-    except inventory.InventoryError as error:
+        found = inventory.members_of(state.inventory, environments.environment_of(host.groups))
+    except environments.InventoryError as error:
         raise PreflightError(str(error)) from None
     unreached = [other.name for other in state.inventory if state.is_host_in_limit(other) and not other.connected]
     if unreached:

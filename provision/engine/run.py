@@ -24,7 +24,8 @@ from pyinfra_cli.cli import cli
 from pyinfra_cli.log import LogHandler
 
 from provision.engine import changes, interrupt, kept, reach, speed
-from provision.engine.inventory import Environment, InventoryError
+from provision.engine.environments import InventoryError
+from provision.engine.inventory import Environment
 from provision.settings.project import PROJECT
 
 INTERRUPTED = 130

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from provision.engine import inventory
+from provision.engine import environments
 from provision.engine.inventory import Member
 from provision.settings.project import PROJECT
 
@@ -25,7 +25,7 @@ def kinds_of(member: Member) -> tuple[str, ...]:
 
 
 def path_of(environment: str, host: str, kind: str) -> Path:
-    return inventory.INVENTORIES / "keys" / environment / f"{host.removeprefix('@')}.{kind}.pub"
+    return environments.INVENTORIES / "keys" / environment / f"{host.removeprefix('@')}.{kind}.pub"
 
 
 def kept(environment: str, member: Member) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 from pyinfra.api import Host, State
 
-from provision.engine import inventory
+from provision.engine import environments
 from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.postgres import server as database
@@ -19,7 +19,7 @@ from provision.vault.sources import Vault, account
 
 def known_hosts_only(host: Host, state: State, member: Member, members: list[Member]) -> None:
     """Raise PreflightError for a key that changed, or that was never made where something would be built on it."""
-    environment = inventory.environment_of(host.groups)
+    environment = environments.environment_of(host.groups)
     if not any("vault" in each.groups for each in members):
         return
     refuse_shared_account(members)

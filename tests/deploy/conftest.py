@@ -11,7 +11,7 @@ from pyinfra import logger
 from pyinfra.api import Host
 from pyinfra.connectors.fake import FakeConnector
 
-from provision.engine import inventory
+from provision.engine import environments
 from provision.postgres import server as database
 from provision.redis.running import quoted
 from provision.settings import SECRET_SETTINGS, Settings, secrets
@@ -54,7 +54,7 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | Exception], N
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Fleet]:
     def make(environment: str) -> Fleet:
-        monkeypatch.setattr(inventory, "INVENTORIES", tmp_path)
+        monkeypatch.setattr(environments, "INVENTORIES", tmp_path)
         return Fleet.of(environment, tmp_path)
 
     return make

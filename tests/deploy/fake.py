@@ -27,15 +27,15 @@ from provision.backup import layout as backup_layout
 from provision.debian.entries import Directory, Entry, File
 from provision.engine import claims, inventory
 from provision.engine import run as runs
+from provision.engine.environments import ROLES
 from provision.engine.facts import MARK
-from provision.engine.inventory import PROJECT, ROLES
 from provision.postgres import layout as postgres_layout
 from provision.record import layout as record_layout
 from provision.redis import layout as redis_layout
 from provision.redis.firewall import Firewall
 from provision.redis.running import directives
 from provision.settings import Settings
-from provision.settings.project import version
+from provision.settings.project import PROJECT, version
 from provision.vault import layout as vault_layout
 from provision.vault import sources
 

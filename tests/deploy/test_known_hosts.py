@@ -12,7 +12,7 @@ import pytest
 from pyinfra_cli.util import PYTHON_CODES
 
 from provision.commands import known_hosts
-from provision.engine import hostkeys, inventory
+from provision.engine import environments, hostkeys, inventory
 from provision.engine import run as runs
 from tests.deploy.ssh_server import server
 from tests.deploy.test_reach import make_key
@@ -28,7 +28,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         (tmp_path / "group_data").mkdir(exist_ok=True)
         line = f"ssh_known_hosts_file = {str(tmp_path / 'keys/known')!r}\n" if named else ""
         (tmp_path / "group_data/all.py").write_text('redis_host = "10.0.0.5"\npostgres_host = "10.0.0.8"\n' + line)
-        monkeypatch.setattr(inventory, "INVENTORIES", tmp_path)
+        monkeypatch.setattr(environments, "INVENTORIES", tmp_path)
         PYTHON_CODES.clear()  # pyinfra compiles a file once in a process
         return Namespace(env="test", limit="", skip="")
 
@@ -109,7 +109,7 @@ def test_where_nobody_gives_a_key_nothing_is_pinned_and_an_unknown_name_is_told_
 
 
 def test_an_inventory_that_names_no_file_is_told_which_line_to_add(environment: Any, port: int) -> None:
-    with pytest.raises(inventory.InventoryError, match='ssh_known_hosts_file = "inventories/known_hosts/test"'):
+    with pytest.raises(environments.InventoryError, match='ssh_known_hosts_file = "inventories/known_hosts/test"'):
         known_hosts.run(environment(named=False, app1=port))
 
 
@@ -121,7 +121,7 @@ def test_pinned_keys_hold_from_whichever_directory_a_command_is_run(
     (tmp_path / "known").write_text(f"{hostkeys.PINNED}[127.0.0.1]:{port} {' '.join(other[:2])}\n")
     data = {"ssh_hostname": "127.0.0.1", "ssh_port": port, "ssh_key": str(hostkey), "ssh_known_hosts_file": "known"}
     (tmp_path / "test.py").write_text(f"redis = [('one', {data!r})]\n")
-    monkeypatch.setattr(inventory, "INVENTORIES", tmp_path)
+    monkeypatch.setattr(environments, "INVENTORIES", tmp_path)
     monkeypatch.setattr(runs, "PROJECT", tmp_path)
     (elsewhere := tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(elsewhere)

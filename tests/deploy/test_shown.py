@@ -107,9 +107,9 @@ NOBODY_ANSWERS = """
 import sys
 from pathlib import Path
 from provision.__main__ import main
-from provision.engine import inventory
+from provision.engine import environments
 
-inventory.INVENTORIES = Path(sys.argv.pop())
+environments.INVENTORIES = Path(sys.argv.pop())
 sys.exit(main())
 """
 

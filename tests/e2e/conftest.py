@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.inventory import PROJECT
+from provision.settings.project import PROJECT
 from tests.e2e import vaults
 from tests.e2e.operator import ALL, Done, Operator, names
 from tests.windows import archives

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from provision.engine.inventory import PROJECT
 from provision.settings import secrets
+from provision.settings.project import PROJECT
 from tests.e2e.operator import Operator
 from tests.limiter.hostile import Connection, Login, Neighbour, slow_commands
 from tests.limiter.redis_server import free_port

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from provision.engine import inventory
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from provision.redis.running import quoted
 from provision.settings import secrets
+from provision.settings.project import PROJECT
 from tests.sandbox import docker
 
 Done = subprocess.CompletedProcess[str]

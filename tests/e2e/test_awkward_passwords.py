@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from provision.engine.inventory import PROJECT
 from provision.settings import secrets
+from provision.settings.project import PROJECT
 from tests.e2e.operator import Operator
 
 AWKWARD = "p@ss:/?#[]!$&'()*+,;=% \"\\é漢`$(id)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
+from provision.settings.project import PROJECT
 from tests.e2e.operator import Operator
 from tests.sandbox import docker
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.record.history import file_here
 from provision.settings import SECRET_SETTINGS, secrets
 from provision.settings.project import version
@@ -42,7 +42,7 @@ def state(operator: Operator, host: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("host", [host.name for host in HOSTS])
 def test_what_it_lists_is_there_and_what_bears_the_apps_name_is_listed(deployed: Operator, host: str) -> None:
     whole, there = listed(deployed, host), state(deployed, host)
-    assert (whole["version"], whole["roles"]) == (version(), sorted(set(inventory.ROLES) & set(_groups(host))))
+    assert (whole["version"], whole["roles"]) == (version(), sorted(set(environments.ROLES) & set(_groups(host))))
     assert deployed.read(host, f"stat -c '%U:%G %a' {LIST}") == "root:root 644\n"
     assert {kind: set(whole[kind]) - there[kind] for kind in ("directories", "files", "users", "packages")} == {
         kind: set() for kind in there

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
+from provision.settings.project import PROJECT
 from tests.e2e.conftest import copied
 from tests.e2e.operator import Operator
 from tests.e2e.tables import contents

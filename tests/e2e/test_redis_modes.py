@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
 from provision.settings import secrets
+from provision.settings.project import PROJECT
 from tests.e2e.operator import Done, Operator
 from tests.limiter.waiting import until
 from tests.sandbox import fleet

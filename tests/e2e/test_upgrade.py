@@ -13,8 +13,8 @@ import pytest
 
 from provision.app.layout import limiters
 from provision.engine import inventory
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
+from provision.settings.project import PROJECT
 from tests.e2e.hostile import slow_commands_on
 from tests.e2e.operator import Done, Operator
 from tests.e2e.test_redis_scripts import let_days_pass, look

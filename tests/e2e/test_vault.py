@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provision.engine import inventory
-from provision.engine.inventory import PROJECT
 from provision.engine.private import PrivateInput
+from provision.settings.project import PROJECT
 from tests.e2e.operator import Operator
 from tests.e2e.vaults import HOSTS, MARKER, OUTBOX, STORE, encrypt, newest, stored, vault, visit
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from provision.commands import report, status
-from provision.engine.inventory import PROJECT
+from provision.settings.project import PROJECT
 from tests.report import trouble
 from tests.report.browser import Browser
 from tests.sandbox import packages

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.commands import report, status
-from provision.engine.inventory import PROJECT
+from provision.settings.project import PROJECT
 from tests.limiter.node import PACKAGES
 from tests.report import trouble
 from tests.report.browser import Browser

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from provision.settings import OPTIONAL_SECRETS, SECRET_SETTINGS, Fault, Settings, check, secrets
 
 SECRETS = {name: f"zq-{name}-9f3" for name in SECRET_SETTINGS}
@@ -71,7 +71,8 @@ class Project:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(secrets, "PROJECT", tmp_path)
     monkeypatch.setattr(inventory, "PROJECT", tmp_path)
+    monkeypatch.setattr(environments, "PROJECT", tmp_path)
     monkeypatch.setattr("provision.commands.keys.PROJECT", tmp_path)
     monkeypatch.setattr("provision.vault.keys.PROJECT", tmp_path)
-    monkeypatch.setattr(inventory, "INVENTORIES", tmp_path / "inventories")
+    monkeypatch.setattr(environments, "INVENTORIES", tmp_path / "inventories")
     return Project(tmp_path)

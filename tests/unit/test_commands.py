@@ -19,9 +19,10 @@ from provision.__main__ import main, parser
 from provision.commands import deploy, plan, render, secrets, verify
 from provision.engine import inventory
 from provision.engine import run as runs
-from provision.engine.inventory import PROJECT, InventoryError
+from provision.engine.environments import InventoryError
 from provision.engine.run import Outcome, Step
 from provision.settings import SECRET_SETTINGS
+from provision.settings.project import PROJECT
 from provision.vault import keys
 
 FLEET = 'app = ["app1"]\nredis = ["redis1"]\nbackup = ["db1"]\n'

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from provision.engine import inventory
-from provision.engine.inventory import InventoryError
+from provision.engine import environments, inventory
+from provision.engine.environments import InventoryError
 from provision.settings import secrets
 
 
@@ -106,19 +106,19 @@ def test_an_unknown_environment_is_an_error_that_lists_the_known_ones(name: str,
 
 def test_the_environment_is_the_hosts_group_that_is_an_inventory_file(project: Any):
     project.environment('app = ["one"]\n')
-    assert inventory.environment_of(["app", "backup", "staging"]) == "staging"
+    assert environments.environment_of(["app", "backup", "staging"]) == "staging"
 
 
 def test_a_group_named_like_another_environment_does_not_hide_the_own_one(project: Any):
     project.environment('app = ["one"]\n')
     project.environment('staging = ["one"]\n', name="production")
-    assert inventory.environment_of(["staging", "production"]) == "production"
+    assert environments.environment_of(["staging", "production"]) == "production"
 
 
 def test_hosts_from_elsewhere_are_no_environment(project: Any):
     project.environment('app = ["one"]\n')
     with pytest.raises(InventoryError, match="deploy with an inventory file of this project"):
-        inventory.environment_of(["@local"])
+        environments.environment_of(["@local"])
 
 
 @pytest.mark.parametrize("text", ["", "app = []\n", "network = '10.0.0'\n"])
@@ -241,7 +241,7 @@ def test_inventories_that_lie_outside_the_project_are_named_in_full(
     project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    monkeypatch.setattr(inventory, "INVENTORIES", elsewhere)
+    monkeypatch.setattr(environments, "INVENTORIES", elsewhere)
     (elsewhere / "staging.py").write_text("app = []\n")
     assert refusal() == f"{elsewhere}/staging.py lists no host"
 
@@ -250,7 +250,7 @@ def test_inventories_that_lie_outside_the_project_are_named_in_full(
 def test_each_environment_of_the_project_is_valid(environment: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(secrets.Reader, "read", lambda *_: SecretStr("x"))
     groups = {group for member in inventory.read(environment) for group in member.groups}
-    assert {*inventory.ROLES, environment} - {"vault"} <= groups
+    assert {*environments.ROLES, environment} - {"vault"} <= groups
 
 
 @pytest.mark.parametrize("redis", ["127.0.0.1", "::1", "localhost"])

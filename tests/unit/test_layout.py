@@ -15,10 +15,12 @@ from provision.app import layout as app_layout
 from provision.backup import layout as backup_layout
 from provision.commands import render as command
 from provision.debian.entries import Directory, Entry, File, Log
-from provision.engine.inventory import PROJECT, ROLES, Member
+from provision.engine.environments import ROLES
+from provision.engine.inventory import Member
 from provision.postgres import layout as postgres_layout
 from provision.redis import layout as redis_layout
 from provision.settings import Settings
+from provision.settings.project import PROJECT
 from provision.vault import layout as vault
 
 ValidSettings = Callable[..., Settings]

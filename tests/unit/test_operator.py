@@ -17,9 +17,10 @@ import pytest
 from provision.__main__ import main
 from provision.commands import known_hosts, unlock
 from provision.engine import inventory, lock
-from provision.engine.inventory import PROJECT, InventoryError
+from provision.engine.environments import InventoryError
 from provision.record import history
 from provision.settings import secrets
+from provision.settings.project import PROJECT
 from tests.unit.test_commands import arguments
 from tests.unit.test_inventory import refusal
 

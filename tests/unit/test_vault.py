@@ -18,7 +18,8 @@ from provision.commands import keys as keys_command
 from provision.commands import recover as recover_command
 from provision.commands import secrets as secrets_command
 from provision.engine import inventory
-from provision.engine.inventory import InventoryError, Member
+from provision.engine.environments import InventoryError
+from provision.engine.inventory import Member
 from provision.engine.preflight import PreflightError
 from provision.settings import Fault, Settings, secrets
 from provision.settings.project import PROJECT

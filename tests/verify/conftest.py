@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine import inventory
+from provision.engine import environments, inventory
 from tests.verify.target import WARNED, Target, ssh_config
 
 _ROLE_OF = {
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.environment = inventory.Environment(environment)
         config.members = config.environment.chosen(config.getoption("--limit"))
         config.has_vault = any("vault" in member.groups for member in config.environment.members)
-    except inventory.InventoryError as error:
+    except environments.InventoryError as error:
         raise pytest.UsageError(str(error)) from None
 
 

@@ -13,10 +13,11 @@ import pytest
 import testinfra
 
 from provision.app import dotenv
-from provision.engine.inventory import PROJECT, Member
+from provision.engine.inventory import Member
 from provision.engine.private import PrivateInput
 from provision.engine.shown import shown
 from provision.redis.running import quoted
+from provision.settings.project import PROJECT
 
 FIRST_ANSWER_SECONDS = 20
 REDIS_SECONDS = 5
