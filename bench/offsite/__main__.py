@@ -17,7 +17,7 @@ TURNS = 3
 DATABASE, VAULT = "benchdb", "benchvault"
 PROGRAMS = "/usr/local/lib/medaction"
 OUTBOX = "/var/lib/medaction/offsite"
-OURS = ("age", "bash", "jq", "sftp", "ssh", "sha256sum", "sshd-session", "tee")
+OURS = ("age", "bash", "jq", "perl", "sftp", "ssh", "sha256sum", "sshd-session")
 FLEET = fleet.Fleet(Path(__file__).resolve().parent)
 
 # What another `backup_encrypt_local` changes on a host, and back: two deploys would take longer than the measurement.
@@ -64,6 +64,7 @@ def prepare(scale: int) -> None:
 
 
 def turn() -> Turn:
+    fleet.run(DATABASE, f"{PROGRAMS}/backup-database.sh")  # for nobody: after a vault's restore the first one is slow
     fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "1").replace("ENDING", ".age"))
     encrypted_backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
     fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "0").replace("ENDING", ""))

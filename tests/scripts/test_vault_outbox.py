@@ -53,8 +53,8 @@ def test_what_took_a_dumps_place_at_the_last_moment_is_neither_waited_for_nor_re
             place.mkdir()
         case "device":
             place.symlink_to("/dev/zero")
-    parts = "/^readonly twice_program/,/}'$/p; /^plain_stream()/,/^}/p"
-    program = f"""eval "$(sed -n "{parts}" {FILES}/vault/offsite.sh)"
+    program = f""". {FILES}/backup/lib/encrypted.sh
+        eval "$(sed -n "/^plain_stream()/,/^}}/p" {FILES}/vault/offsite.sh)"
         as_owner() {{ timeout 10 "$@"; }}; plain_stream"""
     said = vault(f'{program} "$1" 3>also >out', place)
     assert f"{place} is no file" in said and not said.startswith(("exit 0", "exit 124")), said

@@ -44,9 +44,9 @@ encrypt_stream() { # PIPE FILE.part [COMMAND...]
         copies+=("$input.look")
     fi
     # It writes into pipes alone: where it loses a reader, that one is to blame.
-    stage tee "$input" "$input.plain" tee "${copies[@]}"
+    stage spread "$input" "$input.plain" perl -e "$spread_program" -- - "${copies[@]}"
     stage age "$input.plain" "$input.encrypting" "${gently[@]}" "${age[@]}"
-    stage write "$input.encrypting" "$input.sealed" tee --output-error=exit "$file"
+    stage write "$input.encrypting" "$input.sealed" perl -e "$spread_program" -- - "$file"
     # After those whose end would cut it short.
     if (( $# > 0 )); then stage look "$input.look" "$run_dir/looked" "${gently[@]}" "$@"; fi
     stage sha256sum "$input.copy" "$input.plain_sum" sha256sum
