@@ -64,11 +64,11 @@ def prepare(scale: int) -> None:
 
 
 def turn() -> Turn:
-    fleet.run(DATABASE, f"{PROGRAMS}/backup-database.sh")  # for nobody: after a vault's restore the first one is slow
     fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "1").replace("ENDING", ".age"))
+    fleet.run(DATABASE, f"{PROGRAMS}/backup-database.sh")  # for nobody: after a vault's restore the first one is slow
     encrypted_backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
     fleet.run(DATABASE, ENCRYPTED.replace("VALUE", "0").replace("ENDING", ""))
-    fleet.run(DATABASE, "rm /opt/medaction/backups/*.age*")  # else it would be copied and fetched as well
+    fleet.run(DATABASE, "rm /opt/medaction/backups/*.age*")  # else they would be copied and fetched as well
     backup = fleet.seconds_of(DATABASE, f"{PROGRAMS}/backup-database.sh")
     encryption = fleet.seconds_of(DATABASE, f"{PROGRAMS}/offsite.sh")
     dump, fetch = fetched()
