@@ -35,8 +35,6 @@ def _deploy(environment: inventory.Environment, chosen: choice.Choice, tell: hoo
     if made and made.exit_code:
         return _failed(made)
     outcome = runs.pyinfra(environment, "-y", *chosen.limits)
-    if outcome.exit_code == runs.INTERRUPTED:
-        raise KeyboardInterrupt
     if not outcome.began:
         return _failed(outcome)
     verdicts = verify.verdicts(environment.name, [m.name for m in members if m.name not in outcome.failed_hosts])

@@ -27,8 +27,6 @@ def run(arguments: Namespace) -> int:
         raise InventoryError(f"the hosts have different apps ({', '.join(sorted(apps))}): LIMIT= to those of one")
     undo.wanted = undo.Wanted(arguments.role, apps.pop(), with_data)
     outcome = runs.pyinfra(environment, "-y", *chosen.limits, script="remove.py")
-    if outcome.exit_code == runs.INTERRUPTED:
-        raise KeyboardInterrupt
     if outcome.began:
         history.keep(environment, _entries(outcome, chosen.members, undo.wanted))
     _tell(outcome, chosen.members, arguments)

@@ -28,8 +28,6 @@ from provision.engine.environments import InventoryError
 from provision.engine.inventory import Environment
 from provision.settings.project import PROJECT
 
-INTERRUPTED = 130
-
 # Those of the run that this process is at; pyinfra tells its deploys nothing of them.
 _options: tuple[str, ...] | None = None
 
@@ -58,7 +56,10 @@ class Outcome:
 
 
 def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") -> Outcome:
-    """Run deploy.py on an environment, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes."""
+    """Run deploy.py on an environment, as `pyinfra INVENTORY deploy.py OPTIONS` does. It prints as it goes.
+
+    Raise KeyboardInterrupt where a person interrupts it, whichever way pyinfra tells that.
+    """
     global _options
     handlers = list(logging.getLogger("pyinfra").handlers)
     speed.look_up_no_source()
@@ -73,8 +74,8 @@ def pyinfra(environment: Environment, *options: str, script: str = "deploy.py") 
     except click.ClickException as error:
         error.show()
         code = 1
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        code = INTERRUPTED
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     finally:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from provision.__main__ import main, parser
@@ -134,7 +135,7 @@ def test_a_plan_ends_with_0_or_2_by_whether_changes_are_pending(steps: tuple[Ste
     assert plan.run(arguments()) == code
 
 
-@pytest.mark.parametrize("code", [1, 2, runs.INTERRUPTED])
+@pytest.mark.parametrize("code", [1, 2, 130])
 def test_a_plan_that_fails_ends_with_1_even_with_changes_pending(code: int, outcome: Any):
     outcome(code, CHANGE)
     assert plan.run(arguments()) == 1
@@ -217,10 +218,22 @@ def test_a_deploy_that_did_not_begin_is_not_verified(outcome: Any, verified: lis
     assert (deploy.run(arguments()), verified) == (1, [])
 
 
-def test_an_interrupted_deploy_is_an_interrupt(outcome: Any):
-    outcome(runs.INTERRUPTED, CHANGE)
-    with pytest.raises(KeyboardInterrupt):
-        deploy.run(arguments())
+@pytest.mark.parametrize("told", [KeyboardInterrupt, click.exceptions.Abort])
+@pytest.mark.parametrize("command", ["deploy", "plan", "remove"])
+def test_an_interrupted_run_says_so_and_nothing_of_a_failure(
+    command: str, told: type[BaseException], project: Any, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    def main_of_pyinfra(*_: object, **__: object) -> None:
+        raise told
+
+    project.environment(FLEET)
+    monkeypatch.setattr(runs.cli, "main", main_of_pyinfra)
+    monkeypatch.setattr("provision.engine.run.interrupt.in_main_greenlet", lambda: None)
+    monkeypatch.setattr("sys.argv", ["provision", command, "--env", "staging", "--role", "app", "--limit", "app1"])
+    assert main() == 130
+    out, error = capsys.readouterr()
+    assert error == "interrupted: run the same command again, it continues from here\n" and not out
 
 
 def test_a_deploy_generates_no_secret_for_peoples_own_servers(project: Any):
