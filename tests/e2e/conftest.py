@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from provision.engine import inventory
 from provision.settings.project import PROJECT
+from provision.vault import keys
 from tests.e2e import vaults
 from tests.e2e.operator import ALL, Done, Operator, names
+from tests.limiter.waiting import until
+from tests.sandbox.paths import PUBLIC_KEYS
 from tests.windows import archives
 
 # A copy of the project has the same hosts as the project.
@@ -77,7 +81,12 @@ def win1(deployed: Operator) -> Operator:
 
 @pytest.fixture
 def project_copy(deployed: Operator, tmp_path: Path) -> Operator:
-    """The same project and secrets in another directory, whose inventories a test may edit; the same hosts."""
+    """The same project and secrets in another directory, whose inventories a test may edit; the same hosts.
+
+    Another level may have made a host anew, whose keys come back with its deploy: without them no copy would deploy.
+    """
+    if any(PUBLIC_KEYS.glob("*.pub")):
+        until(lambda: not keys.lacking("sandbox", inventory.read("sandbox")), "all hosts' keys are kept", seconds=400)
     return copied(tmp_path / "project", "inventories", "provision", "templates", "files", "tests/verify", ".secrets")
 
 
