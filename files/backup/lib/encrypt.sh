@@ -34,21 +34,22 @@ encrypting() {
 # Between a pipe and the disk: stages that encrypt what comes, with both sums taken on the way. What "write" gets is the
 # only thing that the disk does. A command after FILE looks at what passes, and its output lies in $run_dir/looked.
 encrypt_stream() { # PIPE FILE.part [COMMAND...]
-    local input=$1 file=$2
-    local -a age copies=("$1.copy")
+    local input=$1 file=$2 look=''
+    local -a age
     mapfile -t age < <(encrypting)
     shift 2
     mkfifo "$input".{plain,copy,encrypting,sealed}
     if (( $# > 0 )); then
-        mkfifo "$input.look"
-        copies+=("$input.look")
+        look=$input.look
+        mkfifo "$look"
     fi
     # It writes into pipes alone: where it loses a reader, that one is to blame.
-    stage spread "$input" "$input.plain" perl -e "$spread_program" -- - "${copies[@]}"
+    stages+=(spread)
+    start_spreading spread "$input" "$input.plain" "$input.copy" "$look" perl -e "$spread_program" -- - 3 ${look:+4}
     stage age "$input.plain" "$input.encrypting" "${gently[@]}" "${age[@]}"
     stage write "$input.encrypting" "$input.sealed" perl -e "$spread_program" -- - "$file"
     # After those whose end would cut it short.
-    if (( $# > 0 )); then stage look "$input.look" "$run_dir/looked" "${gently[@]}" "$@"; fi
+    if (( $# > 0 )); then stage look "$look" "$run_dir/looked" "${gently[@]}" "$@"; fi
     stage sha256sum "$input.copy" "$input.plain_sum" sha256sum
     stage sum "$input.sealed" "$input.own_sum" sha256sum
 }

@@ -4,35 +4,78 @@
 
 declare -A children=()   # process ids by name
 declare -A ended=()      # exit codes by name
+declare -A opening=()    # those of which it is not known yet that all their files are open
 
 # The child opens its files by itself: a FIFO may block it, and nobody else. It gives up the lock, and dies with us even
 # when we are killed by SIGKILL: from before it waits at a FIFO, to whose other end nobody would come any more.
 start() { # NAME INPUT OUTPUT COMMAND...
+    start_spreading "$1" "$2" "$3" '' '' "${@:4}"
+}
+
+# With more outputs, or '', as its descriptors 3 and 4: a command that opened them itself would wait where nobody looks.
+start_spreading() { # NAME INPUT OUTPUT 3 4 COMMAND...
     local name=$1 parent=$BASHPID    # behind the & it would be the child's
     setpriv --pdeathsig TERM -- sh -c "$open_and_become" sh "$parent" "${@:2}" \
         >/dev/null 2>"$run_dir/$name.err" 9>&- &
     children[$name]=$!
+    opening[$name]=1
 }
 
-# A file that cannot be opened ends the child, but not before its other end is open: there somebody may wait at a FIFO.
 # shellcheck disable=SC2016  # the child's own names
 readonly open_and_become='[ "$PPID" = "$1" ] || exit 143
-    failed=0
-    command exec <"$2" 6<&- 7>&- || failed=1
-    command exec >"$3" || failed=1
-    [ "$failed" = 0 ] || exit 1
-    shift 3
+    exec <"$2" >"$3" 6<&- 7>&-
+    [ -z "$4" ] || exec 3>"$4"
+    [ -z "$5" ] || exec 4>"$5"
+    shift 5
     exec "$@"'
+
+# Until each has opened its files, or has ended. Who ended before, in whichever way, leaves others at the other ends of
+# its FIFOs, to which nobody comes any more: they end as if they had lost it later.
+await_open_files() { # NAME...
+    local name waiting failed=0
+    local -a own command
+    mapfile -d '' -t own <"/proc/$BASHPID/cmdline"
+    while :; do
+        waiting=0
+        for name in "$@"; do
+            [[ -n ${opening[$name]:-} ]] || continue
+            command=()
+            { mapfile -d '' -t command <"/proc/${children[$name]}/cmdline"; } 2>/dev/null || true
+            case "${command[*]}" in
+                '' | "${own[*]}")    # it has ended, or was just born, or becomes another program at this moment
+                    if kill -0 "${children[$name]}" 2>/dev/null; then
+                        waiting=1
+                    else
+                        collect "$name"
+                        (( ended[$name] == 0 )) || failed=1
+                    fi ;;
+                *"$open_and_become"*)
+                    waiting=1
+                    if (( failed )) && kill -TERM "${children[$name]}" 2>/dev/null; then opening[$name]=given-up; fi ;;
+                *) unset -v 'opening[$name]' ;;
+            esac
+        done
+        (( waiting )) || return 0
+        sleep 0.01
+    done
+}
+
+collect() { # NAME
+    local status=0
+    wait "${children[$1]}" || status=$?
+    if [[ ${opening[$1]:-} == given-up ]]; then status=$(( 128 + 13 )); fi
+    # In single quotes: in double ones bash would expand what a name holds.
+    unset -v 'children[$1]' 'opening[$1]'
+    ended[$1]=$status
+}
 
 # Waits for all of them, then says whether all of them succeeded.
 all_ended_well() { # NAME...
-    local name status well=0
+    local name well=0
+    await_open_files "$@"
     for name in "$@"; do
-        status=0
-        wait "${children[$name]}" || status=$?
-        unset -v 'children[$name]'    # in double quotes bash would expand what a name holds
-        ended[$name]=$status
-        (( status == 0 )) || well=1
+        if [[ -n ${children[$name]:-} ]]; then collect "$name"; fi
+        (( ended[$name] == 0 )) || well=1
     done
     return "$well"
 }

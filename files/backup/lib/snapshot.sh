@@ -8,6 +8,8 @@ open_session() { # DATABASE
     use_tool psql
     start session "$run_dir/ask" "$run_dir/answer" \
         "${tool[@]}" "${psql_options[@]}" --dbname="$(conninfo "$1")"
+    exec 7<>"$run_dir/ask" 6<>"$run_dir/answer"    # both ways, which waits for nobody
+    await_open_files session
     exec 7>"$run_dir/ask" 6<"$run_dir/answer"
 }
 
