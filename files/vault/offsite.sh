@@ -96,17 +96,16 @@ path_of() { # TIER NAME
 # One pass through pipes, however large the file: both sums are taken on the way. What came of it is a line of
 # $work/files: its name, the copy's bytes and sum, its own sum.
 seal() { # NAME, PATH
-    local sum plain sealed
-    rm -f -- "$work/copy"
-    mkfifo "$work/copy"
-    sha256sum <"$work/copy" >"$work/plain.sum" &
+    local copy sum plain sealed well=0
+    exec {copy}> >(exec sha256sum >"$work/plain.sum")
     sum=$!
-    plain_stream "$2" 3>"$work/copy" | age --encrypt --recipients-file "$recipients_file" |
-        perl -e "$spread_program" -- - "$work/$1.age" | sha256sum >"$work/sealed.sum" || return 1
-    wait "$sum" || return 1
+    plain_stream "$2" 3>&"$copy" | age --encrypt --recipients-file "$recipients_file" |
+        perl -e "$spread_program" -- - "$work/$1.age" | sha256sum >"$work/sealed.sum" || well=1
+    exec {copy}>&-
+    wait "$sum" && (( well == 0 )) || return 1
     read -r plain _ <"$work/plain.sum" && read -r sealed _ <"$work/sealed.sum" || return 1
     printf '%s %s %s %s\n' "$1" "$(stat -c %s "$work/$1.age")" "$sealed" "$plain" >>"$work/files" || return 1
-    rm -f -- "$work"/{copy,plain.sum,sealed.sum}
+    rm -f -- "$work"/{plain,sealed}.sum
 }
 
 # To standard output and to descriptor 3.
@@ -157,7 +156,7 @@ copy_encrypted() { # TIER NAME PATH
         # A pipe in its place would be waited for, and a link may lead to what has no end.
         size=$(as_owner find "${3%/*}/$name" -maxdepth 0 -type f -printf '%s' 2>/dev/null) || size=0
         as_owner dd if="${3%/*}/$name" iflag=nonblock,count_bytes,fullblock count="${size:-0}" bs=1M status=none |
-            tee "$work/$to.age" | sha256sum >"$work/sum" || return 1
+            perl -e "$spread_program" -- - "$work/$to.age" | sha256sum >"$work/sum" || return 1
         if [[ $(cut -d ' ' -f 1 "$work/sum") != "$own" ]]; then
             log ERROR "$name is not what was dumped: its sum is not the manifest's: see the disk"
             # Rows are of use without their roles.

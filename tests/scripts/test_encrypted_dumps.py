@@ -245,6 +245,16 @@ def test_dump_that_cannot_be_encrypted_is_none(sealed: Host, what: str, said: st
     assert not sealed.leftovers()
 
 
+@pytest.mark.parametrize(
+    "reading", [{"PERL_UNICODE": "SD"}, {"PERL5OPT": "-CSD"}, {"PERL5OPT": "-MGone", "PERLIO": ":crlf"}]
+)
+def test_shell_of_a_person_who_reads_perl_otherwise_breaks_nothing(sealed: Host, reading: dict[str, str]) -> None:
+    done = sealed.backup(**reading)
+    assert done.returncode == 0, done.stderr
+    verified = sealed.backup("--verify", **reading)
+    assert verified.returncode == 0, verified.stderr
+
+
 def test_dump_cut_short_is_found_on_its_way(sealed: Host) -> None:
     """What is read of a dump in plain after it was written is read of this one as it passes."""
     for form, said in (("plain", "the dump is cut short"), ("custom", "look ended with exit code")):

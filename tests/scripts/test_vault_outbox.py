@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,41 @@ def test_what_took_a_dumps_place_at_the_last_moment_is_neither_waited_for_nor_re
     (tmp_path / "file").write_bytes(b"rows" * 30000)
     assert vault(f'{program} "$1" 3>also >out', tmp_path / "file") == "exit 0\n"
     assert (tmp_path / "also").read_bytes() == (tmp_path / "out").read_bytes() == b"rows" * 30000
+
+
+SEAL = f""". {FILES}/backup/lib/encrypted.sh
+    eval "$(sed -n '/^seal()/,/^}}/p; /^plain_stream()/,/^}}/p' {FILES}/vault/offsite.sh)"
+    as_owner() {{ timeout 10 "$@"; }}; set -o pipefail; PATH=$PWD/bin:$PATH recipients_file=$PWD/recipients
+    mkdir bin; seal dump "$1"; echo "sealed $?: $(cat work/files 2>/dev/null)\""""
+
+
+def test_copy_has_the_sums_of_what_went_in_and_of_what_came_out(vault: Vault, tmp_path: Path) -> None:
+    said = subprocess.run(
+        ["age-keygen", "-o", tmp_path / "identity"], capture_output=True, text=True, check=True
+    ).stderr
+    (tmp_path / "recipients").write_text(said.split()[-1])
+    (tmp_path / "dump").write_bytes(rows := b"rows" * 300_001)
+    told = vault(SEAL, tmp_path / "dump")
+    sealed = (tmp_path / "work/dump.age").read_bytes()
+    sums = f"{hashlib.sha256(sealed).hexdigest()} {hashlib.sha256(rows).hexdigest()}"
+    assert told == f"sealed 0: dump {len(sealed)} {sums}\nexit 0\n"
+    opened = subprocess.run(["age", "-d", "-i", tmp_path / "identity"], input=sealed, capture_output=True, check=True)
+    assert opened.stdout == rows and (tmp_path / "work/dump.age").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("ends", ["exit 3", "kill -KILL $$", "head -c 9; exit 3"])
+@pytest.mark.parametrize("program", ["age", "sha256sum", "perl"])
+def test_copy_one_of_whose_programs_fails_is_none_and_waits_for_nobody(
+    vault: Vault, tmp_path: Path, program: str, ends: str
+) -> None:
+    (tmp_path / "dump").write_bytes(b"rows" * 300_000)
+    (tmp_path / "recipients").write_text("age1" + "q" * 58)
+    for name in ("age", program):  # a key that nobody has is one of age's errors, too
+        (tmp_path / f"{name}-here").write_text(f"#!/bin/sh\n{ends if name == program else 'exec cat'}\n")
+        (tmp_path / f"{name}-here").chmod(0o755)
+    links = f"ln -s ../age-here bin/age; ln -sf ../{program}-here bin/{program}; seal dump"
+    told = vault(SEAL.replace("seal dump", links, 1), tmp_path / "dump")
+    assert told.startswith("sealed 1: \nexit 0\n")  # and what the shell says of a kill
 
 
 def test_file_whose_reading_was_cut_off_does_not_count_as_read(vault: Vault, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@
 # shellcheck source=lib/json.sh
 . "$here/lib/json.sh"
 
+unset -v PERL5LIB PERL5OPT PERLIO PERL_UNICODE    # the shell's of a person who reads Perl otherwise
+
 subject=''
 step=start
 said_why=''

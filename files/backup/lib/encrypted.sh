@@ -42,14 +42,15 @@ readonly spread_program='
     my $from = *STDIN;
     if ($name ne "-") {
         sysopen $from, $name, O_RDONLY | O_NONBLOCK or fail($name);
-        -f $from or die "$name is no file\n";
+        -f $from or do { print STDERR "$name is no file\n"; exit 1 };
     }
     my @to = map { open my $each, /^[0-9]+$/ ? ">&=" : ">", $_ or fail($_); [$each, $_] } @names;
-    fcntl $_, 1031, 1 << 20 for $from, *STDOUT, map { $_->[0] } @to;    # F_SETPIPE_SZ
+    unshift @to, [*STDOUT, "standard output"];
+    fcntl $_, 1031, 1 << 20 for $from, map { $_->[0] } @to;    # F_SETPIPE_SZ
     while (1) {
         my $got = sysread($from, my $part, 1 << 18) // fail($name eq "-" ? "standard input" : $name);
         last if !$got;
-        for my $each ([*STDOUT, "standard output"], @to) {
+        for my $each (@to) {
             for (my $sent = 0; $sent < $got;) {
                 $sent += syswrite($each->[0], $part, $got - $sent, $sent) // fail($each->[1]);
             }
