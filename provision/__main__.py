@@ -18,7 +18,7 @@ loading.done()
 
 COMMANDS = {
     "deploy": "bring the hosts to what the settings describe, verify them, print a summary",
-    "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error",
+    "plan": "print what a deploy would change; exit 0 nothing, 2 changes pending, 1 error, 130 interrupted",
     "verify": "prove on the hosts that everything is as described",
     "status": "the fleet at a glance, the worst first; exit 0 well, 1 warning, 2 critical, 3 a host was not asked",
     "report": "the same as one page for a browser, into the file --out: pictures, and what changed since the last one",

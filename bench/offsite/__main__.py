@@ -24,7 +24,8 @@ FLEET = fleet.Fleet(Path(__file__).resolve().parent)
 ENCRYPTED = r"""settings=/usr/local/lib/medaction/settings.sh
 sed -Ei -e 's/^(readonly backup_encrypt_local)=.*/\1=VALUE/' \
     -e 's/^(readonly backup_suffix=\.sql\.gz)(\.age)?$/\1ENDING/' $settings
-grep -q '^readonly backup_encrypt_local=VALUE$' $settings; grep -q '^readonly backup_suffix=\.sql\.gzENDING$' $settings
+grep -q '^readonly backup_encrypt_local=VALUE$' $settings &&
+    grep -q '^readonly backup_suffix=\.sql\.gzENDING$' $settings
 """
 # The vault's own key and client, without the vault's program: what a person would type.
 PLAIN = """cd /; . /usr/local/lib/medaction/settings.sh; . /usr/local/lib/medaction/vault-settings.sh

@@ -61,8 +61,12 @@ def _deploy(arguments: Namespace) -> str:
 
 
 def _quietly(environment: inventory.Environment, *options: str) -> tuple[runs.Outcome, str]:
-    """Run pyinfra with its output kept, to be shown only when it failed."""
+    """Run pyinfra with its output kept, to be shown only when it failed or was interrupted."""
     kept = io.StringIO()
     # --json, not shown: it is the one way to have pyinfra never ask whether to go on without a lost host.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(kept):
-        return runs.pyinfra(environment, *options), kept.getvalue()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(kept):
+            return runs.pyinfra(environment, *options), kept.getvalue()
+    except KeyboardInterrupt:
+        print(kept.getvalue(), file=sys.stderr, end="")  # which host it waited for
+        raise

@@ -1,7 +1,7 @@
 """One pyinfra run in this process, and what came of it.
 
 pyinfra's own exit code is 0 for an inventory that does not exist, a limit that matches nothing and an
-interrupt. Those are settled before (`provision.engine.inventory`) and here.
+interrupt. Those are settled before (`provision.engine.environments`, `.inventory`) and here.
 """
 
 from __future__ import annotations

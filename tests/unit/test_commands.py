@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -225,6 +226,7 @@ def test_an_interrupted_run_says_so_and_nothing_of_a_failure(
     capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
     def main_of_pyinfra(*_: object, **__: object) -> None:
+        print("[app1] does not answer: waiting", file=sys.stderr)
         raise told
 
     project.environment(FLEET)
@@ -233,7 +235,8 @@ def test_an_interrupted_run_says_so_and_nothing_of_a_failure(
     monkeypatch.setattr("sys.argv", ["provision", command, "--env", "staging", "--role", "app", "--limit", "app1"])
     assert main() == 130
     out, error = capsys.readouterr()
-    assert error == "interrupted: run the same command again, it continues from here\n" and not out
+    assert not out
+    assert error == "[app1] does not answer: waiting\ninterrupted: run the same command again, it continues from here\n"
 
 
 def test_a_deploy_generates_no_secret_for_peoples_own_servers(project: Any):
