@@ -46,7 +46,7 @@ await_open_files() { # NAME...
                     if kill -0 "${children[$name]}" 2>/dev/null; then
                         waiting=1
                     else
-                        collect "$name"
+                        reap "$name"
                         (( ended[$name] == 0 )) || failed=1
                     fi ;;
                 *"$open_and_become"*)
@@ -60,7 +60,7 @@ await_open_files() { # NAME...
     done
 }
 
-collect() { # NAME
+reap() { # NAME
     local status=0
     wait "${children[$1]}" || status=$?
     if [[ ${opening[$1]:-} == given-up ]]; then status=$(( 128 + 13 )); fi
@@ -74,7 +74,7 @@ all_ended_well() { # NAME...
     local name well=0
     await_open_files "$@"
     for name in "$@"; do
-        if [[ -n ${children[$name]:-} ]]; then collect "$name"; fi
+        if [[ -n ${children[$name]:-} ]]; then reap "$name"; fi
         (( ended[$name] == 0 )) || well=1
     done
     return "$well"
